@@ -1,0 +1,61 @@
+/* layout.h: where the element of a buffer lives. A layout is a linear map over the bits of the index, times
+ * affine outer counts: each dimension's index is written in mixed radix (its *digits*, fastest first), every
+ * digit is sent to one place (a bit address in memory; or register, lane, warp) with its own stride, and
+ * powers of two among the address bits may be XORed together (a *swizzle*). Row-major order, packed weight
+ * panels, nibble planes, mma fragments and shared-memory swizzles are all such maps.
+ *
+ *   example, a 4-bit plane in 16-row panels, 4 consecutive k of a lane side by side, k groups i and i + 4 in the
+ *   low and the high nibble of one byte:
+ *
+ *     layout(k: 4@8 4@512 2@4 ...@4096 | n: 16@32 ...@(K/32)*4096)       strides in bits
+ *              |    |     |   |             |   |
+ *              |    |     |   unit of 32 k  |   panel of 16 rows
+ *              |    |     nibble            lane
+ *              byte k group of 4
+ *
+ * A digit without a size ("...") is the rest of its dimension. For powers of two the map is a matrix over GF(2)
+ * (lp_layout_matrix); conversions, bank conflicts and the packing that lands in a fragment are computed from it. */
+#ifndef LLMIR_SCHEDULE_LAYOUT_H
+#define LLMIR_SCHEDULE_LAYOUT_H
+
+#include "te/te.h"
+
+enum { LP_MAX_DIGIT = 24, LP_MAX_SWIZZLE = 4 };
+
+typedef enum lp_place { LP_ADDR, LP_REG, LP_LANE, LP_WARP } lp_place;
+
+typedef struct lp_digit {
+    uint8_t dim;
+    uint8_t place;  /* lp_place                                                     */
+    int64_t size;   /* number of values; 0: the rest of the dimension               */
+    te_ref stride;  /* ADDR: bits (s64, over dims); otherwise units of the place    */
+} lp_digit;
+
+/* address ^= ((address >> from) & (2^n - 1)) << to, on the bit address, in order. */
+typedef struct lp_swizzle { uint8_t from, to, n; } lp_swizzle;
+
+typedef struct lp_layout {
+    int n_digit, n_swizzle;
+    lp_digit digit[LP_MAX_DIGIT]; /* grouped by dim, fastest digit of a dim first */
+    lp_swizzle swizzle[LP_MAX_SWIZZLE];
+    int64_t offset;               /* bits */
+} lp_layout;
+
+/* Row-major over `shape` with elements of `bits` bits. */
+lp_layout *lp_layout_dense(te_graph *g, const te_ref *shape, int ndim, int bits);
+/* The bit address (or register, lane, warp number) of element idx[], simplified. */
+te_ref lp_layout_at(te_graph *g, const lp_layout *l, lp_place place, const te_ref *idx);
+/* The same for plain numbers (dims bound by the caller through `dim`: value of a DIM node). */
+int64_t lp_layout_at_const(const lp_layout *l, lp_place place, const int64_t *idx,
+                           int64_t (*eval)(te_ref, void *), void *ctx);
+/* Number of bits from 0 to the end of the last element (over dims). */
+te_ref lp_layout_bits(te_graph *g, const lp_layout *l, const te_ref *shape, int ndim, int elem_bits);
+/* True when distinct elements are proved to lie at distinct, non-overlapping places. */
+bool lp_layout_injective(const lp_layout *l, const te_ref *shape, int ndim, int elem_bits);
+/* The map of the tile given by power-of-two extents as GF(2) columns: column[i] is where index bit i goes (bits
+ * of dim 0 first, each dim low bit first; the place's bits, LP_LANE above LP_REG ... as documented in layout.c). */
+bool lp_layout_matrix(const lp_layout *l, const int *log2_extent, int ndim, uint64_t *column, int *n_column);
+void lp_layout_print(ll_str *out, const lp_layout *l);
+lp_layout *lp_layout_parse(te_graph *g, const char *text, int ndim, ll_error *err);
+
+#endif

@@ -1,0 +1,161 @@
+/* loop.h: the loop IR: what a schedule rewrites and what the code generators read.
+ *
+ * A function is a list of statements over buffers. Expressions inside statements are te expressions: loop
+ * variables are AXIS nodes (their extent is the trip count, they start at 0), `let` variables are VAR nodes, and
+ * a LOAD names the buffer's tensor. Loop names are "stage.axis" and unique in a function, so a trace can name
+ * them; a stage is the definition that a nest computes.
+ *
+ *   kernel gemv(in f32 x[T, 576], in q4_1 W[..] .., out f32 y[T, 576]) {
+ *     alloc thread s8 xq[576]                       # before the claimed loop: every thread, for itself
+ *     ...
+ *     for y.n.o < 18 @claim {                       # parts of the kernel
+ *       alloc reg f32 y.acc[2, 16]
+ *       for y.b < 18 { ...
+ *         for y.l < 16 @vector @vpdpbusd {          # an instruction is an annotation: the nest below it is its
+ *           for y.r.i < 4 {                         # meaning, for the evaluator and the verifier
+ *             y.dot[y.s, y.l] += s32(W.q[..]) * s32(xq[..]) } } } } }
+ *
+ * GPU code is written at block level: `for @thread.x` loops are data-parallel statements, `sync` stands between
+ * them, and register tiles shared by a warp or block are buffers with a distributed layout.
+ *
+ * The tree is plain data in the function's graph arena; rewriting makes new nodes or edits in place. The
+ * invariants are in verify.c; what a statement means is in loop_eval.c. */
+#ifndef LLMIR_SCHEDULE_LOOP_H
+#define LLMIR_SCHEDULE_LOOP_H
+
+#include "schedule/layout.h"
+#include "te/te.h"
+
+typedef enum lp_scope {
+    LP_GLOBAL, /* memory of the device; parameters are global                            */
+    LP_THREAD, /* scratch of a CPU thread (not zeroed); per GPU thread: local            */
+    LP_REG,    /* registers: every index must be constant after unrolling, or vector     */
+    LP_SHARED, /* shared memory of a block                                               */
+    LP_WARPSH, /* shared memory that one warp uses alone                                 */
+} lp_scope;
+
+typedef struct lp_buf {
+    te_tensor *t;           /* name, dtype, shape; loads name it                          */
+    lp_scope scope;
+    const lp_layout *layout; /* NULL: dense row-major                                     */
+    struct lp_buf *within;  /* lies inside another buffer's bytes (a plane in its packed weight), by layout */
+    int param;              /* position in the parameter list, or -1                      */
+    bool written;           /* an output (parameters)                                     */
+    int align;              /* bytes guaranteed for the start; 0: element size            */
+} lp_buf;
+
+typedef enum lp_kind {
+    LP_FOR, LP_ALLOC, LP_STORE, LP_REDUCE, LP_IF, LP_LET,
+    LP_SYNC, LP_COPY, LP_COMMIT, LP_WAIT, LP_MBAR, LP_ROLES, LP_PREFETCH,
+} lp_kind;
+
+typedef enum lp_how { /* how a loop runs */
+    LP_SERIAL, LP_UNROLL, LP_VECTOR, LP_PARALLEL,
+    LP_CLAIM,  /* parts of a CPU kernel: own range first, then stealing; one per function, at top level */
+    LP_ROTATE, /* serial, body copied `rotate` times with the ring index constant in each               */
+    LP_BLOCK_X, LP_BLOCK_Y, LP_BLOCK_Z, LP_THREAD_X, LP_THREAD_Y, LP_THREAD_Z, LP_WARP, LP_N_HOW
+} lp_how;
+
+struct lp_intrin; /* intrin.h: a row of intrin.def */
+
+typedef struct lp_stmt lp_stmt;
+struct lp_stmt {
+    lp_kind kind;
+    lp_stmt *next; /* the following statement in the same block */
+    union {
+        struct {
+            te_ref var; /* AXIS: name and extent */
+            lp_how how;
+            int rotate;      /* LP_ROTATE: copies                                                   */
+            bool opaque;     /* the extent comes from an argument and is never folded               */
+            const struct lp_intrin *intrin; /* this nest is one instruction, or NULL                */
+            lp_stmt *body;
+        } loop;
+        struct { lp_buf *buf; lp_stmt *body; } alloc; /* lives in body; prints flat: `alloc reg f32 a[4]` */
+        struct { lp_buf *buf; te_ref idx[TE_MAX_DIM]; te_ref value; } store;
+        struct { lp_buf *buf; te_ref idx[TE_MAX_DIM]; te_ref value; te_op op; } reduce; /* TE_SUM.. : buf[idx] op= value */
+        struct { te_ref cond; bool uniform; lp_stmt *then, *otherwise; } guard;
+        struct { te_ref var, value; bool uniform; lp_stmt *body; } let;
+        struct { lp_scope scope; int id; } sync;       /* LP_SHARED: block barrier, LP_WARPSH: warp barrier, LP_GLOBAL: cluster */
+        struct { /* asynchronous copy of a box of `extent` elements; `valid` leading rows, the rest zero-filled */
+            lp_buf *dst, *src, *mbar; /* mbar: completes there (TMA); NULL: by commit groups (cp.async) */
+            te_ref dst_at[TE_MAX_DIM], src_at[TE_MAX_DIM], mbar_at;
+            int64_t extent[TE_MAX_DIM]; /* over the destination's dimensions        */
+            te_ref valid;               /* NULL: all; else elements of dimension 0   */
+        } copy;
+        struct { int pending; bool warp; } wait;      /* at most `pending` commit groups still in flight */
+        struct { lp_buf *buf; te_ref at; int op; te_ref arg; } mbar; /* lp_mbar_op */
+        struct { int n; const char *name[4]; int warps[4], regs[4]; lp_stmt *body[4]; } roles;
+        struct { lp_buf *buf; te_ref idx[TE_MAX_DIM]; int level; } prefetch; /* the line of that element; any index is legal */
+    } u;
+};
+
+typedef enum lp_mbar_op { LP_MBAR_INIT, LP_MBAR_EXPECT, LP_MBAR_ARRIVE, LP_MBAR_WAIT } lp_mbar_op;
+
+typedef struct lp_func {
+    const char *name;
+    te_graph *g;
+    lp_buf **param; int n_param;
+    lp_buf **buf;   int n_buf, cap_buf;   /* every buffer, parameters first */
+    te_ref *dim;    int n_dim;            /* DIM nodes used...               */
+    int *dim_slot;                        /* ...and their index in llmir_args.dim (filled by compile/; default: position) */
+    lp_stmt *body;
+    int min_ctas, max_regs;               /* GPU launch bounds; 0: none      */
+} lp_func;
+
+/* ---- building (loop.c) ------------------------------------------------------------------------- */
+lp_func *lp_func_create(te_graph *g, const char *name);
+lp_buf *lp_buf_add(lp_func *f, te_tensor *t, lp_scope scope, const lp_layout *layout);
+lp_buf *lp_buf_new(lp_func *f, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape, int ndim);
+lp_buf *lp_buf_of(const lp_func *f, const te_tensor *t); /* NULL when absent */
+lp_buf *lp_param_add(lp_func *f, te_tensor *t, bool written);
+lp_stmt *lp_for(lp_func *f, te_ref var, lp_how how, lp_stmt *body);
+lp_stmt *lp_alloc(lp_func *f, lp_buf *b, lp_stmt *body);
+lp_stmt *lp_store(lp_func *f, lp_buf *b, const te_ref *idx, te_ref value);
+lp_stmt *lp_reduce(lp_func *f, te_op op, lp_buf *b, const te_ref *idx, te_ref value);
+lp_stmt *lp_if(lp_func *f, te_ref cond, lp_stmt *then, lp_stmt *otherwise);
+lp_stmt *lp_let(lp_func *f, te_ref var, te_ref value, lp_stmt *body);
+lp_stmt *lp_seq(lp_stmt *a, lp_stmt *b); /* appends b after the end of a; either may be NULL */
+lp_stmt *lp_clone(lp_func *f, const lp_stmt *s); /* deep; shares expressions and buffers */
+/* Replaces variables in all expressions below s (statement list), in place. */
+void lp_subst(lp_func *f, lp_stmt *s, const te_ref *from, const te_ref *to, int n);
+/* Pre-order over all statements of a list; fn returns false to skip what is below. */
+void lp_walk(lp_stmt *s, bool (*fn)(lp_stmt *s, void *ctx), void *ctx);
+/* Every expression of one statement (not below it), rewritable. */
+void lp_each_expr(lp_stmt *s, te_ref (*fn)(te_ref e, void *ctx), void *ctx);
+void lp_simplify(lp_func *f); /* te_simplify on all expressions; drops dead ifs and empty loops */
+
+/* ---- from definitions (lower.c): one plain nest per definition, in order -------------------------------- */
+/* `roots` become written parameters, inputs become parameters (`params` fixes the order, may be NULL). */
+lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *params,
+                  int n_params, ll_error *err);
+/* The nest of one definition: for axes { buf = init; for reduction axes { buf op= body } }. */
+lp_stmt *lp_nest(lp_func *f, te_tensor *def, ll_error *err);
+
+/* ---- text (loop_print.c, loop_parse.c) ------------------------------------------------------------------- */
+void lp_print(ll_str *out, const lp_func *f);
+void lp_print_stmt(ll_str *out, const lp_stmt *s, int indent);
+const char *lp_show(const lp_stmt *s); /* for the debugger */
+lp_func *lp_parse(te_graph *g, const char *text, const char *file, ll_error *err);
+
+/* ---- legality (verify.c) ------------------------------------------------------------------------------------ */
+/* Scoping and types, bounds of every access, initialisation before use, races between iterations of parallel,
+ * claimed, vector, block and thread loops, one writer per element, waits and barriers of asynchronous copies (by
+ * commits and phases), ring reuse, uniform conditions round barriers, intrinsic nests against their rows. The first
+ * violation is reported as LL_NOT_LEGAL with the statement's text. */
+ll_code lp_verify(const lp_func *f, ll_error *err);
+
+/* ---- meaning (loop_eval.c) ------------------------------------------------------------------------------------ */
+/* Runs f on raw memory: arg[i] is parameter i (laid out as its layout says; params that lie `within` another need
+ * none: NULL). dim(name) gives dims. Parallel loops run in a seeded shuffled order. Out-of-bounds accesses, reads of
+ * never-written memory, unfinished copies and deadlocks of roles are errors. */
+typedef struct lp_run {
+    void *const *arg;
+    const size_t *arg_bytes;
+    int64_t (*dim)(void *ctx, const char *name);
+    void *ctx;
+    uint64_t seed; /* 0: in order */
+} lp_run;
+ll_code lp_eval(const lp_func *f, const lp_run *run, ll_error *err);
+
+#endif

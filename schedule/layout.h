@@ -22,7 +22,7 @@
 
 enum { LP_MAX_DIGIT = 24, LP_MAX_SWIZZLE = 4 };
 
-typedef enum lp_place { LP_ADDR, LP_REG, LP_LANE, LP_WARP } lp_place;
+typedef enum lp_place { LP_AT_ADDR, LP_AT_REG, LP_AT_LANE, LP_AT_WARP } lp_place;
 
 typedef struct lp_digit {
     uint8_t dim;
@@ -53,7 +53,7 @@ te_ref lp_layout_bits(te_graph *g, const lp_layout *l, const te_ref *shape, int 
 /* True when distinct elements are proved to lie at distinct, non-overlapping places. */
 bool lp_layout_injective(const lp_layout *l, const te_ref *shape, int ndim, int elem_bits);
 /* The map of the tile given by power-of-two extents as GF(2) columns: column[i] is where index bit i goes (bits
- * of dim 0 first, each dim low bit first; the place's bits, LP_LANE above LP_REG ... as documented in layout.c). */
+ * of dim 0 first, each dim low bit first; the place's bits, LP_AT_LANE above LP_AT_REG ... as documented in layout.c). */
 bool lp_layout_matrix(const lp_layout *l, const int *log2_extent, int ndim, uint64_t *column, int *n_column);
 void lp_layout_print(ll_str *out, const lp_layout *l);
 lp_layout *lp_layout_parse(te_graph *g, const char *text, int ndim, ll_error *err);

@@ -68,14 +68,16 @@ size_t ll_utf8_put(uint32_t cp, char out[4])
 const char *ll_printable(const void *text, size_t n, char *out, size_t cap)
 {
     const unsigned char *p = text;
-    size_t o = 0, i = 0;
+    size_t o = 0, i = 0, mark = 0; /* mark: the last place where "..." still fits */
     if (!cap) return "";
     while (i < n) {
         uint32_t cp = 0;
         size_t len = ll_utf8_char(p + i, n - i, &cp, NULL, NULL);
         bool plain = len && cp >= 0x20 && cp != 0x7f && !(cp >= 0x80 && cp < 0xa0);
         size_t need = plain ? len : 4;
-        if (o + need + (i + (len ? len : 1) < n ? 3 : 0) >= cap) {
+        if (o + 3 < cap) mark = o;
+        if (o + need >= cap) {
+            o = mark;
             for (int d = 0; d < 3 && o + 1 < cap; d++) out[o++] = '.';
             break;
         }

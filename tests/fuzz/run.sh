@@ -1,0 +1,17 @@
+#!/bin/sh
+# run.sh FUZZER SEEDS RUNS: a short, repeatable run. New inputs go to a scratch folder, never to the seeds.
+if [ "$1" = - ]; then
+    echo "skipped: no clang with libFuzzer (clang-19, libclang-rt-19-dev)"
+    exit 77
+fi
+dir=$(mktemp -d /tmp/llmir-fuzz-XXXXXX) || exit 1
+"$1" -seed=1 -runs="$3" -max_len=4096 -timeout=5 -rss_limit_mb=512 -malloc_limit_mb=256 -print_final_stats=1 \
+    -artifact_prefix="$dir/crash-" "$dir" "$2" >"$dir/log" 2>&1
+rc=$?
+if [ $rc -ne 0 ]; then
+    tail -n 60 "$dir/log"
+    echo "the input and the log are in $dir"
+    exit 1
+fi
+grep -E 'number_of_executed_units|peak_rss' "$dir/log"
+rm -rf "$dir"

@@ -4,7 +4,7 @@
  *     te_tensor *acc = te_def(g, "acc",
  *         te_sum(te_mul(te_cast(LL_F32, te_at(X, m, k)), te_cast(LL_F32, te_at(W, n, k))), k), m, n);
  *
- * prints as, and parses from,  def f32 acc[m, n] = sum(k: (f32(X[m, k]) * f32(W[n, k])))
+ * prints as, and parses from,  def f32 acc[m, n] = sum(k: f32(X[m, k]) * f32(W[n, k]))
  *
  * Expressions are immutable and interned in their graph's arena: equal expressions are one pointer. A
  * failed call returns the graph's poison node (or poison tensor), later calls pass it on, and the first
@@ -103,6 +103,11 @@ struct te_tensor {
 te_graph *te_graph_create(void); /* NULL when out of memory */
 /* A graph that sees everything of `parent`, which must not change while the child lives. */
 te_graph *te_graph_child(te_graph *parent);
+/* Builder calls that take no graph put their node into the youngest graph of their operands, so that two
+ * operands of a frozen parent would write to the parent. Therefore each thread has a current graph: when it
+ * descends from the operands' graph, the node goes there. te_graph_child makes the child current;
+ * te_graph_use switches (NULL: none) and returns the one before. Calls that take a graph use that one. */
+te_graph *te_graph_use(te_graph *g);
 void te_graph_destroy(te_graph *g); /* NULL is fine; children first */
 ll_arena *te_arena(te_graph *g);
 /* The first error ("FILE:LINE: sentence" for builder misuse), or NULL. */
@@ -122,6 +127,9 @@ te_ref te_dim_multiple(te_graph *g, const char *name, int64_t lo, int64_t hi, in
 te_ref te_axis(te_graph *g, const char *name, te_ref extent); /* each call makes a new axis */
 te_ref te_axis_upto(te_graph *g, const char *name, te_ref extent, te_ref max);
 te_ref te_var(te_graph *g, const char *name, ll_dtype t); /* each call makes a new variable */
+
+/* Names: letters, digits, `_` and `.`, not starting with a digit, no word of the text form. Names of inputs
+ * and dims are unique in a graph chain; a definition whose name is taken gets a suffix: ss, ss.2, ss.3. */
 
 /* ---- tensors. The macros take indices, sizes and axes as a plain list: te_at(X, m, k). ---------- */
 #define TE_LIST_(...) (te_ref[]){__VA_ARGS__}, (int)(sizeof((te_ref[]){__VA_ARGS__}) / sizeof(te_ref))
@@ -243,6 +251,8 @@ ll_code te_env_dim(te_env *e, const char *name, int64_t v, ll_error *err);
 /* Gives an input's values, dense, last index fastest (n = product of its shape under the bound dims;
  * copied, rounded to its dtype). Bind the planes of a quantised input. */
 ll_code te_env_bind(te_env *e, te_tensor *t, const te_value *v, size_t n, ll_error *err);
+/* The same from dense typed memory (sub-byte types packed), which is not copied: it must outlive the env. */
+ll_code te_env_bind_mem(te_env *e, te_tensor *t, const void *mem, size_t bytes, ll_error *err);
 /* All elements of t (computed once, kept): *out lives until the env is destroyed. Out-of-range indices,
  * integer division by zero and shifts past the width are errors (LL_FAILED, naming tensor and index). */
 ll_code te_eval(te_env *e, te_tensor *t, const te_value **out, size_t *n, ll_error *err);

@@ -35,8 +35,9 @@ typedef struct ptx_inst ptx_inst;
 typedef struct ptx_dec ptx_dec;
 
 /* -- instructions -------------------------------------------------------------------------------- */
-/* What a handler returns. PTX_FAULT: it has called ptx_fault. */
-typedef enum ptx_stop { PTX_GO = 0, PTX_FAULT, PTX_JUMP, PTX_PARK, PTX_YIELD, PTX_EXIT } ptx_stop;
+/* What a handler returns. PTX_FAULT: it has called ptx_fault. PTX_RETRY: nothing was done, call it again
+ * after other warps have run (a deadlock when all that is left are retries). */
+typedef enum ptx_stop { PTX_GO = 0, PTX_FAULT, PTX_JUMP, PTX_PARK, PTX_YIELD, PTX_EXIT, PTX_RETRY } ptx_stop;
 
 /* Executes `in` for the lanes of `m` (never 0; guard already applied). Lanes outside keep their
  * destination. */

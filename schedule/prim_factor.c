@@ -354,6 +354,7 @@ ll_code sch_factor(sch *s, int argc, const char *const *argv, ll_error *err)
     if (!divides || k->u.axis->max)
         return ll_fail(err, LL_NOT_LEGAL, "factor: %ld does not divide the extent of %s (%s)", granule, k->u.axis->name, te_show(extent));
 
+    int first_buf = s->fn->n_buf;
     ctx c = {.s = s, .stage = nest.as_def, .granule = granule, .err = err};
     ll_arena *a = te_arena(g);
     c.block = te_axis(g, ll_sprintf(a, "%s.o", k->u.axis->name), te_simplify(g, te_divi(extent, granule)));
@@ -376,7 +377,7 @@ ll_code sch_factor(sch *s, int argc, const char *const *argv, ll_error *err)
         if (!total || is_zero_float(total))
             rc = ll_fail(err, LL_NOT_LEGAL, "factor: nothing of %s can be pulled out", stage->name);
     }
-    if (rc == LL_OK) rc = stage_replace(s, &nest, c.nests, total, &c.block, 1, err);
+    if (rc == LL_OK) rc = stage_replace(s, &nest, c.nests, first_buf, total, &c.block, 1, err);
     free(p);
     free(t);
     return rc;

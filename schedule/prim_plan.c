@@ -24,13 +24,9 @@
 enum { ITEM_SEG, ITEM_ROW0, ITEM_ROWS, ITEM_LO, ITEM_HI, ITEM_WORDS = 8 };
 
 typedef struct plan {
-    sch *s;
     te_graph *g;
-    te_ref row;       /* the old variable */
-    te_ref index, first;
-    te_ref hi;
-    const char *upto;
-    bool replaced;
+    te_ref row;          /* the loop variable that goes                     */
+    te_ref index, first; /* the row of (w, r), and the item's first row     */
     bool shared_reduce;
 } plan;
 
@@ -43,58 +39,35 @@ static te_ref uniform_load(te_ref e, void *p)
     return te_load(e->u.t, &q->first, 1);
 }
 
-static te_ref rewrite(te_ref e, void *p)
+static te_ref to_item(te_ref e, void *p)
 {
     plan *q = p;
-    e = te_subst(q->g, e, &q->row, &q->index, 1);
-    return te_rewrite(q->g, e, uniform_load, q);
+    return te_rewrite(q->g, te_subst(q->g, e, &q->row, &q->index, 1), uniform_load, q);
 }
 
 static bool retarget(lp_stmt *st, void *p)
 {
     plan *q = p;
-    lp_each_expr(st, rewrite, q);
     if (st->kind == LP_REDUCE) {
         bool own = false;
-        for (int d = 0; d < st->u.reduce.buf->t->ndim; d++) own |= te_uses(st->u.reduce.idx[d], q->index) || st->u.reduce.idx[d] == q->index;
+        for (int d = 0; d < st->u.reduce.buf->t->ndim; d++) own |= te_uses(st->u.reduce.idx[d], q->row);
         q->shared_reduce |= !own;
     }
-    return true;
-}
-
-/* A loop whose extent depended on the row gets a fresh variable whose extent is rewritten (or bounded by the item). */
-static bool extents(lp_stmt *st, void *p)
-{
-    plan *q = p;
-    if (st->kind != LP_FOR) return true;
-    te_ref old = st->u.loop.var;
-    const te_axis_info *a = old->u.axis;
-    if (!te_uses(a->extent, q->row)) return true;
-    te_ref e = a->extent;
-    if (q->hi) {
-        te_ref len = NULL; /* the greatest subexpression that depends on the row and is no arithmetic of loops below */
-        (void)len;
-    }
-    e = rewrite(e, q);
-    te_ref fresh = te_axis_upto(q->g, a->name, te_simplify(q->g, e), a->max ? a->max : a->extent);
-    st->u.loop.var = fresh;
-    lp_subst(q->s->fn, st->u.loop.body, &old, &fresh, 1);
-    q->replaced = true;
+    lp_each_expr(st, to_item, q);
     return true;
 }
 
 typedef struct swap { te_graph *g; te_ref from, to; } swap;
 
-static bool swap_extent(lp_stmt *st, void *p)
+static te_ref swap_in(te_ref e, void *p)
 {
     swap *w = p;
-    if (st->kind != LP_FOR) return true;
-    te_ref old = st->u.loop.var;
-    const te_axis_info *a = old->u.axis;
-    te_ref e = te_subst(w->g, a->extent, &w->from, &w->to, 1);
-    if (e == a->extent) return true;
-    te_ref fresh = te_axis_upto(w->g, a->name, te_simplify(w->g, e), a->max ? a->max : a->extent);
-    st->u.loop.var = fresh;
+    return te_simplify(w->g, te_subst(w->g, e, &w->from, &w->to, 1));
+}
+
+static bool swap_extent(lp_stmt *st, void *p)
+{
+    if (st->kind == LP_FOR) lp_each_expr(st, swap_in, p);
     return true;
 }
 
@@ -122,32 +95,39 @@ static te_ref item(sch *s, te_tensor *items, te_ref w, int word)
     return te_cast(LL_S64, te_load(items, idx, 2));
 }
 
-/* The expression by which a row bounds the loop `upto`: `len` in an extent such as (len + 63) / 64. */
+/* The expression by which a row bounds a loop: `len` in an extent such as (len + 63) / 64 is the greatest
+ * subexpression made of loads of the row, casts and constants. */
 typedef struct len_search { te_ref row, found; } len_search;
 
 static bool find_len(te_ref e, void *p)
 {
     len_search *l = p;
-    /* the greatest s64 subexpression that uses the row and is built of loads and additions only */
-    if (e->dtype != LL_S64 || !te_uses(e, l->row) || e == l->row) return true;
-    if (e->op == TE_CAST || e->op == TE_LOAD || e->op == TE_ADD || e->op == TE_SUB || e->op == TE_MIN || e->op == TE_MAX) {
-        bool const_rest = true;
-        if (e->op == TE_ADD || e->op == TE_SUB)
-            for (int i = 0; i < e->n; i++) const_rest &= te_uses(e->src[i], l->row) || e->src[i]->op == TE_INT;
-        if (const_rest) l->found = e;
-    }
+    if (e->dtype != LL_S64 || e == l->row || !te_uses(e, l->row)) return true;
+    if (e->op == TE_CAST || e->op == TE_LOAD) l->found = e;
+    else if ((e->op == TE_ADD || e->op == TE_SUB) && l->found && e->src[0] == l->found && e->src[1]->op == TE_INT &&
+             e->src[1]->u.i <= 1)
+        l->found = e;
     return true;
+}
+
+/* Loops below that run to the row's length run to the item's. */
+static ll_code bound_by_item(sch *s, lp_stmt *loop, const char *upto, te_ref t, te_ref hi, ll_error *err)
+{
+    lp_stmt *l2 = sch_find_loop(s, upto, err);
+    if (!l2) return LL_USAGE;
+    len_search ls = {.row = t};
+    te_walk(l2->u.loop.var->u.axis->extent, find_len, &ls);
+    if (!ls.found || !l2->u.loop.var->u.axis->max)
+        return ll_fail(err, LL_NOT_LEGAL, "plan: the extent of %s does not depend on a length of the row", upto);
+    swap sw = {s->g, ls.found, hi};
+    lp_walk(loop->u.loop.body, swap_extent, &sw);
+    return LL_OK;
 }
 
 ll_code sch_plan(sch *s, int argc, const char *const *argv, ll_error *err)
 {
-    const char *upto = NULL, *len_text = NULL;
-    while (argc > 3 && strchr(argv[argc - 1], '=')) {
-        const char *o = argv[--argc];
-        if (!strncmp(o, "upto=", 5)) upto = o + 5;
-        else if (!strncmp(o, "len=", 4)) len_text = o + 4;
-        else return ll_fail(err, LL_USAGE, "plan: unknown option '%s' (upto=LOOP, len=EXPR)", o);
-    }
+    const char *upto = NULL;
+    if (argc == 4 && !strncmp(argv[3], "upto=", 5)) upto = argv[--argc] + 5;
     if (argc != 3) return ll_fail(err, LL_USAGE, "plan wants LOOP ITEMS ROWS [upto=LOOP2]");
     long rows;
     LL_TRY(rows_of(argv[2], &rows, err));
@@ -155,54 +135,29 @@ ll_code sch_plan(sch *s, int argc, const char *const *argv, ll_error *err)
     if (!loop) return LL_USAGE;
     te_ref t = loop->u.loop.var, total = t->u.axis->extent;
     if (total->op != TE_DIM || t->u.axis->max) return ll_fail(err, LL_NOT_LEGAL, "plan: %s runs to %s, wanted a whole flat axis (a dim)", argv[0], te_show(total));
-    te_range r = te_range_of(total);
-    if (r.lo < 1) return ll_fail(err, LL_NOT_LEGAL, "plan: dim %s may be 0", total->u.dim->name);
+    if (te_range_of(total).lo < 1) return ll_fail(err, LL_NOT_LEGAL, "plan: dim %s may be 0", total->u.dim->name);
     te_graph *g = s->g;
     ll_arena *a = te_arena(g);
     te_tensor *items = items_param(s, argv[1]);
     const char *dot = strrchr(t->u.axis->name, '.');
     const char *stage = ll_strndup(a, t->u.axis->name, dot ? (size_t)(dot - t->u.axis->name) : strlen(t->u.axis->name));
-    te_ref w = te_axis(g, ll_sprintf(a, "%s.w", stage), items->shape[0]), rr = te_axis(g, ll_sprintf(a, "%s.r", stage), te_int(g, rows));
-    te_ref last = te_addi(total, -1);
-    plan q = {.s = s, .g = g, .row = t};
-    q.first = te_min(item(s, items, w, ITEM_ROW0), last);
-    te_ref off = rows == 1 ? te_int(g, 0) : te_max(te_min(rr, te_addi(item(s, items, w, ITEM_ROWS), -1)), te_int(g, 0));
-    q.index = rows == 1 ? q.first : te_min(te_add(item(s, items, w, ITEM_ROW0), off), last);
+    te_ref w = te_axis(g, lp_fresh_name(s->fn, ll_sprintf(a, "%s.w", stage)), items->shape[0]);
+    te_ref r = te_axis(g, lp_fresh_name(s->fn, ll_sprintf(a, "%s.r", stage)), te_int(g, rows));
+    te_ref row0 = item(s, items, w, ITEM_ROW0), surplus = te_addi(item(s, items, w, ITEM_ROWS), -1);
+    plan q = {.g = g, .row = t};
+    q.first = te_min(row0, te_addi(total, -1));
+    q.index = rows == 1 ? q.first : te_min(te_add(row0, te_max(te_min(r, surplus), te_int(g, 0))), te_addi(total, -1));
 
-    if (upto) {
-        lp_stmt *l2 = sch_find_loop(s, upto, err);
-        if (!l2) return LL_USAGE;
-        len_search ls = {.row = t};
-        if (len_text) {
-            te_scope sc = {dot ? dot + 1 : t->u.axis->name, t};
-            ls.found = te_parse_expr(g, len_text, &sc, 1, err);
-            if (!ls.found) return LL_USAGE;
-        } else {
-            te_walk(l2->u.loop.var->u.axis->extent, find_len, &ls);
-        }
-        te_ref most = l2->u.loop.var->u.axis->max;
-        if (!ls.found || !most) return ll_fail(err, LL_NOT_LEGAL, "plan: the extent of %s does not depend on a length of the row", upto);
-        te_ref hi = item(s, items, w, ITEM_HI);
-        swap sw = {g, ls.found, hi};
-        lp_stmt *rest = loop->next;
-        loop->next = NULL;
-        /* variables first: the extents of loops are part of the variables used below them */
-        lp_stmt *stack[64];
-        (void)stack;
-        lp_walk(loop->u.loop.body, swap_extent, &sw);
-        loop->next = rest;
-    }
-    (void)extents;
     lp_stmt *rest = loop->next;
     loop->next = NULL;
+    if (upto) LL_TRY(bound_by_item(s, loop, upto, t, item(s, items, w, ITEM_HI), err));
     lp_walk(loop->u.loop.body, retarget, &q);
     loop->next = rest;
     if (q.shared_reduce && rows > 1) return ll_fail(err, LL_NOT_LEGAL, "plan: a reduction below %s is not into a place of its row; a repeated row would count twice", argv[0]);
-    lp_stmt *inner = lp_for(s->fn, rr, LP_SERIAL, loop->u.loop.body);
-    lp_stmt *outer = lp_for(s->fn, w, loop->u.loop.how, rows == 1 ? loop->u.loop.body : inner);
-    lp_stmt **slot = sch_slot_of(s, loop);
+    lp_stmt *body = rows == 1 ? loop->u.loop.body : lp_for(s->fn, r, LP_SERIAL, loop->u.loop.body);
+    lp_stmt *outer = lp_for(s->fn, w, loop->u.loop.how, body), **slot = sch_slot_of(s, loop);
     if (!slot) return ll_fail(err, LL_FAILED, "plan: %s is not in the tree", argv[0]);
-    outer->next = loop->next;
+    outer->next = rest;
     *slot = outer;
     return te_error(g) ? ll_fail(err, LL_NOT_LEGAL, "plan: %s", te_error(g)->msg) : LL_OK;
 }

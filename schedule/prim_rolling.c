@@ -179,7 +179,7 @@ static lp_buf *row_buffer(roll *r, const char *suffix, ll_dtype t, const te_ref 
     for (int i = 0; i < r->n_rows; i++) shape[n++] = r->max.stage->shape[i];
     if (r->p) shape[n++] = r->p->u.axis->extent;
     for (int i = 0; i < n_extra; i++) shape[n++] = extra[i];
-    return lp_buf_new(r->s->fn, suffix, t, LP_GLOBAL, shape, n);
+    return lp_buf_new(r->s->fn, suffix, t, LP_THREAD, shape, n);
 }
 
 static lp_stmt *loops(roll *r, const te_ref *axis, int n, lp_stmt *body)
@@ -385,14 +385,6 @@ static void take_out(sch *s, lp_stmt *top)
     top->next = NULL;
 }
 
-static void forget_buffer(lp_func *f, const lp_buf *b)
-{
-    int n = 0;
-    for (int i = 0; i < f->n_buf; i++)
-        if (f->buf[i] != b) f->buf[n++] = f->buf[i];
-    f->n_buf = n;
-}
-
 static lp_buf *make_outputs(roll *r)
 {
     te_graph *g = r->g;
@@ -403,7 +395,6 @@ static lp_buf *make_outputs(roll *r)
         te_ref shape[TE_MAX_DIM];
         if (!mm->sum) {
             shape[0] = te_int(g, r->tile);
-            forget_buffer(r->s->fn, mm->nest.buf);
             mm->out = row_buffer(r, mm->nest.stage->name, mm->nest.stage->dtype, shape, 1);
         } else if (r->p) {
             for (int k = 0; k < mm->n_extra; k++) shape[k] = mm->nest.stage->shape[r->n_rows + k];
@@ -453,9 +444,13 @@ ll_code sch_rolling(sch *s, int argc, const char *const *argv, ll_error *err)
         if (r->n_member == MAX_MEMBER) return ll_fail(err, LL_NOT_LEGAL, "rolling: more than %d members", MAX_MEMBER);
         LL_TRY(read_member(r, argv[i]));
     }
-    if (!r->n_member) return ll_fail(err, LL_NOT_LEGAL, "rolling: no member depends on %s", stage->name);
+    if (!r->n_member || !r->m[r->n_member - 1].sum)
+        return ll_fail(err, LL_NOT_LEGAL, "rolling: the last member must be a sum that depends on %s", stage->name);
 
     if (r->parts) r->p = named_axis(r, stage->name, "p", te_int(s->g, r->parts), NULL);
+    for (int i = 0; i < r->n_member; i++)
+        if (!r->m[i].sum) take_out(s, r->m[i].nest.top), stage_drop_buffer(s, r->m[i].nest.buf);
+    int first_buf = s->fn->n_buf;
     lp_buf *m = make_outputs(r);
     lp_stmt *nest = rolled_nest(r, m);
     if (r->p) {
@@ -466,12 +461,13 @@ ll_code sch_rolling(sch *s, int argc, const char *const *argv, ll_error *err)
     }
     lp_stmt *last = r->m[r->n_member - 1].nest.top;
     take_out(s, r->max.top);
-    for (int i = 0; i + 1 < r->n_member; i++) take_out(s, r->m[i].nest.top);
+    for (int i = 0; i + 1 < r->n_member; i++)
+        if (r->m[i].sum) take_out(s, r->m[i].nest.top);
     lp_stmt **slot = sch_slot_of(s, last);
     if (!slot) return ll_fail(err, LL_FAILED, "rolling: the nest of %s is not in the tree", r->m[r->n_member - 1].nest.stage->name);
     lp_stmt *rest = last->next;
     last->next = NULL;
-    *slot = lp_seq(nest, rest);
+    *slot = stage_alloc_from(s, first_buf, lp_seq(nest, rest));
     if (te_error(s->g)) return ll_fail(err, LL_NOT_LEGAL, "rolling: %s", te_error(s->g)->msg);
     if (r->approx) s->approx = "rolling looks through a rounding cast";
     return LL_OK;

@@ -144,38 +144,14 @@ static const char *stage_written(lp_stmt *st)
     }
 }
 
-typedef struct name_search { const char *name; bool found; } name_search;
-
-static bool same_name(lp_stmt *st, void *p)
-{
-    name_search *n = p;
-    if (st->kind == LP_FOR && !strcmp(st->u.loop.var->u.axis->name, n->name)) n->found = true;
-    return true;
-}
-
-typedef struct sinker { sch *s; te_ref var; const lp_stmt *loop; const char *last; lp_stmt *root; ll_str made; } sinker;
-
-static const char *unique(sinker *k, const char *stage)
-{
-    ll_arena *a = te_arena(k->s->g);
-    const char *base = ll_sprintf(a, "%s.%s", stage, k->last), *name = base;
-    for (int i = 2;; i++) {
-        name_search n = {name, false};
-        lp_walk(k->s->fn->body, same_name, &n);
-        const char *mark = ll_sprintf(a, "|%s|", name);
-        if ((!n.found || !strcmp(name, k->var->u.axis->name)) && !strstr(ll_str_cstr(&k->made), mark)) {
-            ll_str_add(&k->made, mark);
-            return name;
-        }
-        name = ll_sprintf(a, "%s'%d", base, i);
-    }
-}
+typedef struct sinker { sch *s; te_ref var; const lp_stmt *loop; const char *last; } sinker;
 
 /* One statement (its `next` cut) inside a fresh copy of the loop. */
 static lp_stmt *inside(sinker *k, lp_stmt *st)
 {
     const te_axis_info *info = k->var->u.axis;
-    const char *name = unique(k, stage_written(st));
+    const char *want = ll_sprintf(te_arena(k->s->g), "%s.%s", stage_written(st), k->last);
+    const char *name = strcmp(want, info->name) ? lp_fresh_name(k->s->fn, want) : want;
     te_ref fresh = info->max ? te_axis_upto(k->s->g, name, info->extent, info->max) : te_axis(k->s->g, name, info->extent);
     lp_subst(k->s->fn, st, &k->var, &fresh, 1);
     lp_stmt *f = lp_for(k->s->fn, fresh, k->loop->u.loop.how, st);
@@ -231,12 +207,10 @@ ll_code sch_sink(sch *s, int argc, const char *const *argv, ll_error *err)
     lp_walk(loop->u.loop.body, uses_stmt, &u);
     if (!u.found) return ll_fail(err, LL_NOT_LEGAL, "sink: nothing below %s depends on it", argv[0]);
     const char *dot = strrchr(c->var->u.axis->name, '.');
-    const char *first = strchr(c->var->u.axis->name, '.');
-    sinker k = {.s = s, .var = c->var, .loop = loop, .last = first ? first + 1 : dot ? dot + 1 : c->var->u.axis->name};
+    sinker k = {.s = s, .var = c->var, .loop = loop, .last = dot ? dot + 1 : c->var->u.axis->name};
     lp_stmt **slot = sch_slot_of(s, loop), *rest = loop->next;
     if (!slot) return ll_fail(err, LL_FAILED, "sink: %s is not in the tree", argv[0]);
     loop->next = NULL;
     *slot = lp_seq(sink_list(&k, loop->u.loop.body), rest);
-    ll_str_finish(&k.made);
     return LL_OK;
 }

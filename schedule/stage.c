@@ -41,7 +41,7 @@ static lp_stmt *find_top(lp_stmt *list, const lp_buf *buf, bool *several)
         if (found) *several = true;
         found = st;
     }
-    if (!found || !writes_of(found, buf).other) return found;
+    if (!found || (found->kind != LP_ALLOC && !writes_of(found, buf).other)) return found;
     switch (found->kind) { /* it holds other stages too: look inside */
     case LP_FOR: return find_top(found->u.loop.body, buf, several);
     case LP_ALLOC: return find_top(found->u.alloc.body, buf, several);
@@ -109,8 +109,35 @@ ll_code stage_plain_nest(sch *s, te_tensor *stage, stage_nest *out, ll_error *er
 
 lp_stmt *stage_add_nest(sch *s, te_tensor *def, ll_error *err)
 {
-    lp_buf_add(s->fn, def, LP_GLOBAL, NULL);
+    lp_buf_add(s->fn, def, LP_THREAD, NULL);
     return lp_nest(s->fn, def, err);
+}
+
+lp_stmt *stage_alloc_from(sch *s, int first_buf, lp_stmt *list)
+{
+    for (int i = s->fn->n_buf - 1; i >= first_buf; i--) list = lp_alloc(s->fn, s->fn->buf[i], list);
+    return list;
+}
+
+typedef struct find_alloc { const lp_buf *buf; lp_stmt *found; } find_alloc;
+
+static bool is_alloc(lp_stmt *st, void *p)
+{
+    find_alloc *f = p;
+    if (st->kind == LP_ALLOC && st->u.alloc.buf == f->buf) f->found = st;
+    return !f->found;
+}
+
+void stage_drop_buffer(sch *s, const lp_buf *b)
+{
+    find_alloc f = {b, NULL};
+    lp_walk(s->fn->body, is_alloc, &f);
+    lp_stmt **slot = f.found ? sch_slot_of(s, f.found) : NULL;
+    if (slot) *slot = lp_seq(f.found->u.alloc.body, f.found->next);
+    int n = 0;
+    for (int i = 0; i < s->fn->n_buf; i++)
+        if (s->fn->buf[i] != b) s->fn->buf[n++] = s->fn->buf[i];
+    s->fn->n_buf = n;
 }
 
 static lp_stmt *wrap(lp_func *f, const te_ref *axis, int n, lp_stmt *body)
@@ -119,7 +146,7 @@ static lp_stmt *wrap(lp_func *f, const te_ref *axis, int n, lp_stmt *body)
     return body;
 }
 
-ll_code stage_replace(sch *s, stage_nest *n, lp_stmt *before, te_ref value, const te_ref *red, int n_red, ll_error *err)
+ll_code stage_replace(sch *s, stage_nest *n, lp_stmt *before, int first_buf, te_ref value, const te_ref *red, int n_red, ll_error *err)
 {
     lp_stmt **slot = sch_slot_of(s, n->top);
     if (!slot) return ll_fail(err, LL_FAILED, "%s: its nest is not in the tree", n->stage->name);
@@ -133,7 +160,7 @@ ll_code stage_replace(sch *s, stage_nest *n, lp_stmt *before, te_ref value, cons
     lp_stmt *nest = wrap(s->fn, n->axis, n->n_axis, lp_seq(store, update));
     nest->next = n->top->next;
     n->top->next = NULL;
-    *slot = lp_seq(before, nest);
+    *slot = stage_alloc_from(s, first_buf, lp_seq(before, nest));
     return LL_OK;
 }
 

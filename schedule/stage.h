@@ -20,9 +20,14 @@ typedef struct stage_nest {
 ll_code stage_plain_nest(sch *s, te_tensor *stage, stage_nest *out, ll_error *err);
 /* Adds a buffer for a new definition and returns its plain nest (not yet in the tree), or NULL. */
 lp_stmt *stage_add_nest(sch *s, te_tensor *def, ll_error *err);
+/* Allocates the function's buffers from number `first_buf` on (made since) around a statement list. */
+lp_stmt *stage_alloc_from(sch *s, int first_buf, lp_stmt *list);
+/* Forgets a buffer that nothing uses any more, and its allocation. */
+void stage_drop_buffer(sch *s, const lp_buf *b);
 /* Puts `before` (statements, may be NULL) where the nest stood, followed by a new plain nest of the same stage with this
- * value and these reduction axes (same operator; `init` kept). */
-ll_code stage_replace(sch *s, stage_nest *n, lp_stmt *before, te_ref value, const te_ref *red, int n_red, ll_error *err);
+ * value and these reduction axes (same operator; `init` kept), all inside allocations of the buffers from `first_buf` on. */
+ll_code stage_replace(sch *s, stage_nest *n, lp_stmt *before, int first_buf, te_ref value, const te_ref *red, int n_red,
+                      ll_error *err);
 /* A load that equals sum(r: body) over axis[]: of a definition in the function that computes exactly this, or NULL. */
 te_ref stage_equal_sum(sch *s, te_ref body, te_ref r, const te_ref *axis, int n);
 /* Is `name` this axis's full name or its part after the stage? */

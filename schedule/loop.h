@@ -139,7 +139,8 @@ void lp_each_expr(lp_stmt *s, te_ref (*fn)(te_ref e, void *ctx), void *ctx);
 void lp_simplify(lp_func *f); /* te_simplify on all expressions; drops dead ifs and empty loops */
 
 /* ---- from definitions (lower.c): one plain nest per definition, in order -------------------------------- */
-/* `roots` become written parameters, inputs become parameters (`params` fixes the order, may be NULL). */
+/* `roots` become written parameters, inputs become parameters (`params` fixes the order, may be NULL). A definition among
+ * `params` is given from outside: an earlier kernel made it, here it is read. */
 lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *params,
                   int n_params, ll_error *err);
 /* The nest of one definition: for axes { buf = init; for reduction axes { buf op= body } }. */

@@ -164,7 +164,16 @@ typedef struct needs {
     ll_arena *arena;
     te_tensor **t;
     int n, cap;
+    te_tensor *const *given; /* definitions that come from outside */
+    int n_given;
 } needs;
+
+static bool is_given(const needs *w, const te_tensor *t)
+{
+    for (int i = 0; i < w->n_given; i++)
+        if (w->given[i] == t) return true;
+    return false;
+}
 
 static void need(needs *w, te_tensor *t);
 
@@ -193,6 +202,7 @@ static void need(needs *w, te_tensor *t)
     }
     w->t[w->n++] = t;
     if (t->kind == TE_UPDATE) need(w, t->base);
+    if (is_given(w, t)) return;
     for (int i = 0; i < t->n_axis; i++) te_walk(t->axis[i]->u.axis->extent, need_of, w);
     if (t->body) te_walk(t->body, need_of, w);
     if (t->body && te_is_reduce(t->body))
@@ -207,12 +217,16 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static bool computed(const te_tensor *t) { return t->kind == TE_DEF || t->kind == TE_UPDATE; }
+static bool computed(const needs *w, const te_tensor *t)
+{
+    return (t->kind == TE_DEF || t->kind == TE_UPDATE) && !is_given(w, t);
+}
 
 /* Is t among the direct sources of `user`? */
-static bool reads(te_tensor *user, const te_tensor *t)
+static bool reads(const needs *w, te_tensor *user, const te_tensor *t)
 {
     bool hit = user->kind == TE_UPDATE && user->base == t;
+    if (is_given(w, user)) return hit;
     if (user->body) hit = hit || te_loads(user->body, t);
     if (user->init) hit = hit || te_loads(user->init, t);
     for (int i = 0; i < user->n_axis; i++) hit = hit || te_loads(user->axis[i]->u.axis->extent, t);
@@ -224,10 +238,10 @@ static bool reads(te_tensor *user, const te_tensor *t)
 }
 
 /* Must `a` run before `b`? Because b reads it, or because b overwrites what a reads. */
-static bool before(te_tensor *a, te_tensor *b)
+static bool before(const needs *w, te_tensor *a, te_tensor *b)
 {
-    if (reads(b, a)) return true;
-    return b->kind == TE_UPDATE && a != b && reads(a, b->base);
+    if (reads(w, b, a)) return true;
+    return b->kind == TE_UPDATE && a != b && !is_given(w, b) && reads(w, a, b->base);
 }
 
 static ll_code order(needs *w, ll_error *err)
@@ -238,7 +252,7 @@ static ll_code order(needs *w, ll_error *err)
         for (int i = done; i < w->n && pick < 0; i++) {
             bool free_to_run = true;
             for (int j = done; j < w->n && free_to_run; j++)
-                if (j != i && before(w->t[j], w->t[i])) free_to_run = false;
+                if (j != i && before(w, w->t[j], w->t[i])) free_to_run = false;
             if (free_to_run) pick = i;
         }
         if (pick < 0)
@@ -294,7 +308,7 @@ static bool is_root(const lowering *w, const te_tensor *t)
 static bool is_updated(const lowering *w, const te_tensor *t)
 {
     for (int i = 0; i < w->all.n; i++)
-        if (w->all.t[i]->kind == TE_UPDATE && storage_of(w->all.t[i]) == t) return true;
+        if (w->all.t[i]->kind == TE_UPDATE && computed(&w->all, w->all.t[i]) && storage_of(w->all.t[i]) == t) return true;
     return false;
 }
 
@@ -307,20 +321,15 @@ static void add_param(lowering *w, te_tensor *t)
     } else if (t->kind == TE_INPUT && t->quant) {
         for (int i = 0; i < t->n_plane; i++) add_param(w, t->plane[i]);
     } else if (!lp_buf_of(w->f, t)) {
-        lp_param_add(w->f, t, t->kind == TE_DEF || is_updated(w, t));
+        lp_param_add(w->f, t, (t->kind == TE_DEF && !is_given(&w->all, t)) || is_updated(w, t));
     }
 }
 
 static ll_code add_params(lowering *w, te_tensor *const *params, int n, ll_error *err)
 {
-    for (int i = 0; i < n; i++) {
-        if (params[i]->kind == TE_DEF && !is_root(w, params[i]))
-            return ll_fail(err, LL_USAGE, "%s is computed here and is no root, so it cannot be a parameter",
-                           params[i]->name);
-        add_param(w, params[i]);
-    }
+    for (int i = 0; i < n; i++) add_param(w, params[i]);
     for (int i = 0; i < w->all.n; i++)
-        if (!computed(w->all.t[i])) add_param(w, w->all.t[i]);
+        if (!computed(&w->all, w->all.t[i])) add_param(w, w->all.t[i]);
     for (int i = 0; i < w->n_root; i++) add_param(w, w->root[i]);
     return LL_OK;
 }
@@ -328,7 +337,7 @@ static ll_code add_params(lowering *w, te_tensor *const *params, int n, ll_error
 static ll_code check_roots(const lowering *w, ll_error *err)
 {
     for (int i = 0; i < w->n_root; i++) {
-        if (!computed(w->root[i]))
+        if (!computed(&w->all, w->root[i]))
             return ll_fail(err, LL_USAGE, "%s is an input, not a definition", w->root[i]->name);
         if (w->root[i]->kind == TE_DEF && is_updated(w, w->root[i]))
             return ll_fail(err, LL_NOT_LEGAL, "%s is wanted as it was before its update", w->root[i]->name);
@@ -342,7 +351,7 @@ static ll_code add_nests(lowering *w, ll_error *err)
     lp_stmt **at = &w->f->body;
     for (int i = 0; i < w->all.n; i++) {
         te_tensor *t = w->all.t[i];
-        if (!computed(t)) continue;
+        if (!computed(&w->all, t)) continue;
         if (t->kind == TE_UPDATE) LL_TRY(check_update(t, err));
         lp_buf *b = lp_buf_of(w->f, t);
         if (!b) b = lp_buf_add(w->f, t, LP_THREAD, NULL);
@@ -361,6 +370,10 @@ static ll_code add_nests(lowering *w, ll_error *err)
 
 static ll_code lower(lowering *w, te_tensor *const *params, int n_params, ll_error *err)
 {
+    te_tensor **given = LL_NEW_N(w->all.arena, te_tensor *, n_params + 1);
+    for (int i = 0; i < n_params; i++) /* a root may be listed to fix the order of parameters */
+        if (!is_root(w, params[i])) given[w->all.n_given++] = params[i];
+    w->all.given = given;
     for (int i = 0; i < w->n_root; i++) need(&w->all, w->root[i]);
     LL_TRY(order(&w->all, err));
     LL_TRY(check_roots(w, err));

@@ -206,7 +206,7 @@ static ll_code chain_of(sch *s, int argc, const char *const *argv, const char **
 ll_code sch_reorder(sch *s, int argc, const char *const *argv, ll_error *err)
 {
     const char *now[SCH_MAX_DEPTH], *want[SCH_MAX_DEPTH];
-    int n, next = 0;
+    int n = 0, next = 0;
     if (argc < 2) return ll_fail(err, LL_USAGE, "wanted at least two loops");
     LL_TRY(chain_of(s, argc, argv, now, &n, err));
     for (int i = 0; i < n; i++) want[i] = among(now[i], argv, argc) ? argv[next++] : now[i];

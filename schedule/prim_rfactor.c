@@ -89,7 +89,7 @@ static ll_code plain_reduction(sch *s, lp_stmt *loop, lp_stmt **init, lp_stmt **
 ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
 {
     if (argc != 1) return ll_fail(err, LL_USAGE, "wanted LOOP");
-    lp_stmt *loop = sch_find_loop(s, argv[0], err), *init, *reduce, *group[4];
+    lp_stmt *loop = sch_find_loop(s, argv[0], err), *init = NULL, *reduce = NULL, *group[4];
     int n;
     if (!loop) return LL_USAGE;
     if (loop->u.loop.how != LP_SERIAL || loop->u.loop.intrin || loop->u.loop.var->u.axis->max)

@@ -3,7 +3,7 @@
 #ifndef LLMIR_SCHEDULE_STAGE_H
 #define LLMIR_SCHEDULE_STAGE_H
 
-#include "schedule/sch.h"
+#include "schedule/prim.h"
 
 typedef struct stage_nest {
     te_tensor *stage;   /* as named: its buffer is what the nest writes                                       */

@@ -309,7 +309,8 @@ static ll_code bind_dims(ev *m)
             return ll_fail(m->err, LL_USAGE, "%s: dim %s is %lld, wanted %lld..%lld in steps of %lld", m->f->name,
                            d->name, (long long)v, (long long)d->lo, (long long)d->hi,
                            (long long)(d->multiple > 1 ? d->multiple : 1));
-        m->slot[leaf_slot(m, m->f->dim[i])].i = v;
+        int32_t slot = leaf_slot(m, m->f->dim[i]); /* may move m->slot */
+        m->slot[slot].i = v;
     }
     return LL_OK;
 }

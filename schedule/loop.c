@@ -294,16 +294,23 @@ static bool name_taken(const lp_func *f, const char *name)
         if (strcmp(f->buf[i]->t->name, name) == 0) return true;
     lookup k = {name, false};
     lp_walk(f->body, has_name, &k);
-    return k.found;
+    return k.found || te_find(f->g, name) != NULL;
+}
+
+/* The length of `name` without a number that an earlier call gave it: "acc.k.2" -> 5. */
+static int stem_of(const char *name)
+{
+    size_t n = strlen(name), digits = n;
+    while (digits > 0 && name[digits - 1] >= '0' && name[digits - 1] <= '9') digits--;
+    return digits < n && digits > 1 && name[digits - 1] == '.' ? (int)digits - 1 : (int)n;
 }
 
 const char *lp_fresh_name(lp_func *f, const char *want)
 {
     if (!name_taken(f, want)) return want;
-    const char *tick = strchr(want, '\'');
-    int stem = tick ? (int)(tick - want) : (int)strlen(want);
+    int stem = stem_of(want);
     for (int i = 2;; i++) {
-        const char *name = ll_sprintf(te_arena(f->g), "%.*s'%d", stem, want, i);
+        const char *name = ll_sprintf(te_arena(f->g), "%.*s.%d", stem, want, i);
         if (!name_taken(f, name)) return name;
     }
 }

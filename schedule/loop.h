@@ -122,7 +122,7 @@ lp_stmt *lp_seq(lp_stmt *a, lp_stmt *b); /* appends b after the end of a; either
 lp_stmt *lp_clone(lp_func *f, const lp_stmt *s); /* deep; shares expressions and buffers */
 /* Deep, with loop variables, let variables and allocated buffers of its own (names made unique). */
 lp_stmt *lp_clone_fresh(lp_func *f, const lp_stmt *s);
-/* `want`, or want'2, want'3...: the first that no loop, variable or buffer of f has. */
+/* `want`, or want.2, want.3...: the first that no loop, variable or buffer of f and no tensor of its graph has. */
 const char *lp_fresh_name(lp_func *f, const char *want);
 void lp_collect_dims(lp_func *f); /* fills dim[] (and dim_slot[]: position) from what f uses, in order of first use */
 /* Replaces variables in all expressions below s (statement list), in place. A loop whose extent changes gets a new

@@ -297,7 +297,7 @@ static void print_dims(ll_str *out, const lp_func *f)
     for (int i = 0; i < f->n_dim; i++) {
         const te_dim_info *d = f->dim[i]->u.dim;
         ll_str_addf(out, "dim %s in %lld..%lld", d->name, (long long)d->lo, (long long)d->hi);
-        if (d->multiple > 1) ll_str_addf(out, " %% %lld", (long long)d->multiple);
+        if (d->multiple > 1) ll_str_addf(out, " multiple %lld", (long long)d->multiple);
         ll_str_addc(out, '\n');
     }
 }

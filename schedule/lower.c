@@ -79,7 +79,7 @@ static ll_code add_axis(nest *w, te_ref axis, ll_error *err)
     const char *stem = ll_sprintf(arena, "%s.%s", w->def->name, a->name);
     const char *name = lp_fresh_name(w->f, stem);
     for (int i = 2; used_here(w, name); i++)
-        name = lp_fresh_name(w->f, ll_sprintf(arena, "%s'%d", stem, i));
+        name = lp_fresh_name(w->f, ll_sprintf(arena, "%s.%d", stem, i));
     te_ref extent = in_loops(w, a->extent);
     w->from[w->n] = axis;
     w->to[w->n++] = a->max ? te_axis_upto(w->f->g, name, extent, a->max) : te_axis(w->f->g, name, extent);

@@ -65,7 +65,8 @@ typedef struct llmir_module {
 } llmir_module;
 
 /* ---- the note ------------------------------------------------------------------------------------ */
-/* Digests are XXH3-128 {low, high 64 bits}: they find damage, they are not signatures. */
+/* Digests are {low, high 64 bits} of XXH3-128: they find damage, they are not signatures. A range's digest
+ * folds its 1 MiB pieces in order: h = 0; for each piece: h = XXH3-128(h, XXH3-128(piece)). */
 typedef struct llmir_note {
     uint64_t magic;      /* LLMIR_MODULE_MAGIC */
     uint32_t abi, size;  /* LLMIR_MODULE_ABI; of this struct */
@@ -75,12 +76,12 @@ typedef struct llmir_note {
     uint64_t weights_offset, weights_size; /* offset a multiple of LLMIR_WEIGHTS_ALIGN */
     uint64_t elf_digest[2];     /* of bytes [0, elf_size) with this whole struct taken as zero */
     uint64_t blob_digest[2];
-    uint64_t weights_digest[2]; /* of the digests of 1 MiB pieces, in order; checked on request */
-    uint64_t note_digest[2];    /* of all fields above */
+    uint64_t weights_digest[2]; /* checked on request */
+    uint64_t note_digest[2];    /* plain XXH3-128 of all fields above */
 } llmir_note;
 
 enum llmir_required { LLMIR_REQUIRED_KNOWN = 0 }; /* no bit is defined in ABI 1 */
-enum { LLMIR_WEIGHTS_ALIGN = 4096, LLMIR_WEIGHTS_PIECE = 1 << 20 };
+enum { LLMIR_WEIGHTS_ALIGN = 4096, LLMIR_DIGEST_PIECE = 1 << 20 };
 
 /* ---- the blob ------------------------------------------------------------------------------------
  *     header | section[n_section] | section bytes, each 8-byte aligned, in any order, not overlapping

@@ -131,6 +131,12 @@ void ptx_val_get(const ptx_warp *w, uint32_t slot, uint8_t out[PTX_LANES]);
 void ptx_val_set(ptx_warp *w, uint32_t slot, ptx_mask m, const uint8_t v[PTX_LANES]);
 void ptx_val_fill(ptx_warp *w, uint32_t slot, ptx_mask m, bool is_valid);
 
+/* Registers of the running kernel that plain `mov`s join share a class (any number, equal for equal classes);
+ * and marks every register of the class of `slot` as initialised in all live lanes. For accumulators in
+ * flight (wgmma.c), which compilers move round loops. */
+uint32_t ptx_move_class(ptx_warp *w, uint32_t slot);
+void ptx_move_class_validate(ptx_warp *w, uint32_t slot);
+
 /* -- memory --------------------------------------------------------------------------------------- */
 /* Windows of the generic address space. Global addresses are generic addresses. A shared::cluster address
  * of another block is (rank + 1) << 24 | offset; of the own block, the plain offset. */

@@ -20,10 +20,11 @@ typedef enum ptx_b1_op { PTX_B1_XOR, PTX_B1_AND } ptx_b1_op;
 
 typedef struct ptx_mma {
     uint16_t m, n, k;
-    ptx_type a, b, c, d; /* element types: F16 BF16 TF32 E4M3 E5M2 F64 S8 U8 S4 U4 B1; c, d: F16 F32 S32 F64 */
-    bool a_col, b_row;   /* layouts other than row.col: only m8n8k4.f16 has them */
-    bool sat;            /* integers: the sum saturates */
-    bool neg_a, neg_b;   /* wgmma's scale of -1 */
+    ptx_type a, b, c,
+        d; /* element types: F16 BF16 TF32 E4M3 E5M2 F64 S8 U8 S4 U4 B1; c, d: F16 F32 S32 F64 */
+    bool a_col, b_row; /* layouts other than row.col: only m8n8k4.f16 has them */
+    bool sat;          /* integers: the sum saturates */
+    bool neg_a, neg_b; /* wgmma's scale of -1 */
     ptx_b1_op b1;
 } ptx_mma;
 
@@ -39,7 +40,9 @@ unsigned ptx_mma_min_sm(const ptx_mma *s);
 unsigned ptx_mma_a_regs(const ptx_mma *s), ptx_mma_b_regs(const ptx_mma *s);
 unsigned ptx_mma_acc_regs(const ptx_mma *s, ptx_type acc);
 
-typedef struct ptx_at { uint16_t row, col; } ptx_at;
+typedef struct ptx_at {
+    uint16_t row, col;
+} ptx_at;
 /* Element e (low bits first) of register r in `lane`: A as (m, k), B as (k, n), accumulators as (m, n).
  * m8n8k4.f16 computes four products at once; its coordinates carry the product in row / 8 (of 32 rows). */
 ptx_at ptx_mma_a_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e);
@@ -47,17 +50,22 @@ ptx_at ptx_mma_b_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e);
 ptx_at ptx_mma_acc_at(const ptx_mma *s, ptx_type acc, unsigned lane, unsigned r, unsigned e);
 
 /* D = A B + C for one warp; each pointer is a register of 32 lanes. d may be c. */
-void ptx_mma_run(const ptx_mma *s, ptx_mma_model model, void *const d[], const void *const a[], const void *const b[], const void *const c[]);
+void ptx_mma_run(const ptx_mma *s, ptx_mma_model model, void *const d[], const void *const a[],
+                 const void *const b[], const void *const c[]);
 
 /* ---- plain matrices, for wmma and wgmma ---- */
 
 /* D[m][n] = A[m][k] B[k][n] + C[m][n], row-major; n is a multiple of 8. A and B hold decoded values; each row
  * of A is read before its row of D is written, and d may be c. Integers: s32 values. */
-void ptx_matmul_f32(unsigned m, unsigned n, unsigned k, float *d, const float *a, const float *b, const float *c);
-void ptx_matmul_s32(unsigned m, unsigned n, unsigned k, int32_t *d, const int32_t *a, const int32_t *b, const int32_t *c, bool sat);
-void ptx_matmul_f64(unsigned m, unsigned n, unsigned k, double *d, const double *a, const double *b, const double *c);
+void ptx_matmul_f32(unsigned m, unsigned n, unsigned k, float *d, const float *a, const float *b,
+                    const float *c);
+void ptx_matmul_s32(unsigned m, unsigned n, unsigned k, int32_t *d, const int32_t *a,
+                    const int32_t *b, const int32_t *c, bool sat);
+void ptx_matmul_f64(unsigned m, unsigned n, unsigned k, double *d, const double *a, const double *b,
+                    const double *c);
 /* The truncating model of `sm` for inputs of type `a` (b likewise) and results of type `d`. */
-void ptx_matmul_hw(unsigned sm, ptx_type in, ptx_type out, unsigned m, unsigned n, unsigned k, float *d, const float *a, const float *b, const float *c);
+void ptx_matmul_hw(unsigned sm, ptx_type in, ptx_type out, unsigned m, unsigned n, unsigned k,
+                   float *d, const float *a, const float *b, const float *c);
 /* `count` packed elements of a type, low bits first, as floats or integers. */
 void ptx_unpack_f32(ptx_type t, const void *words, unsigned count, float *out);
 void ptx_unpack_s32(ptx_type t, const void *words, unsigned count, int32_t *out);
@@ -74,24 +82,23 @@ typedef struct ptx_wgmma_desc {
 } ptx_wgmma_desc;
 ptx_wgmma_desc ptx_wgmma_decode(uint64_t desc);
 /* Shared-memory byte address of element (mn, k) of `bits`-bit elements. mn_major: the "transposed" form. */
-uint32_t ptx_wgmma_addr(const ptx_wgmma_desc *d, unsigned bits, bool mn_major, unsigned mn, unsigned k);
+uint32_t ptx_wgmma_addr(const ptx_wgmma_desc *d, unsigned bits, bool mn_major, unsigned mn,
+                        unsigned k);
 /* The XOR of a swizzle mode on a byte address; width 0 (none), 32, 64 or 128 bytes. */
-static inline uint32_t ptx_swizzle(uint32_t addr, unsigned width)
-{
+static inline uint32_t ptx_swizzle(uint32_t addr, unsigned width) {
     return width ? addr ^ (addr >> 7 & (width / 16 - 1)) << 4 : addr;
 }
 /* Accumulator value i of lane `lane` (0-127 in the warpgroup). */
-static inline ptx_at ptx_wgmma_acc_at(unsigned lane, unsigned i)
-{
+static inline ptx_at ptx_wgmma_acc_at(unsigned lane, unsigned i) {
     unsigned l = lane & 31;
-    return (ptx_at){ (uint16_t)(16 * (lane >> 5) + (l >> 2) + 8 * (i >> 1 & 1)), (uint16_t)(8 * (i >> 2) + 2 * (l & 3) + (i & 1)) };
+    return (ptx_at){(uint16_t)(16 * (lane >> 5) + (l >> 2) + 8 * (i >> 1 & 1)),
+                    (uint16_t)(8 * (i >> 2) + 2 * (l & 3) + (i & 1))};
 }
 
 /* ---- ldmatrix / stmatrix / movmatrix: element e of the pair that lane holds of an 8x8 matrix of b16 ---- */
-static inline ptx_at ptx_ldmatrix_at(unsigned lane, unsigned e, bool trans)
-{
+static inline ptx_at ptx_ldmatrix_at(unsigned lane, unsigned e, bool trans) {
     unsigned r = lane >> 2, c = 2 * (lane & 3) + e;
-    return trans ? (ptx_at){ (uint16_t)c, (uint16_t)r } : (ptx_at){ (uint16_t)r, (uint16_t)c };
+    return trans ? (ptx_at){(uint16_t)c, (uint16_t)r} : (ptx_at){(uint16_t)r, (uint16_t)c};
 }
 
 #endif

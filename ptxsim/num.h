@@ -14,13 +14,31 @@
 
 #include "ptxsim/types.h"
 
-static inline float ptx_f32(uint32_t b) { float f; memcpy(&f, &b, 4); return f; }
-static inline uint32_t ptx_f32_bits(float f) { uint32_t b; memcpy(&b, &f, 4); return b; }
-static inline double ptx_f64(uint64_t b) { double f; memcpy(&f, &b, 8); return f; }
-static inline uint64_t ptx_f64_bits(double f) { uint64_t b; memcpy(&b, &f, 8); return b; }
+static inline float ptx_f32(uint32_t b) {
+    float f;
+    memcpy(&f, &b, 4);
+    return f;
+}
+static inline uint32_t ptx_f32_bits(float f) {
+    uint32_t b;
+    memcpy(&b, &f, 4);
+    return b;
+}
+static inline double ptx_f64(uint64_t b) {
+    double f;
+    memcpy(&f, &b, 8);
+    return f;
+}
+static inline uint64_t ptx_f64_bits(double f) {
+    uint64_t b;
+    memcpy(&b, &f, 8);
+    return b;
+}
 
 /* Flushes a subnormal f32 to zero of the same sign (.ftz). */
-static inline float ptx_ftz(float f) { return (ptx_f32_bits(f) & 0x7f800000u) ? f : ptx_f32(ptx_f32_bits(f) & 0x80000000u); }
+static inline float ptx_ftz(float f) {
+    return (ptx_f32_bits(f) & 0x7f800000u) ? f : ptx_f32(ptx_f32_bits(f) & 0x80000000u);
+}
 /* .sat: NaN to 0, the rest clamped to [0, 1]. */
 static inline float ptx_sat(float f) { return f > 0 ? (f < 1 ? f : 1.0f) : 0.0f; }
 
@@ -29,7 +47,9 @@ static inline float ptx_sat(float f) { return f > 0 ? (f < 1 ? f : 1.0f) : 0.0f;
 /* The bit pattern of a small-format value, exactly, as f32 (every f16, bf16, fp8 value is one). */
 float ptx_small_to_f32(ptx_type t, uint32_t bits);
 
-typedef struct ptx_fmt_opts { bool ftz, relu, satfinite; } ptx_fmt_opts;
+typedef struct ptx_fmt_opts {
+    bool ftz, relu, satfinite;
+} ptx_fmt_opts;
 /* x rounded once to `t` (F16 BF16 TF32 E4M3 E5M2 F32) under `rnd` (RN RZ RM RP RNA). */
 uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o);
 
@@ -78,38 +98,76 @@ double ptx_min_f64(double a, double b, bool is_max);
 /* ---- f16, bf16 and their pairs: each half rounded once ---- */
 
 typedef enum ptx_half_op {
-    PTX_H_ADD, PTX_H_SUB, PTX_H_MUL, PTX_H_FMA, PTX_H_MIN, PTX_H_MAX, PTX_H_ABS, PTX_H_NEG,
-    PTX_H_EX2, PTX_H_TANH, /* the approximate functions, computed exactly and rounded */
+    PTX_H_ADD,
+    PTX_H_SUB,
+    PTX_H_MUL,
+    PTX_H_FMA,
+    PTX_H_MIN,
+    PTX_H_MAX,
+    PTX_H_ABS,
+    PTX_H_NEG,
+    PTX_H_EX2,
+    PTX_H_TANH, /* the approximate functions, computed exactly and rounded */
 } ptx_half_op;
-typedef struct ptx_half_opts { bool ftz, sat, relu, nan, xorsign_abs; } ptx_half_opts;
+typedef struct ptx_half_opts {
+    bool ftz, sat, relu, nan, xorsign_abs;
+} ptx_half_opts;
 /* t: F16 F16X2 BF16 BF16X2. */
-uint32_t ptx_half_one(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t a, uint32_t b, uint32_t c);
-void ptx_half_lanes(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t d[32], const uint32_t a[32], const uint32_t b[32],
-                    const uint32_t c[32]);
+uint32_t ptx_half_one(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t a, uint32_t b,
+                      uint32_t c);
+void ptx_half_lanes(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t d[32],
+                    const uint32_t a[32], const uint32_t b[32], const uint32_t c[32]);
 /* Compares one half of a and b: the PTX comparison names, ordered and unordered. */
 typedef enum ptx_cmp {
-    PTX_EQ, PTX_NE, PTX_LT, PTX_LE, PTX_GT, PTX_GE, PTX_LO, PTX_LS, PTX_HI, PTX_HS,
-    PTX_EQU, PTX_NEU, PTX_LTU, PTX_LEU, PTX_GTU, PTX_GEU, PTX_NUM, PTX_NAN,
+    PTX_EQ,
+    PTX_NE,
+    PTX_LT,
+    PTX_LE,
+    PTX_GT,
+    PTX_GE,
+    PTX_LO,
+    PTX_LS,
+    PTX_HI,
+    PTX_HS,
+    PTX_EQU,
+    PTX_NEU,
+    PTX_LTU,
+    PTX_LEU,
+    PTX_GTU,
+    PTX_GEU,
+    PTX_NUM,
+    PTX_NAN,
 } ptx_cmp;
 bool ptx_cmp_f64(ptx_cmp op, double a, double b);
 
 /* ---- approximate functions ---- */
 
 typedef enum ptx_approx_op {
-    PTX_A_EX2, PTX_A_LG2, PTX_A_RCP, PTX_A_RSQRT, PTX_A_SQRT, PTX_A_SIN, PTX_A_COS, PTX_A_TANH,
+    PTX_A_EX2,
+    PTX_A_LG2,
+    PTX_A_RCP,
+    PTX_A_RSQRT,
+    PTX_A_SQRT,
+    PTX_A_SIN,
+    PTX_A_COS,
+    PTX_A_TANH,
     PTX_A_DIV,      /* div.approx: a * (1/b); b of 2^126 and above gives 0 */
     PTX_A_DIV_FULL, /* div.full: 2 ulp in the whole range */
 } ptx_approx_op;
 
 /* Exact by default: the true value rounded to nearest. With `perturb` the result is moved by a pseudo-random
  * error (a function of seed, operation and operands, so it repeats) inside the bound the PTX ISA documents. */
-typedef struct ptx_num_mode { bool perturb; uint64_t seed; } ptx_num_mode;
+typedef struct ptx_num_mode {
+    bool perturb;
+    uint64_t seed;
+} ptx_num_mode;
 
 float ptx_approx_f32(ptx_approx_op op, float a, float b, bool ftz, const ptx_num_mode *m);
 /* rcp.approx.ftz.f64, rsqrt.approx(.ftz).f64: the upper word only; the lower 32 bits of the result are 0. */
 double ptx_approx_f64(ptx_approx_op op, double a, const ptx_num_mode *m);
 /* The bound itself: |result - exact| <= abs + rel * |exact| for this operand. */
 void ptx_approx_bound(ptx_approx_op op, float a, double exact, double *abs_err, double *rel_err);
-void ptx_approx_lanes(ptx_approx_op op, uint32_t d[32], const uint32_t a[32], const uint32_t b[32], bool ftz, const ptx_num_mode *m);
+void ptx_approx_lanes(ptx_approx_op op, uint32_t d[32], const uint32_t a[32], const uint32_t b[32],
+                      bool ftz, const ptx_num_mode *m);
 
 #endif

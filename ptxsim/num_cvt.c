@@ -4,13 +4,17 @@
 
 #include "ptxsim/num.h"
 
-typedef struct fmt { int e, m; uint32_t max, nan; bool inf; } fmt; /* max: magnitude of the largest finite value */
+typedef struct fmt {
+    int e, m;
+    uint32_t max, nan;
+    bool inf;
+} fmt; /* max: magnitude of the largest finite value */
 
-static const fmt *fmt_of(ptx_type t)
-{
-    static const fmt f16 = { 5, 10, 0x7bff, 0x7fff, true }, bf16 = { 8, 7, 0x7f7f, 0x7fff, true },
-                     e4m3 = { 4, 3, 0x7e, 0x7f, false }, e5m2 = { 5, 2, 0x7b, 0x7f, true },
-                     tf32 = { 8, 10, 0x3fbff, 0x3ffff, true }, f32 = { 8, 23, 0x7f7fffff, 0x7fffffff, true };
+static const fmt *fmt_of(ptx_type t) {
+    static const fmt f16 = {5, 10, 0x7bff, 0x7fff, true}, bf16 = {8, 7, 0x7f7f, 0x7fff, true},
+                     e4m3 = {4, 3, 0x7e, 0x7f, false}, e5m2 = {5, 2, 0x7b, 0x7f, true},
+                     tf32 = {8, 10, 0x3fbff, 0x3ffff, true},
+                     f32 = {8, 23, 0x7f7fffff, 0x7fffffff, true};
     switch (t) {
     case PTX_F16: return &f16;
     case PTX_BF16: return &bf16;
@@ -21,8 +25,8 @@ static const fmt *fmt_of(ptx_type t)
     }
 }
 
-static bool round_up(uint64_t q, uint64_t rem, uint64_t half, bool sticky, bool neg, ptx_round rnd)
-{
+static bool round_up(uint64_t q, uint64_t rem, uint64_t half, bool sticky, bool neg,
+                     ptx_round rnd) {
     bool inexact = rem || sticky;
     switch (rnd) {
     case PTX_RZ: return false;
@@ -34,8 +38,8 @@ static bool round_up(uint64_t q, uint64_t rem, uint64_t half, bool sticky, bool 
 }
 
 /* sig * 2^exp (sig != 0) -> the magnitude's bits; may run past the largest finite value. */
-static uint64_t round_core(uint64_t sig, int exp, bool sticky, bool neg, int e, int m, ptx_round rnd)
-{
+static uint64_t round_core(uint64_t sig, int exp, bool sticky, bool neg, int e, int m,
+                           ptx_round rnd) {
     int bias = (1 << (e - 1)) - 1, emin = 1 - bias;
     int lead = __builtin_clzll(sig);
     sig <<= lead;
@@ -48,7 +52,8 @@ static uint64_t round_core(uint64_t sig, int exp, bool sticky, bool neg, int e, 
     } else if (shift == 64) {
         q = 0, rem = sig >> 1, half = (uint64_t)1 << 62, sticky |= sig & 1;
     } else {
-        q = sig >> shift, rem = sig & (((uint64_t)1 << shift) - 1), half = (uint64_t)1 << (shift - 1);
+        q = sig >> shift, rem = sig & (((uint64_t)1 << shift) - 1),
+        half = (uint64_t)1 << (shift - 1);
     }
     q += round_up(q, rem, half, sticky, neg, rnd);
     if (ev < emin) return q;
@@ -57,22 +62,23 @@ static uint64_t round_core(uint64_t sig, int exp, bool sticky, bool neg, int e, 
 }
 
 /* Applies overflow rules to a rounded magnitude. */
-static uint32_t finish(const fmt *f, uint64_t mag, bool neg, ptx_round rnd, ptx_fmt_opts o)
-{
+static uint32_t finish(const fmt *f, uint64_t mag, bool neg, ptx_round rnd, ptx_fmt_opts o) {
     uint32_t sign = neg ? 1u << (f->e + f->m) : 0;
     if (o.relu && neg) return 0;
     if (mag > f->max) {
-        bool to_max = o.satfinite || !f->inf || rnd == PTX_RZ || (rnd == PTX_RM && !neg) || (rnd == PTX_RP && neg);
+        bool to_max = o.satfinite || !f->inf || rnd == PTX_RZ || (rnd == PTX_RM && !neg) ||
+                      (rnd == PTX_RP && neg);
         mag = to_max ? f->max : (((uint64_t)1 << f->e) - 1) << f->m;
     }
     if (o.ftz && f->e == 8 && f->m == 23 && mag < (1u << 23)) mag = 0;
     return sign | (uint32_t)mag;
 }
 
-static uint32_t shape_tf32(ptx_type t, uint32_t v) { return t == PTX_TF32 ? (v == 0x3ffff ? 0x7fffffffu : v << 13) : v; }
+static uint32_t shape_tf32(ptx_type t, uint32_t v) {
+    return t == PTX_TF32 ? (v == 0x3ffff ? 0x7fffffffu : v << 13) : v;
+}
 
-uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o)
-{
+uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o) {
     const fmt *f = fmt_of(t);
     uint64_t u = ptx_f64_bits(x), frac = u & (((uint64_t)1 << 52) - 1);
     bool neg = u >> 63;
@@ -84,20 +90,19 @@ uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o)
         return shape_tf32(t, (neg ? 1u << (f->e + f->m) : 0) | inf);
     }
     if (!ex && !frac) return shape_tf32(t, neg && !o.relu ? 1u << (f->e + f->m) : 0);
-    uint64_t mag = round_core(ex ? frac | (uint64_t)1 << 52 : frac, ex ? ex - 1075 : -1074, false, neg, f->e, f->m, rnd);
+    uint64_t mag = round_core(ex ? frac | (uint64_t)1 << 52 : frac, ex ? ex - 1075 : -1074, false,
+                              neg, f->e, f->m, rnd);
     return shape_tf32(t, finish(f, mag, neg, rnd, o));
 }
 
-static float magnitude(uint32_t mag, int e, int m)
-{
+static float magnitude(uint32_t mag, int e, int m) {
     int bias = (1 << (e - 1)) - 1;
     uint32_t ex = mag >> m, fr = mag & ((1u << m) - 1);
     if (ex) return ptx_f32((ex - (uint32_t)bias + 127) << 23 | fr << (23 - m));
     return (float)fr * ptx_f32((uint32_t)(1 - bias - m + 127) << 23);
 }
 
-float ptx_small_to_f32(ptx_type t, uint32_t b)
-{
+float ptx_small_to_f32(ptx_type t, uint32_t b) {
     float v;
     switch (t) {
     case PTX_F16:
@@ -117,8 +122,7 @@ float ptx_small_to_f32(ptx_type t, uint32_t b)
 
 /* ---- vector forms ---- */
 
-void ptx_f16_to_f32_lanes(float d[32], const uint32_t a[32])
-{
+void ptx_f16_to_f32_lanes(float d[32], const uint32_t a[32]) {
     for (int i = 0; i < 32; i++) {
         uint32_t h = a[i] & 0xffff, mag = h & 0x7fff, sign = (h & 0x8000) << 16;
         uint32_t normal = (mag << 13) + (112u << 23);
@@ -129,8 +133,7 @@ void ptx_f16_to_f32_lanes(float d[32], const uint32_t a[32])
     }
 }
 
-void ptx_f32_to_f16_lanes(uint32_t d[32], const uint32_t a[32])
-{
+void ptx_f32_to_f16_lanes(uint32_t d[32], const uint32_t a[32]) {
     for (int i = 0; i < 32; i++) {
         uint32_t u = a[i], mag = u & 0x7fffffffu, sign = u >> 16 & 0x8000;
         uint32_t normal = (mag - (112u << 23) + 0xfff + (mag >> 13 & 1)) >> 13;
@@ -143,8 +146,7 @@ void ptx_f32_to_f16_lanes(uint32_t d[32], const uint32_t a[32])
     }
 }
 
-void ptx_f32_to_bf16_lanes(uint32_t d[32], const uint32_t a[32])
-{
+void ptx_f32_to_bf16_lanes(uint32_t d[32], const uint32_t a[32]) {
     for (int i = 0; i < 32; i++) {
         uint32_t u = a[i], v = (u + 0x7fff + (u >> 16 & 1)) >> 16;
         d[i] = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fff : v;
@@ -154,34 +156,44 @@ void ptx_f32_to_bf16_lanes(uint32_t d[32], const uint32_t a[32])
 /* ---- cvt ---- */
 
 static bool is_float(ptx_type t) { return ptx_types[t].kind == 'F'; }
-static bool is_int(ptx_type t) { return (ptx_types[t].kind == 'U' || ptx_types[t].kind == 'S') && ptx_types[t].n == 1 && ptx_types[t].bits >= 8; }
-static bool is_plain_float(ptx_type t) { return t == PTX_F16 || t == PTX_BF16 || t == PTX_F32 || t == PTX_F64; }
-static bool is_fp_round(ptx_round r) { return r == PTX_RN || r == PTX_RZ || r == PTX_RM || r == PTX_RP; }
+static bool is_int(ptx_type t) {
+    return (ptx_types[t].kind == 'U' || ptx_types[t].kind == 'S') && ptx_types[t].n == 1 &&
+           ptx_types[t].bits >= 8;
+}
+static bool is_plain_float(ptx_type t) {
+    return t == PTX_F16 || t == PTX_BF16 || t == PTX_F32 || t == PTX_F64;
+}
+static bool is_fp_round(ptx_round r) {
+    return r == PTX_RN || r == PTX_RZ || r == PTX_RM || r == PTX_RP;
+}
 static bool is_int_round(ptx_round r) { return r >= PTX_RNI; }
 
 bool ptx_cvt_two_sources(const ptx_cvt *c) { return ptx_types[c->dst].n == 2 && c->src == PTX_F32; }
 
-static bool valid_packed(const ptx_cvt *c)
-{
+static bool valid_packed(const ptx_cvt *c) {
     bool fp8 = c->dst == PTX_E4M3X2 || c->dst == PTX_E5M2X2;
     if (c->sat || c->ftz) return false;
     if (fp8) return (c->src == PTX_F32 || c->src == PTX_F16X2) && c->rnd == PTX_RN && c->satfinite;
     if (c->src == PTX_F32) return c->rnd == PTX_RN || c->rnd == PTX_RZ;
-    return c->dst == PTX_F16X2 && (c->src == PTX_E4M3X2 || c->src == PTX_E5M2X2) && c->rnd == PTX_RN && !c->satfinite;
+    return c->dst == PTX_F16X2 && (c->src == PTX_E4M3X2 || c->src == PTX_E5M2X2) &&
+           c->rnd == PTX_RN && !c->satfinite;
 }
 
-bool ptx_cvt_valid(const ptx_cvt *c)
-{
+bool ptx_cvt_valid(const ptx_cvt *c) {
     ptx_type d = c->dst, s = c->src;
     if (ptx_types[d].n == 2) return valid_packed(c);
     if (d == PTX_TF32)
-        return s == PTX_F32 && !c->sat && !c->ftz && (c->rnd == PTX_RNA || c->rnd == PTX_RN || c->rnd == PTX_RZ) && !(c->rnd == PTX_RNA && c->relu);
+        return s == PTX_F32 && !c->sat && !c->ftz &&
+               (c->rnd == PTX_RNA || c->rnd == PTX_RN || c->rnd == PTX_RZ) &&
+               !(c->rnd == PTX_RNA && c->relu);
     bool fd = is_plain_float(d), fs = is_plain_float(s);
     if ((!fd && !is_int(d)) || (!fs && !is_int(s))) return false;
     bool f32 = d == PTX_F32 || s == PTX_F32;
     if (c->ftz && !f32) return false;
     if (c->relu || c->satfinite)
-        if (s != PTX_F32 || (d != PTX_F16 && d != PTX_BF16) || (c->rnd != PTX_RN && c->rnd != PTX_RZ)) return false;
+        if (s != PTX_F32 || (d != PTX_F16 && d != PTX_BF16) ||
+            (c->rnd != PTX_RN && c->rnd != PTX_RZ))
+            return false;
     if (!fd && !fs) return c->rnd == PTX_RND_NONE;
     if (!fd) return is_int_round(c->rnd);
     if (!fs) return is_fp_round(c->rnd);
@@ -191,8 +203,7 @@ bool ptx_cvt_valid(const ptx_cvt *c)
     return is_fp_round(c->rnd);
 }
 
-static double integral(double x, ptx_round r)
-{
+static double integral(double x, ptx_round r) {
     switch (r) {
     case PTX_RNI: return nearbyint(x);
     case PTX_RMI: return floor(x);
@@ -202,20 +213,21 @@ static double integral(double x, ptx_round r)
 }
 
 /* Sign- or zero-extends the low `bits` of v. */
-static uint64_t extend(uint64_t v, int bits, bool is_signed)
-{
+static uint64_t extend(uint64_t v, int bits, bool is_signed) {
     if (bits == 64) return v;
-    return is_signed ? (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits)) : v & (((uint64_t)1 << bits) - 1);
+    return is_signed ? (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits))
+                     : v & (((uint64_t)1 << bits) - 1);
 }
 
-static uint64_t int_to_int(const ptx_cvt *c, uint64_t a)
-{
+static uint64_t int_to_int(const ptx_cvt *c, uint64_t a) {
     int db = ptx_types[c->dst].bits;
     bool ds = ptx_types[c->dst].kind == 'S', ss = ptx_types[c->src].kind == 'S';
     uint64_t v = extend(a, ptx_types[c->src].bits, ss);
     if (c->sat) {
         bool neg = ss && (int64_t)v < 0;
-        uint64_t hi = ds ? ((uint64_t)1 << (db - 1)) - 1 : db == 64 ? ~(uint64_t)0 : ((uint64_t)1 << db) - 1;
+        uint64_t hi = ds         ? ((uint64_t)1 << (db - 1)) - 1
+                      : db == 64 ? ~(uint64_t)0
+                                 : ((uint64_t)1 << db) - 1;
         if (!neg && v > hi) v = hi;
         if (neg && !ds) v = 0;
         if (neg && ds && (int64_t)v < -(int64_t)hi - 1) v = (uint64_t)(-(int64_t)hi - 1);
@@ -223,15 +235,13 @@ static uint64_t int_to_int(const ptx_cvt *c, uint64_t a)
     return extend(v, db, ds);
 }
 
-static double load_float(ptx_type t, uint64_t a, bool ftz)
-{
+static double load_float(ptx_type t, uint64_t a, bool ftz) {
     if (t == PTX_F64) return ptx_f64(a);
     float f = ptx_small_to_f32(t, (uint32_t)a);
     return ftz && t == PTX_F32 ? ptx_ftz(f) : f;
 }
 
-static uint64_t float_to_int(const ptx_cvt *c, uint64_t a)
-{
+static uint64_t float_to_int(const ptx_cvt *c, uint64_t a) {
     int db = ptx_types[c->dst].bits;
     bool ds = ptx_types[c->dst].kind == 'S';
     double x = load_float(c->src, a, c->ftz);
@@ -246,34 +256,41 @@ static uint64_t float_to_int(const ptx_cvt *c, uint64_t a)
 
 static uint64_t store_f64(double x) { return ptx_f64_bits(x); }
 
-static uint64_t int_to_float(const ptx_cvt *c, uint64_t a)
-{
+static uint64_t int_to_float(const ptx_cvt *c, uint64_t a) {
     bool ss = ptx_types[c->src].kind == 'S';
     uint64_t v = extend(a, ptx_types[c->src].bits, ss);
     bool neg = ss && (int64_t)v < 0;
     uint64_t mag = neg ? 0 - v : v;
-    if (c->sat) return c->dst == PTX_F64 ? store_f64(neg || !mag ? 0 : 1) : ptx_small_from_f64(c->dst, neg || !mag ? 0 : 1, PTX_RN, (ptx_fmt_opts){ 0 });
+    if (c->sat)
+        return c->dst == PTX_F64
+                   ? store_f64(neg || !mag ? 0 : 1)
+                   : ptx_small_from_f64(c->dst, neg || !mag ? 0 : 1, PTX_RN, (ptx_fmt_opts){0});
     if (!mag) return 0;
-    if (c->dst == PTX_F64) return (uint64_t)neg << 63 | round_core(mag, 0, false, neg, 11, 52, c->rnd);
+    if (c->dst == PTX_F64)
+        return (uint64_t)neg << 63 | round_core(mag, 0, false, neg, 11, 52, c->rnd);
     const fmt *f = fmt_of(c->dst);
-    return finish(f, round_core(mag, 0, false, neg, f->e, f->m, c->rnd), neg, c->rnd, (ptx_fmt_opts){ 0 });
+    return finish(f, round_core(mag, 0, false, neg, f->e, f->m, c->rnd), neg, c->rnd,
+                  (ptx_fmt_opts){0});
 }
 
-static uint64_t float_to_float(const ptx_cvt *c, uint64_t a)
-{
+static uint64_t float_to_float(const ptx_cvt *c, uint64_t a) {
     double x = load_float(c->src, a, c->ftz);
     if (is_int_round(c->rnd)) x = copysign(integral(x, c->rnd), x);
     if (c->sat) x = x > 0 ? (x < 1 ? x : 1) : 0;
-    if (c->dst == PTX_F64) return isnan(x) && c->src != PTX_F64 ? 0x7fffffffffffffffull : store_f64(x);
+    if (c->dst == PTX_F64)
+        return isnan(x) && c->src != PTX_F64 ? 0x7fffffffffffffffull : store_f64(x);
     ptx_round r = is_fp_round(c->rnd) || c->rnd == PTX_RNA ? c->rnd : PTX_RN;
-    return ptx_small_from_f64(c->dst, x, r, (ptx_fmt_opts){ .ftz = c->ftz, .relu = c->relu, .satfinite = c->satfinite });
+    return ptx_small_from_f64(
+        c->dst, x, r, (ptx_fmt_opts){.ftz = c->ftz, .relu = c->relu, .satfinite = c->satfinite});
 }
 
-static uint64_t packed(const ptx_cvt *c, uint64_t a, uint64_t b)
-{
-    static const ptx_type part[PTX_NTYPE] = { [PTX_F16X2] = PTX_F16, [PTX_BF16X2] = PTX_BF16, [PTX_E4M3X2] = PTX_E4M3, [PTX_E5M2X2] = PTX_E5M2 };
+static uint64_t packed(const ptx_cvt *c, uint64_t a, uint64_t b) {
+    static const ptx_type part[PTX_NTYPE] = {[PTX_F16X2] = PTX_F16,
+                                             [PTX_BF16X2] = PTX_BF16,
+                                             [PTX_E4M3X2] = PTX_E4M3,
+                                             [PTX_E5M2X2] = PTX_E5M2};
     ptx_type dp = part[c->dst];
-    ptx_fmt_opts o = { .relu = c->relu, .satfinite = c->satfinite };
+    ptx_fmt_opts o = {.relu = c->relu, .satfinite = c->satfinite};
     double hi, lo;
     if (c->src == PTX_F32) {
         hi = ptx_f32((uint32_t)a), lo = ptx_f32((uint32_t)b);
@@ -281,13 +298,14 @@ static uint64_t packed(const ptx_cvt *c, uint64_t a, uint64_t b)
         ptx_type sp = part[c->src];
         int sb = ptx_types[sp].bits;
         uint32_t mask = (1u << sb) - 1;
-        hi = ptx_small_to_f32(sp, (uint32_t)(a >> sb) & mask), lo = ptx_small_to_f32(sp, (uint32_t)a & mask);
+        hi = ptx_small_to_f32(sp, (uint32_t)(a >> sb) & mask),
+        lo = ptx_small_to_f32(sp, (uint32_t)a & mask);
     }
-    return (uint64_t)ptx_small_from_f64(dp, hi, c->rnd, o) << ptx_types[dp].bits | ptx_small_from_f64(dp, lo, c->rnd, o);
+    return (uint64_t)ptx_small_from_f64(dp, hi, c->rnd, o) << ptx_types[dp].bits |
+           ptx_small_from_f64(dp, lo, c->rnd, o);
 }
 
-uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b)
-{
+uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b) {
     if (ptx_types[c->dst].n == 2) return packed(c, a, b);
     bool fd = is_float(c->dst), fs = is_float(c->src);
     if (fd) return fs ? float_to_float(c, a) : int_to_float(c, a);
@@ -295,8 +313,7 @@ uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b)
 }
 
 /* The forms that fill the inner loops of LLM kernels; everything else goes lane by lane. */
-static bool fast_lanes(const ptx_cvt *c, void *d, const void *a, const void *b)
-{
+static bool fast_lanes(const ptx_cvt *c, void *d, const void *a, const void *b) {
     bool plain = !c->ftz && !c->sat && !c->relu && !c->satfinite;
     if (!plain) return false;
     uint32_t *du = d, t[32], u[32];
@@ -339,21 +356,21 @@ static bool fast_lanes(const ptx_cvt *c, void *d, const void *a, const void *b)
     return false;
 }
 
-void ptx_cvt_lanes(const ptx_cvt *c, void *d, const void *a, const void *b)
-{
+void ptx_cvt_lanes(const ptx_cvt *c, void *d, const void *a, const void *b) {
     if (fast_lanes(c, d, a, b)) return;
     bool wd = ptx_types[c->dst].bits == 64, ws = ptx_types[c->src].bits == 64;
     for (int i = 0; i < 32; i++) {
         uint64_t x = ws ? ((const uint64_t *)a)[i] : ((const uint32_t *)a)[i];
         uint64_t y = !b ? 0 : ws ? ((const uint64_t *)b)[i] : ((const uint32_t *)b)[i];
         uint64_t r = ptx_cvt_one(c, x, y);
-        if (wd) ((uint64_t *)d)[i] = r;
-        else ((uint32_t *)d)[i] = (uint32_t)r;
+        if (wd)
+            ((uint64_t *)d)[i] = r;
+        else
+            ((uint32_t *)d)[i] = (uint32_t)r;
     }
 }
 
-uint32_t ptx_cvt_pack(unsigned width, bool is_signed, uint32_t a, uint32_t b, uint32_t c)
-{
+uint32_t ptx_cvt_pack(unsigned width, bool is_signed, uint32_t a, uint32_t b, uint32_t c) {
     int64_t hi = ((int64_t)1 << (is_signed ? width - 1 : width)) - 1, lo = is_signed ? -hi - 1 : 0;
     uint32_t mask = (1u << width) - 1;
     int64_t x = (int32_t)a, y = (int32_t)b;

@@ -40,7 +40,8 @@ typedef struct lp_buf {
     const lp_layout *layout; /* NULL: dense row-major                                     */
     struct lp_buf *within;  /* lies inside another buffer's bytes (a plane in its packed weight), by layout */
     int param;              /* position in the parameter list, or -1                      */
-    bool written;           /* an output (parameters)                                     */
+    bool written;           /* the function stores to it (parameters)                     */
+    bool given;             /* contents are defined at entry (parameters; an output that is not given starts unwritten) */
     int align;              /* bytes guaranteed for the start; 0: element size            */
 } lp_buf;
 
@@ -77,14 +78,16 @@ struct lp_stmt {
         struct { te_ref cond; bool uniform; lp_stmt *then, *otherwise; } guard;
         struct { te_ref var, value; bool uniform; lp_stmt *body; } let;
         struct { lp_scope scope; int id; } sync;       /* LP_SHARED: block barrier, LP_WARPSH: warp barrier, LP_GLOBAL: cluster */
-        struct { /* asynchronous copy of a box of `extent` elements; `valid` leading rows, the rest zero-filled */
+        struct { /* asynchronous copy of a box of elements; the rows behind `valid` are zero-filled, not read */
             lp_buf *dst, *src, *mbar; /* mbar: completes there (TMA); NULL: by commit groups (cp.async) */
             te_ref dst_at[TE_MAX_DIM], src_at[TE_MAX_DIM], mbar_at;
-            int64_t extent[TE_MAX_DIM]; /* over the destination's dimensions        */
-            te_ref valid;               /* NULL: all; else elements of dimension 0   */
+            int64_t extent[TE_MAX_DIM];  /* over the destination's dimensions, each >= 1                      */
+            int8_t src_dim[TE_MAX_DIM];  /* the source dimension that destination dimension i walks; -1: none
+                                            (extent 1). Increasing over the dimensions that are not -1         */
+            te_ref valid;                /* NULL: all; else how many steps of the first walked dimension copy  */
         } copy;
         struct { int pending; bool warp; } wait;      /* at most `pending` commit groups still in flight */
-        struct { lp_buf *buf; te_ref at; int op; te_ref arg; } mbar; /* lp_mbar_op */
+        struct { lp_buf *buf; te_ref at; int op; te_ref arg; } mbar; /* lp_mbar_op; arg: INIT arrivals, EXPECT bytes, WAIT parity */
         struct { int n; const char *name[4]; int warps[4], regs[4]; lp_stmt *body[4]; } roles;
         struct { lp_buf *buf; te_ref idx[TE_MAX_DIM]; int level; } prefetch; /* the line of that element; any index is legal */
     } u;
@@ -117,16 +120,27 @@ lp_stmt *lp_if(lp_func *f, te_ref cond, lp_stmt *then, lp_stmt *otherwise);
 lp_stmt *lp_let(lp_func *f, te_ref var, te_ref value, lp_stmt *body);
 lp_stmt *lp_seq(lp_stmt *a, lp_stmt *b); /* appends b after the end of a; either may be NULL */
 lp_stmt *lp_clone(lp_func *f, const lp_stmt *s); /* deep; shares expressions and buffers */
-/* Replaces variables in all expressions below s (statement list), in place. */
+/* Deep, with loop variables, let variables and allocated buffers of its own (names made unique). */
+lp_stmt *lp_clone_fresh(lp_func *f, const lp_stmt *s);
+/* `want`, or want.2, want.3...: the first that no loop, variable or buffer of f and no tensor of its graph has. */
+const char *lp_fresh_name(lp_func *f, const char *want);
+void lp_collect_dims(lp_func *f); /* fills dim[] (and dim_slot[]: position) from what f uses, in order of first use */
+/* Replaces variables in all expressions below s (statement list), in place. A loop whose extent changes gets a new
+ * variable of the same name. */
 void lp_subst(lp_func *f, lp_stmt *s, const te_ref *from, const te_ref *to, int n);
+/* Makes everything below s use buffer `to` (same rank) instead of `from`: loads, stores, copies, allocs. */
+void lp_rebuf(lp_func *f, lp_stmt *s, lp_buf *from, lp_buf *to);
 /* Pre-order over all statements of a list; fn returns false to skip what is below. */
 void lp_walk(lp_stmt *s, bool (*fn)(lp_stmt *s, void *ctx), void *ctx);
-/* Every expression of one statement (not below it), rewritable. */
+/* Every expression of one statement (not below it), rewritable. Of a loop: its extent (and its bound); when fn
+ * changes one, the loop gets a new variable, also below. Elements read or written through buf/idx are not loads:
+ * only their indices are visited. */
 void lp_each_expr(lp_stmt *s, te_ref (*fn)(te_ref e, void *ctx), void *ctx);
 void lp_simplify(lp_func *f); /* te_simplify on all expressions; drops dead ifs and empty loops */
 
 /* ---- from definitions (lower.c): one plain nest per definition, in order -------------------------------- */
-/* `roots` become written parameters, inputs become parameters (`params` fixes the order, may be NULL). */
+/* `roots` become written parameters, inputs become parameters (`params` fixes the order, may be NULL). A definition among
+ * `params` is given from outside: an earlier kernel made it, here it is read. */
 lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *params,
                   int n_params, ll_error *err);
 /* The nest of one definition: for axes { buf = init; for reduction axes { buf op= body } }. */

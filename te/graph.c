@@ -292,7 +292,7 @@ te_tensor *te_tensor_new(te_graph *g, te_tensor_kind kind, const char *name, ll_
 
 /* ---- leaves ------------------------------------------------------------------------------------- */
 
-te_ref te_int(te_graph *g, int64_t v) { return te_intern(g, TE_INT, LL_S64, v, NULL, 0); }
+te_ref te_int(te_graph *g, int64_t v) { return te_intern(te_home(g), TE_INT, LL_S64, v, NULL, 0); }
 
 te_ref te_iconst(te_graph *g, ll_dtype t, int64_t v)
 {
@@ -300,7 +300,7 @@ te_ref te_iconst(te_graph *g, ll_dtype t, int64_t v)
         return te_fail(g, LL_USAGE, "te_iconst: %s is not an integer type", ll_dtype_name(t));
     if (te_wrap_to(t, v) != v)
         return te_fail(g, LL_USAGE, "%lld does not fit %s", (long long)v, ll_dtype_name(t));
-    return te_intern(g, TE_INT, t, v, NULL, 0);
+    return te_intern(te_home(g), TE_INT, t, v, NULL, 0);
 }
 
 te_ref te_fconst(te_graph *g, ll_dtype t, double v)
@@ -311,7 +311,7 @@ te_ref te_fconst(te_graph *g, ll_dtype t, double v)
     int64_t bits;
     if (isnan(v)) v = (double)NAN; /* one NaN */
     memcpy(&bits, &v, 8);
-    return te_intern(g, TE_FLT, t, bits, NULL, 0);
+    return te_intern(te_home(g), TE_FLT, t, bits, NULL, 0);
 }
 
 te_ref te_dim_multiple(te_graph *g, const char *name, int64_t lo, int64_t hi, int64_t multiple)

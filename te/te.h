@@ -106,7 +106,8 @@ te_graph *te_graph_child(te_graph *parent);
 /* Builder calls that take no graph put their node into the youngest graph of their operands, so that two
  * operands of a frozen parent would write to the parent. Therefore each thread has a current graph: when it
  * descends from the operands' graph, the node goes there. te_graph_child makes the child current;
- * te_graph_use switches (NULL: none) and returns the one before. Calls that take a graph use that one. */
+ * te_graph_use switches (NULL: none) and returns the one before. Literals follow the same rule; all other
+ * calls that take a graph use that one. */
 te_graph *te_graph_use(te_graph *g);
 void te_graph_destroy(te_graph *g); /* NULL is fine; children first */
 ll_arena *te_arena(te_graph *g);

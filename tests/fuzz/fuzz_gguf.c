@@ -21,14 +21,14 @@ static void use(const mdl_gguf *g)
     }
     for (size_t i = 0; i < g->n_kv; i++) {
         const mdl_kv *kv = &g->kv[i];
-        volatile int64_t sum = 0;
+        volatile uint64_t sum = 0;
         if (kv->type != MDL_KV_ARRAY) continue;
         mdl_str_iter it = {.g = g, .kv = kv};
         const char *s;
         size_t n;
         if (kv->item == MDL_KV_STRING)
-            while (mdl_str_next(&it, &s, &n)) sum += n ? s[n - 1] : 0;
-        for (uint64_t k = 0; mdl_kv_is_int(kv->item) && k < kv->n; k++) sum += mdl_kv_int_at(g, kv, k);
+            while (mdl_str_next(&it, &s, &n)) sum += n ? (unsigned char)s[n - 1] : 0;
+        for (uint64_t k = 0; mdl_kv_is_int(kv->item) && k < kv->n; k++) sum += (uint64_t)mdl_kv_int_at(g, kv, k);
     }
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh FUZZER SEEDS RUNS: a short, repeatable run. New inputs go to a scratch folder, never to the seeds.
+# run.sh FUZZER SEEDS RUNS: a short run. New inputs go to a scratch folder, never to the seeds.
 if [ "$1" = - ]; then
     echo "skipped: no clang with libFuzzer (clang-19, libclang-rt-19-dev)"
     exit 77

@@ -6,12 +6,14 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "te/dtype.h"
 
 typedef struct mdl_type {
     const char *name;
     uint32_t id;
     uint32_t block; /* elements a block; 0: not supported */
     uint32_t bytes; /* bytes a block */
+    ll_dtype dtype; /* of plain elements; LL_N_DTYPES: a row of te/quant.def with this number */
 } mdl_type;
 
 /* NULL for a number that no type has (removed ones too). */

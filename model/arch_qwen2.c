@@ -1,0 +1,27 @@
+/* arch_qwen2.c: Qwen2 and Qwen2.5: q, k and v have biases, the output projection has none; the two elements
+ * that turn together lie half a head apart. */
+#include "model/build.h"
+
+void mdl_arch_qwen2(mdl_build *b)
+{
+    const mdl_config *c = b->c;
+    int64_t q_rows = c->heads * c->head_dim, kv_rows = c->kv_heads * c->head_dim;
+    te_tensor *x = mdl_embed(b);
+    while (mdl_next_layer(b)) {
+        te_tensor *h = mdl_norm(b, x, "attn_norm");
+        te_tensor *q = mdl_project(b, h, "attn_q", q_rows, MDL_BIAS);
+        te_tensor *k = mdl_project(b, h, "attn_k", kv_rows, MDL_BIAS);
+        te_tensor *v = mdl_project(b, h, "attn_v", kv_rows, MDL_BIAS);
+        q = mdl_rotate(b, q, "q_rope", OP_ROPE_HALVES);
+        k = mdl_rotate(b, k, "k_rope", OP_ROPE_HALVES);
+        te_tensor *o = mdl_project(b, mdl_attend(b, q, k, v), "attn_output", c->width, MDL_NO_BIAS);
+        x = mdl_add(b, "attn_out", x, o);
+
+        h = mdl_norm(b, x, "ffn_norm");
+        te_tensor *gate = mdl_project(b, h, "ffn_gate", c->ff, MDL_NO_BIAS);
+        te_tensor *up = mdl_project(b, h, "ffn_up", c->ff, MDL_NO_BIAS);
+        te_tensor *down = mdl_project(b, mdl_silu_mul(b, gate, up), "ffn_down", c->width, MDL_NO_BIAS);
+        mdl_layer_out(b, x = mdl_add(b, "ffn_out", x, down));
+    }
+    mdl_head(b, x);
+}

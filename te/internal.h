@@ -47,6 +47,14 @@ const char *te_op_name(te_op op);
 int te_op_arity(te_op op);
 bool te_op_infix(te_op op);
 
+/* For quant.c: an expression in which `name[j]` means t[row[0], row[1], j]. */
+typedef struct te_bytes {
+    const char *name;
+    te_tensor *t;
+    te_ref row[2];
+} te_bytes;
+te_ref te_parse_with(te_graph *g, const char *text, const te_scope *scope, int n, const te_bytes *b, ll_error *err);
+
 /* Pointer -> pointer, for one walk: open addressing on malloc. A zeroed memo is empty. */
 typedef struct te_memo {
     struct te_memo_slot { const void *key; void *value; } *slot;

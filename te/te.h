@@ -237,6 +237,7 @@ const char *te_show(te_ref a);                         /* for the debugger: a st
 ll_code te_parse(te_graph *g, const char *text, const char *file, ll_error *err);
 /* One expression; names resolve to the given scope, then dims and tensors of g. */
 typedef struct te_scope { const char *name; te_ref value; } te_scope;
+/* NULL on error. */
 te_ref te_parse_expr(te_graph *g, const char *text, const te_scope *scope, int n, ll_error *err);
 /* The canonical text of what `roots` need: positional buffers (b0, b1...), alpha-renamed axes (i0, i1...),
  * dims by name with bounds; independent of names and creation order. Its hash is the task key. */

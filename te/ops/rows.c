@@ -49,14 +49,15 @@ te_tensor *op_rope(te_graph *g, const char *name, te_tensor *x, const op_angles 
 {
     te_ref t = te_axis(g, "t", x->shape[0]), n = te_axis(g, "n", x->shape[1]), one = te_int(g, 1);
     te_ref d = te_modi(n, head_dim), half = te_int(g, n_rot / 2), i, second, partner;
+    /* partners are written as start + position % length, so that analysis sees that they stay in their block */
     if (pairs == OP_ROPE_INTERLEAVED) {
         i = te_divi(d, 2);
         second = te_eq(te_modi(n, 2), one);
-        partner = te_sub(te_addi(n, 1), te_muli(te_modi(n, 2), 2));
+        partner = te_add(te_muli(te_divi(n, 2), 2), te_modi(te_addi(te_modi(n, 2), 1), 2));
     } else {
         i = te_mod(d, half);
         second = te_le(half, d);
-        partner = te_select(second, te_sub(n, half), te_add(n, half));
+        partner = te_add(te_muli(te_divi(n, head_dim), head_dim), te_modi(te_add(d, half), n_rot));
     }
     te_ref c = te_at(a->cos, t, i), s = te_at(a->sin, t, i), other = te_at(x, t, partner);
     te_ref rotated = te_add(te_mul(te_at(x, t, n), c), te_mul(te_select(second, other, te_neg(other)), s));

@@ -238,9 +238,10 @@ static void make_inputs(mdl_build *b)
     mdl_graph *o = b->out;
     te_graph *g = b->g;
     int64_t pages = (b->c->context + o->options.kv_block - 1) / o->options.kv_block + SPARE_PAGES;
-    o->T = te_dim(g, "T", 1, o->options.max_tokens);
-    o->S = te_dim(g, "S", 1, o->options.max_seqs);
-    o->R = te_dim(g, "R", 0, o->options.max_tokens);
+    bool one = o->options.max_tokens == 1; /* one token of one sequence: sizes are literals */
+    o->T = one ? te_int(g, 1) : te_dim(g, "T", 1, o->options.max_tokens);
+    o->S = one ? te_int(g, 1) : te_dim(g, "S", 1, o->options.max_seqs);
+    o->R = one ? te_int(g, 1) : te_dim(g, "R", 0, o->options.max_tokens);
     o->PAGES = te_dim(g, "PAGES", 1, pages);
     o->BLOCKS = te_dim(g, "BLOCKS", 1, MAX_BLOCKS);
     te_ref keys = te_muli(o->PAGES, o->options.kv_block), shape[2] = {o->S, o->PAGES};

@@ -224,16 +224,16 @@ static te_ref inner_sum(ctx *c, te_ref body, te_ref init, const char *kind)
     te_ref fresh[TE_MAX_DIM], use[TE_MAX_DIM], from[TE_MAX_DIM + 1], to[TE_MAX_DIM + 1];
     for (int i = 0; i < n; i++) {
         const char *full = axis[i]->u.axis->name, *dot = strrchr(full, '.');
-        fresh[i] = te_axis(g, ll_sprintf(te_arena(g), "%s.%s", name, dot ? dot + 1 : full), axis[i]->u.axis->extent);
+        fresh[i] = te_axis(g, axis[i] == c->block ? "b" : dot ? dot + 1 : full, axis[i]->u.axis->extent);
         use[i] = from[i] = axis[i];
         to[i] = fresh[i];
     }
     from[n] = c->inner;
-    to[n] = te_axis(g, ll_sprintf(te_arena(g), "%s.r", name), c->inner->u.axis->extent);
+    to[n] = te_axis(g, "r", c->inner->u.axis->extent);
     te_ref moved = te_reduce_(__FILE__, __LINE__, TE_SUM, te_subst(g, sum->src[0], from, to, n + 1), &to[n], 1);
     te_tensor *d;
     if (n == 0) {
-        te_ref one = te_axis(g, ll_sprintf(te_arena(g), "%s.one", name), te_int(g, 1));
+        te_ref one = te_axis(g, "one", te_int(g, 1));
         fresh[0] = one;
         use[0] = te_int(g, 0);
         n = 1;

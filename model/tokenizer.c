@@ -303,15 +303,14 @@ static const struct { const char *name; const char *split[LLMIR_TOK_MAX_SPLIT + 
 static ll_code write_splits(writer *w)
 {
     mdl_span pre = w->v->pre;
-    ll_str list = {0};
     for (size_t i = 0; i < sizeof pretok / sizeof *pretok; i++) {
-        ll_str_addf(&list, "%s%s", i ? ", " : "", pretok[i].name);
         if (strlen(pretok[i].name) != pre.n || memcmp(pretok[i].name, pre.s, pre.n)) continue;
         for (const char *const *s = pretok[i].split; *s; s++, w->h.n_split++) ll_str_addn(&w->split, *s, strlen(*s) + 1);
-        ll_str_finish(&list);
         return w->split.oom ? no_memory(w) : LL_OK;
     }
     char text[EXCERPT];
+    ll_str list = {0};
+    for (size_t i = 0; i < sizeof pretok / sizeof *pretok; i++) ll_str_addf(&list, "%s%s", i ? ", " : "", pretok[i].name);
     ll_fail(w->err, LL_UNSUPPORTED, "%s: pre-tokeniser '%s' is not supported (supported: %s)", w->v->file,
             ll_printable(pre.s, pre.n, text, sizeof text), ll_str_cstr(&list));
     ll_str_finish(&list);

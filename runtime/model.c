@@ -9,9 +9,9 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "runtime/cpu.h"
 #include "runtime/modfile.h"
 #include "runtime/rt.h"
+#include "target/target.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -98,6 +98,24 @@ static ll_code verify(llmir_model *m, const llmir_open_params *p, ll_error *err)
     return ll_fail(err, LL_BAD_INPUT, "%s: weights: damaged (digest differs)", m->path);
 }
 
+ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_error *err)
+{
+    for (const char *p = list; *p;) {
+        char name[32];
+        size_t n = strcspn(p, ",");
+        ll_cpu_feature f;
+        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 0, p);
+        if (n && !ll_cpu_feature_parse(name, &f))
+            return ll_fail(err, LL_NO_DEVICE, "%s: its code needs the CPU feature %.*s, which this library does not "
+                           "know", file, n > 64 ? 64 : (int)n, p);
+        if (n && !(have >> f & 1))
+            return ll_fail(err, LL_NO_DEVICE, "%s: its code needs the CPU feature %s, which this machine lacks: build "
+                           "it for another target (llmir-build --target)", file, name);
+        p += n + (p[n] == ',');
+    }
+    return LL_OK;
+}
+
 /* ---- code and weights ------------------------------------------------------------------------------ */
 static ll_code load_code(llmir_model *m, ll_error *err)
 {
@@ -158,7 +176,10 @@ static ll_code open_checked(const char *path, const llmir_open_params *p, bool c
 {
     llmir_model *m;
     LL_TRY(read_module(path, &m, err));
-    ll_code rc = rt_cpu_require(rt_blob_str(&m->blob, rt_blob_model(&m->blob)->features), m->path, err);
+    ll_target here;
+    ll_target_native(&here);
+    const char *features = rt_blob_str(&m->blob, rt_blob_model(&m->blob)->features);
+    ll_code rc = rt_check_features(features, here.features, m->path, err);
     if (rc == LL_OK && p->verify) rc = verify(m, p, err);
     if (rc == LL_OK && code) rc = load_code(m, err);
     if (rc == LL_OK && code) rc = p->weights == LLMIR_WEIGHTS_COPIED ? copy_weights(m, p, err) : map_weights(m, err);

@@ -44,6 +44,9 @@ struct llmir_model {
     size_t map_bytes;
 };
 void rt_model_ref(llmir_model *m);
+/* LL_NO_DEVICE naming the first CPU feature of the comma-separated list that is not in `have` (bits of
+ * ll_cpu_feature) or not known. */
+ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_error *err);
 
 typedef struct rt_program {
     const llmir_program_rec *rec;

@@ -32,6 +32,10 @@ typedef struct fake_options {
 
 /* `object`: path of the compiled fake_kernels.c. */
 ll_code fake_write(const char *path, const char *object, const fake_options *o, ll_error *err);
+/* Offset of the llmir_note in the bytes of a module, 0 when there is none. */
+size_t fake_note_at(const uint8_t *file, size_t n);
+/* Makes the note's digests of code, tables and note right again after a change. */
+void fake_seal(uint8_t *file, size_t n);
 int32_t fake_embedding(int32_t token);
 /* State after each of the n tokens; tokens[i] for i < n. */
 void fake_states(const int32_t *tokens, int n, int32_t *state);

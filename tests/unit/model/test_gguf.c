@@ -9,7 +9,7 @@
 
 #include "gguf_make.h"
 
-enum { T_F32 = 0, T_Q4_0 = 2, T_Q5_1 = 7, T_Q4_K = 12 };
+enum { T_F32 = 0, T_Q4_0 = 2, T_Q2_K = 10, T_Q4_K = 12 };
 
 /* Two tensors (2 x 4 F32; 2 rows of one Q4_0 block), three keys. */
 static ll_str good_file(void)
@@ -344,7 +344,7 @@ static void g6_shapes_and_types(void **st)
         {2, {1ull << 30, 1ull << 30}, T_F32, LL_BAD_INPUT, "reach past the end"},
         {1, {33}, T_Q4_0, LL_BAD_INPUT, "rows of 33 elements, type Q4_0 wants a multiple of 32"},
         {1, {128}, T_Q4_K, LL_BAD_INPUT, "type Q4_K wants a multiple of 256"},
-        {1, {32}, T_Q5_1, LL_UNSUPPORTED, "tensor 'w': type Q5_1 is not supported (supported: F32, F16, "},
+        {1, {32}, T_Q2_K, LL_UNSUPPORTED, "tensor 'w': type Q2_K is not supported (supported: F32, F16, "},
         {1, {32}, 4, LL_BAD_INPUT, "no tensor type has the number 4"},
         {1, {32}, 5, LL_BAD_INPUT, "number 5"},
         {1, {32}, 31, LL_BAD_INPUT, "number 31"},

@@ -1,5 +1,5 @@
-/* loop_eval.c: lp_eval: gives a loop function its meaning on raw memory, and ev_skeleton, the same machine on
- * made-up values, with which verify.c checks waits, barriers and ring reuse.
+/* loop_eval.c: lp_eval: gives a loop function its meaning on raw memory, and ev_try, the same machine on made-up
+ * values, with which verify_run.c checks waits, barriers and ring reuse.
  *
  * What a run checks: bounds of every access, reads of memory that nothing wrote, ranges of index tensors, bounds
  * of data-dependent loops, races in shared memory, copies that are read before they are complete, mbarrier
@@ -77,11 +77,11 @@ static int64_t dim_value(void *ctx, const char *name)
     return 0;
 }
 
-ll_code ev_skeleton(const lp_func *f, const int64_t *dim, uint64_t seed, ll_error *err)
+ll_code ev_try(const lp_func *f, const ev_trial *t, ll_error *err)
 {
-    dims d = {f, dim};
-    lp_run run = {.dim = dim_value, .ctx = &d, .seed = seed};
-    ev m = {.f = f, .run = &run, .err = err, .skeleton = true};
+    dims d = {f, t->dim};
+    lp_run run = {.dim = dim_value, .ctx = &d, .seed = t->seed};
+    ev m = {.f = f, .run = &run, .err = err, .trial = true, .skeleton = t->skeleton, .steps = t->steps};
     ll_code code = go(&m);
     finish(&m);
     return code;

@@ -126,7 +126,8 @@ typedef struct ev {
     const lp_run *run;
     ll_error *err;
     ll_arena arena;
-    bool skeleton;
+    bool trial, skeleton; /* made-up values; a part of the iterations */
+    int64_t steps;        /* left, of a trial                          */
     uint64_t rng;
     uint64_t events; /* changes of mbarriers     */
     uint32_t landed; /* copies by mbarrier: the asynchronous unit's clock */
@@ -184,7 +185,15 @@ static inline uint64_t ev_random(ev *m)
     return z ^ z >> 31;
 }
 
-/* Runs f with values of its own making on a skeleton of its loops (verify.c): see loop_eval.c. */
-ll_code ev_skeleton(const lp_func *f, const int64_t *dim, uint64_t seed, ll_error *err);
+/* A run on made-up values (verify_run.c): parameters have no memory; loads from them give 0, or some value of an
+ * index tensor's range; what is stored to them is dropped. Skeleton: see ev_loop.pure. Blocks, parts and parallel
+ * loops run their first and last iteration. Ends, without an error, after `steps` operations. */
+typedef struct ev_trial {
+    const int64_t *dim; /* by lp_func.dim */
+    uint64_t seed;
+    bool skeleton;
+    int64_t steps;
+} ev_trial;
+ll_code ev_try(const lp_func *f, const ev_trial *t, ll_error *err);
 
 #endif

@@ -174,7 +174,7 @@ void ev_put(ev_buf *b, int64_t bit, te_value v)
     if (mask >> 8) p[1] = (unsigned char)((p[1] & ~(mask >> 8)) | raw >> 8);
 }
 
-/* What a skeleton run finds in a parameter: 0, or some value of an index tensor's range. */
+/* What a trial finds in a parameter: 0, or some value of an index tensor's range. */
 static te_value made_up(ev *m, const ev_buf *b, int64_t elem)
 {
     te_value v = {0};
@@ -322,7 +322,7 @@ static ll_code setup_param(ev *m, int i)
     LL_TRY(set_shape(m, b));
     b->ready = true;
     bool whole = p->t->quant != NULL; /* the bytes of a packed weight: only its planes are read */
-    if (!m->skeleton && !p->within) {
+    if (!m->trial && !p->within) {
         b->mem = m->run->arg[i];
         size_t have = m->run->arg_bytes[i];
         if (!whole && b->bytes > have)
@@ -332,8 +332,8 @@ static ll_code setup_param(ev *m, int i)
         if (!b->mem && b->bytes)
             return ll_fail(m->err, LL_USAGE, "%s: parameter %s has no memory", m->f->name, p->t->name);
     }
-    if (m->skeleton) b->mem = NULL;
-    if (!p->given && !m->skeleton) {
+    if (m->trial) b->mem = NULL;
+    if (!p->given && !m->trial) {
         LL_TRY(need_elems(m, b, false));
         b->life = 1;
     }
@@ -345,7 +345,7 @@ static ll_code setup_within(ev *m, ev_buf *b)
     ev_buf *outer = ev_buf_of(m, b->b->within->t);
     if (!b->ready) LL_TRY(set_shape(m, b));
     b->ready = true;
-    if (m->skeleton) return LL_OK;
+    if (m->trial) return LL_OK;
     if (b->bytes > outer->bytes)
         return ll_fail(m->err, LL_USAGE, "%s: %s reaches %zu bytes into %s, which has %zu", m->f->name,
                        b->b->t->name, b->bytes, outer->b->t->name, outer->bytes);

@@ -18,11 +18,17 @@ static int64_t gcd(int64_t a, int64_t b)
     return a;
 }
 
+/* Does this run take the first and the last iteration only? */
+static bool is_sampled(const ev *m, const ev_loop *l)
+{
+    return (m->trial && l->outer) || (m->skeleton && l->pure);
+}
+
 static void draw_order(ev *m, ev_loop *l)
 {
     l->first = 0;
     l->step = 1;
-    if (!l->shuffled || m->run->seed == 0 || l->n < 2 || (m->skeleton && (l->pure || l->outer))) return;
+    if (!l->shuffled || m->run->seed == 0 || l->n < 2 || is_sampled(m, l)) return;
     l->first = (int64_t)(ev_random(m) % (uint64_t)l->n);
     l->step = 1 + (int64_t)(ev_random(m) % (uint64_t)(l->n - 1));
     while (gcd(l->step, l->n) != 1) l->step = l->step % (l->n - 1) + 1;
@@ -42,7 +48,7 @@ static bool is_others(const ev *m, const ev_loop *l)
 
 static bool next_iteration(ev *m, ev_strand *s, ev_loop *l)
 {
-    if (m->skeleton && (l->pure || l->outer) && l->i > 0 && l->i < l->n - 1) l->i = l->n - 1;
+    if (l->i > 0 && l->i < l->n - 1 && is_sampled(m, l)) l->i = l->n - 1;
     while (l->i < l->n && is_others(m, l)) l->i++;
     if (l->i >= l->n) {
         s->agent = (ev_agent){l->saved_warp, l->saved_thread};
@@ -62,7 +68,7 @@ static ll_code start_loop(ev *m, ev_strand *s, const ev_op *op)
     ev_loop *l = &m->loop[op->c];
     l->n = m->slot[l->extent].i;
     if (l->max >= 0 && l->n > m->slot[l->max].i) {
-        if (!m->skeleton)
+        if (!m->trial)
             return ev_fail(m, op->stmt, "%lld iterations, the bound is %lld", (long long)l->n,
                            (long long)m->slot[l->max].i);
         l->n = m->slot[l->max].i;
@@ -113,14 +119,14 @@ static ll_code apply(ev *m, const ev_op *op)
 {
     te_value src[EV_MAX_SRC] = {m->slot[op->a], op->c > 1 ? m->slot[op->b] : (te_value){0}};
     if (te_apply((te_op)op->op, (ll_dtype)op->dtype, (ll_dtype)op->source, src, &m->slot[op->out])) return LL_OK;
-    if (m->skeleton) return LL_OK;
+    if (m->trial) return LL_OK;
     return ev_fail(m, op->stmt, "an operator has no value: division by zero or a shift past the width");
 }
 
 static ll_code divide(ev *m, const ev_op *op)
 {
     int64_t a = m->slot[op->a].i, b = m->slot[op->b].i;
-    if (b == 0 && m->skeleton) b = 1;
+    if (b == 0 && m->trial) b = 1;
     if (b == 0) return ev_fail(m, op->stmt, "division by zero");
     m->slot[op->out].i = op->code == EV_DIV ? ll_floordiv(a, b) : ll_floormod(a, b);
     return LL_OK;
@@ -170,6 +176,10 @@ static ll_code run_strand(ev *m, ev_strand *s)
             LL_TRY(start_loop(m, s, op));
             continue;
         case EV_NEXT:
+            if (m->trial && (m->steps -= s->pc + 1 - op->a) < 0) {
+                m->strand[0].live = false;
+                return LL_OK;
+            }
             m->loop[op->c].i++;
             s->pc = next_iteration(m, s, &m->loop[op->c]) ? op->a : s->pc + 1;
             continue;
@@ -231,18 +241,18 @@ static ll_code run_strands(ev *m)
 {
     m->n_strand = 1;
     m->strand[0] = (ev_strand){.live = true, .name = "the kernel", .clock = {1}, .block_epoch = 1, .warp_epoch = 1};
-    while (m->strand[0].live) {
+    while (m->strand[0].live && m->steps >= 0) {
         if (m->n_strand > 1 && !roles_live(m)) join_roles(m);
         ev_strand *s = pick(m);
         if (s) LL_TRY(run_strand(m, s));
         else if (!ev_land_one(m)) return deadlock(m);
     }
-    return ev_check_done(m);
+    return m->steps < 0 ? LL_OK : ev_check_done(m);
 }
 
 ll_code ev_run(ev *m)
 {
-    m->n_thread = m->has_claim && m->run->seed && !m->skeleton ? 1 + (int)(m->run->seed % 3) : 1;
+    m->n_thread = m->has_claim && m->run->seed && !m->trial ? 1 + (int)(m->run->seed % 3) : 1;
     for (m->thread = 0; m->thread < m->n_thread; m->thread++) LL_TRY(run_strands(m));
     return LL_OK;
 }

@@ -1,0 +1,200 @@
+/* verify_bounds.c: every index of every access is proved inside its dimension, from the facts that hold at the
+ * statement. A fact is an inequality lo + gap <= hi; a goal a + gap <= b follows from facts f when
+ * (a - b) + gap <= sum (lo_f - hi_f + gap_f) is provable without them; one and two facts are tried. Inside the branch
+ * of a select its condition is a fact; a minimum or maximum is proved by its parts. */
+#include <string.h>
+
+#include "schedule/verify.h"
+
+void vf_assume_le(vf *v, te_ref lo, te_ref hi, int gap)
+{
+    if (v->n_fact == VF_MAX_FACT || lo->dtype != LL_S64) return; /* fewer facts prove less, never wrongly */
+    v->fact[v->n_fact++] = (vf_fact){te_subst(v->g, lo, v->let_var, v->let_value, v->n_let),
+                                     te_subst(v->g, hi, v->let_var, v->let_value, v->n_let), gap};
+}
+
+void vf_assume(vf *v, te_ref c, bool holds)
+{
+    if (c->op == TE_NOT) {
+        vf_assume(v, c->src[0], !holds);
+        return;
+    }
+    if ((c->op == TE_AND && holds) || (c->op == TE_OR && !holds)) {
+        vf_assume(v, c->src[0], holds);
+        vf_assume(v, c->src[1], holds);
+        return;
+    }
+    if (c->n != 2 || c->src[0]->dtype != LL_S64) return;
+    te_ref a = c->src[0], b = c->src[1];
+    if (c->op == TE_LT && holds) vf_assume_le(v, a, b, 1);
+    if (c->op == TE_LT && !holds) vf_assume_le(v, b, a, 0);
+    if (c->op == TE_LE && holds) vf_assume_le(v, a, b, 0);
+    if (c->op == TE_LE && !holds) vf_assume_le(v, b, a, 1);
+    if ((c->op == TE_EQ && holds) || (c->op == TE_NE && !holds)) {
+        vf_assume_le(v, a, b, 0);
+        vf_assume_le(v, b, a, 0);
+    }
+}
+
+static bool plain(te_ref lo, te_ref hi, int64_t gap)
+{
+    if (gap == 1) return te_prove_lt(lo, hi);
+    return te_prove_le(gap ? te_addi(lo, gap) : lo, hi);
+}
+
+static bool with_facts(vf *v, te_ref lo, te_ref hi, int gap)
+{
+    for (int i = v->n_fact - 1; i >= 0; i--) {
+        const vf_fact *f = &v->fact[i];
+        if (plain(te_add(lo, f->hi), te_add(hi, f->lo), gap - f->gap)) return true;
+    }
+    for (int i = v->n_fact - 1; i > 0; i--)
+        for (int k = i - 1; k >= 0; k--) {
+            const vf_fact *f = &v->fact[i], *e = &v->fact[k];
+            te_ref a = te_add(te_add(lo, f->hi), e->hi), b = te_add(te_add(hi, f->lo), e->lo);
+            if (plain(a, b, gap - f->gap - e->gap)) return true;
+        }
+    return false;
+}
+
+static bool prove(vf *v, te_ref lo, te_ref hi, int gap, int depth)
+{
+    if (plain(lo, hi, gap)) return true;
+    if (depth == 0) return false;
+    bool min = lo->op == TE_MIN, max = lo->op == TE_MAX;
+    if (min && (prove(v, lo->src[0], hi, gap, depth - 1) || prove(v, lo->src[1], hi, gap, depth - 1))) return true;
+    if (max && prove(v, lo->src[0], hi, gap, depth - 1) && prove(v, lo->src[1], hi, gap, depth - 1)) return true;
+    if (lo->op == TE_SELECT) {
+        int facts = v->n_fact;
+        vf_assume(v, lo->src[0], true);
+        bool ok = prove(v, lo->src[1], hi, gap, depth - 1);
+        v->n_fact = facts;
+        vf_assume(v, lo->src[0], false);
+        ok = ok && prove(v, lo->src[2], hi, gap, depth - 1);
+        v->n_fact = facts;
+        if (ok) return true;
+    }
+    min = hi->op == TE_MIN, max = hi->op == TE_MAX;
+    if (max && (prove(v, lo, hi->src[0], gap, depth - 1) || prove(v, lo, hi->src[1], gap, depth - 1))) return true;
+    if (min && prove(v, lo, hi->src[0], gap, depth - 1) && prove(v, lo, hi->src[1], gap, depth - 1)) return true;
+    return with_facts(v, lo, hi, gap);
+}
+
+bool vf_prove(vf *v, te_ref lo, te_ref hi, int gap)
+{
+    lo = te_subst(v->g, lo, v->let_var, v->let_value, v->n_let);
+    hi = te_subst(v->g, hi, v->let_var, v->let_value, v->n_let);
+    return prove(v, lo, hi, gap, 3);
+}
+
+/* ---- accesses ------------------------------------------------------------------------------------------- */
+
+static bool inside(vf *v, const lp_stmt *s, const te_tensor *t, const te_ref *idx, const int64_t *count)
+{
+    for (int i = 0; i < t->ndim; i++) {
+        te_ref last = count && count[i] > 1 ? te_addi(idx[i], count[i] - 1) : idx[i];
+        if (!vf_prove(v, te_int(v->g, 0), idx[i], 0) || !vf_prove(v, last, t->shape[i], 1)) {
+            ll_str at = {0}, size = {0};
+            te_print_expr(&at, last);
+            te_print_expr(&size, t->shape[i]);
+            vf_fail(v, s, "index %d of %s, %.100s, is not proved inside 0..%.60s", i, t->name, ll_str_cstr(&at),
+                    ll_str_cstr(&size));
+            ll_str_finish(&at);
+            ll_str_finish(&size);
+            return false;
+        }
+    }
+    return true;
+}
+
+typedef struct search { vf *v; const lp_stmt *s; } search;
+
+static bool loads_inside(vf *v, const lp_stmt *s, te_ref e);
+
+static bool no_load(te_ref a, void *ctx) { return a->op != TE_LOAD; }
+
+/* Walks by hand, so that a select's condition is known in its branches. */
+static bool loads_inside(vf *v, const lp_stmt *s, te_ref e)
+{
+    if (te_walk(e, no_load, NULL)) return true;
+    if (e->op == TE_SELECT) {
+        int facts = v->n_fact;
+        bool ok = loads_inside(v, s, e->src[0]);
+        vf_assume(v, e->src[0], true);
+        ok = ok && loads_inside(v, s, e->src[1]);
+        v->n_fact = facts;
+        vf_assume(v, e->src[0], false);
+        ok = ok && loads_inside(v, s, e->src[2]);
+        v->n_fact = facts;
+        return ok;
+    }
+    for (int i = 0; i < e->n; i++)
+        if (!loads_inside(v, s, e->src[i])) return false;
+    return e->op != TE_LOAD || inside(v, s, lp_buf_of(v->f, e->u.t)->t, e->src, NULL);
+}
+
+static te_ref expr_inside(te_ref e, void *ctx)
+{
+    search *w = ctx;
+    loads_inside(w->v, w->s, e);
+    return e;
+}
+
+/* What is stored into a buffer with a range stays inside it. */
+static bool value_inside(vf *v, const lp_stmt *s, const lp_buf *b, te_ref value)
+{
+    if (!b->t->lo || !b->t->hi || ll_dtype_is_float((ll_dtype)b->t->dtype)) return true;
+    te_range r = te_range_of(value), lo = te_range_of(b->t->lo), hi = te_range_of(b->t->hi);
+    if (r.lo >= lo.hi && r.hi < hi.lo) return true;
+    te_ref wide = value->dtype == LL_S64 ? value : value->op == TE_CAST ? value->src[0] : NULL;
+    if (wide && wide->dtype == LL_S64 && vf_prove(v, b->t->lo, wide, 0) && vf_prove(v, wide, b->t->hi, 1)) return true;
+    while (value->op == TE_CAST) value = value->src[0];
+    if (value->op == TE_LOAD && value->u.t->lo == b->t->lo && value->u.t->hi == b->t->hi) return true;
+    return vf_fail(v, s, "the value is not proved inside the range of %s", b->t->name);
+}
+
+static bool copy_inside(vf *v, const lp_stmt *s)
+{
+    int64_t from[TE_MAX_DIM] = {0};
+    int first = -1;
+    for (int i = 0; i < s->u.copy.dst->t->ndim; i++) {
+        int k = s->u.copy.src_dim[i];
+        if (k < 0) continue;
+        from[k] = s->u.copy.extent[i];
+        if (first < 0) first = k;
+    }
+    if (!inside(v, s, s->u.copy.dst->t, s->u.copy.dst_at, s->u.copy.extent)) return false;
+    if (!s->u.copy.valid || first < 0) return inside(v, s, s->u.copy.src->t, s->u.copy.src_at, from);
+    /* rows behind `valid` are not read: at + valid <= size, or all of the box fits */
+    te_ref size = s->u.copy.src->t->shape[first], at = s->u.copy.src_at[first];
+    if (!vf_prove(v, te_int(v->g, 0), s->u.copy.valid, 0)) return vf_fail(v, s, "`valid` may be negative");
+    te_ref rows = te_min(s->u.copy.valid, te_int(v->g, from[first]));
+    bool ok = vf_prove(v, te_int(v->g, 0), at, 0) &&
+              (vf_prove(v, te_add(at, s->u.copy.valid), size, 0) || vf_prove(v, te_add(at, rows), size, 0) ||
+               vf_prove(v, te_addi(at, from[first]), size, 0));
+    if (!ok) return vf_fail(v, s, "the valid rows are not proved inside %s", s->u.copy.src->t->name);
+    te_ref idx[TE_MAX_DIM];
+    memcpy(idx, s->u.copy.src_at, sizeof idx);
+    idx[first] = te_int(v->g, 0);
+    from[first] = 0;
+    return inside(v, s, s->u.copy.src->t, idx, from);
+}
+
+bool vf_bounds(vf *v, const lp_stmt *s)
+{
+    search w = {v, s};
+    if (s->kind == LP_PREFETCH) return true; /* any index is legal */
+    lp_each_expr((lp_stmt *)(uintptr_t)s, expr_inside, &w);
+    if (v->code) return false;
+    switch (s->kind) {
+    case LP_STORE:
+        return inside(v, s, s->u.store.buf->t, s->u.store.idx, NULL) &&
+               value_inside(v, s, s->u.store.buf, s->u.store.value);
+    case LP_REDUCE: return inside(v, s, s->u.reduce.buf->t, s->u.reduce.idx, NULL);
+    case LP_MBAR: return inside(v, s, s->u.mbar.buf->t, &s->u.mbar.at, NULL);
+    case LP_COPY:
+        if (s->u.copy.mbar && !inside(v, s, s->u.copy.mbar->t, &s->u.copy.mbar_at, NULL)) return false;
+        return copy_inside(v, s);
+    default: return true;
+    }
+}

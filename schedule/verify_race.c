@@ -1,0 +1,247 @@
+/* verify_race.c: iterations of a parallel loop keep apart. For every buffer that lives outside of the loop and is written
+ * in it, each pair of a write and another access must hit different elements in different iterations i != j:
+ * in some dimension, or in the row-major element number, the index is c * i + rest in both, and the two rests are
+ * proved closer to each other than |c|.
+ *
+ * Exempt: buffers allocated inside the loop; thread and reg buffers of claimed and parallel loops (every thread has its
+ * own); writes under a condition that only one iteration meets; dimensions whose index reaches the loop variable only
+ * through loaded values (work items, page tables: distinct by contract, see verify.c). */
+#include <string.h>
+
+#include "schedule/verify.h"
+
+enum { MAX_ACCESS = 4096, MAX_INNER = 64 };
+
+typedef struct access {
+    const lp_stmt *s;
+    const lp_buf *b;
+    te_ref idx[TE_MAX_DIM];
+    bool write, single; /* single: under a condition that holds in one iteration */
+} access;
+
+typedef struct race {
+    vf *v;
+    const lp_stmt *loop;
+    te_ref i;
+    access *a; int n, cap;
+    const lp_buf **own; int n_own, cap_own; /* allocated inside */
+    te_ref inner[MAX_INNER]; int n_inner;   /* loop variables inside */
+    te_ref let_var[VF_MAX_SCOPE], let_value[VF_MAX_SCOPE]; int n_let;
+    bool writes;            /* first pass: collect writes; second: reads of what is written */
+    int single;
+} race;
+
+/* ---- collecting ----------------------------------------------------------------------------------------- */
+
+static bool is_own(const race *r, const lp_buf *b)
+{
+    for (int k = 0; k < r->n_own; k++)
+        if (r->own[k] == b) return true;
+    return false;
+}
+
+static bool is_private(const race *r, const lp_buf *b)
+{
+    lp_how how = r->loop->u.loop.how;
+    bool per_thread = b->scope == LP_THREAD || b->scope == LP_REG;
+    return is_own(r, b) || (per_thread && (how == LP_CLAIM || how == LP_PARALLEL));
+}
+
+static bool is_written(const race *r, const lp_buf *b)
+{
+    for (int k = 0; k < r->n; k++)
+        if (r->a[k].write && r->a[k].b == b) return true;
+    return false;
+}
+
+static void *grown(vf *v, void *p, int n, int *cap, size_t size)
+{
+    if (n < *cap) return p;
+    int more = *cap ? *cap * 2 : 32;
+    void *q = ll_alloc(te_arena(v->g), size * (size_t)more);
+    if (n) memcpy(q, p, size * (size_t)n);
+    *cap = more;
+    return q;
+}
+
+static void add(race *r, const lp_stmt *s, const lp_buf *b, const te_ref *idx, bool write)
+{
+    if (is_private(r, b) || r->n >= MAX_ACCESS) return;
+    access a = {.s = s, .b = b, .write = write, .single = r->single > 0};
+    for (int d = 0; d < b->t->ndim; d++)
+        a.idx[d] = te_subst(r->v->g, idx[d], r->let_var, r->let_value, r->n_let);
+    for (int k = 0; k < r->n; k++) /* seen before? */
+        if (r->a[k].b == b && r->a[k].write == write && r->a[k].single == a.single &&
+            !memcmp(r->a[k].idx, a.idx, sizeof a.idx))
+            return;
+    r->a = grown(r->v, r->a, r->n, &r->cap, sizeof *r->a);
+    r->a[r->n++] = a;
+}
+
+typedef struct reads { race *r; const lp_stmt *s; } reads;
+
+static bool note_load(te_ref e, void *ctx)
+{
+    reads *w = ctx;
+    if (e->op != TE_LOAD) return true;
+    const lp_buf *b = lp_buf_of(w->r->v->f, e->u.t);
+    if (b && is_written(w->r, b)) add(w->r, w->s, b, e->src, false);
+    return true;
+}
+
+static te_ref note_loads(te_ref e, void *ctx)
+{
+    te_walk(e, note_load, ctx);
+    return e;
+}
+
+/* Does cond hold for one value of the loop's variable only? */
+static bool pins(const race *r, te_ref c)
+{
+    if (c->op == TE_AND) return pins(r, c->src[0]) || pins(r, c->src[1]);
+    if (c->op != TE_EQ) return false;
+    return (c->src[0] == r->i && !te_uses(c->src[1], r->i)) || (c->src[1] == r->i && !te_uses(c->src[0], r->i));
+}
+
+static void collect(race *r, const lp_stmt *s);
+
+static void collect_one(race *r, const lp_stmt *s)
+{
+    reads w = {r, s};
+    if (!r->writes && s->kind != LP_PREFETCH) lp_each_expr((lp_stmt *)(uintptr_t)s, note_loads, &w);
+    int single = r->single;
+    switch (s->kind) {
+    case LP_STORE: if (r->writes) add(r, s, s->u.store.buf, s->u.store.idx, true); break;
+    case LP_REDUCE: if (r->writes) add(r, s, s->u.reduce.buf, s->u.reduce.idx, true); break;
+    case LP_FOR:
+        if (r->writes && r->n_inner < MAX_INNER) r->inner[r->n_inner++] = s->u.loop.var;
+        collect(r, s->u.loop.body);
+        break;
+    case LP_ALLOC:
+        if (r->writes) {
+            r->own = grown(r->v, r->own, r->n_own, &r->cap_own, sizeof *r->own);
+            r->own[r->n_own++] = s->u.alloc.buf;
+        }
+        collect(r, s->u.alloc.body);
+        break;
+    case LP_LET:
+        if (r->writes && r->n_let < VF_MAX_SCOPE) {
+            r->let_var[r->n_let] = s->u.let.var;
+            r->let_value[r->n_let] = te_subst(r->v->g, s->u.let.value, r->let_var, r->let_value, r->n_let);
+            r->n_let++;
+        }
+        collect(r, s->u.let.body);
+        break;
+    case LP_IF:
+        if (pins(r, te_subst(r->v->g, s->u.guard.cond, r->let_var, r->let_value, r->n_let))) r->single++;
+        collect(r, s->u.guard.then);
+        r->single = single;
+        collect(r, s->u.guard.otherwise);
+        break;
+    case LP_ROLES:
+        for (int k = 0; k < s->u.roles.n; k++) collect(r, s->u.roles.body[k]);
+        break;
+    default: break; /* copies land in shared memory, which the small runs check */
+    }
+}
+
+static void collect(race *r, const lp_stmt *s)
+{
+    for (; s; s = s->next) collect_one(r, s);
+}
+
+/* ---- apart? ------------------------------------------------------------------------------------------------ */
+
+static bool uses_directly(te_ref a, te_ref leaf) /* not counting what stands inside loads */
+{
+    if (a == leaf) return true;
+    if (a->op == TE_LOAD) return false;
+    for (int k = 0; k < a->n; k++)
+        if (uses_directly(a->src[k], leaf)) return true;
+    return false;
+}
+
+/* The step of f in i, or NULL when f is not c * i + rest. */
+static te_ref step_of(vf *v, te_ref f, te_ref i)
+{
+    te_ref next = te_addi(i, 1);
+    te_ref c = te_simplify(v->g, te_sub(te_subst(v->g, f, &i, &next, 1), f));
+    return te_uses(c, i) ? NULL : c;
+}
+
+static bool apart_in(vf *v, te_ref f, te_ref i, te_ref h, te_ref j)
+{
+    te_ref c = step_of(v, f, i), e = step_of(v, h, j), zero = te_int(v->g, 0);
+    if (!c || !e || te_is_int(c, 0) || !te_prove_eq(c, e)) return false;
+    te_ref x = te_subst(v->g, f, &i, &zero, 1), y = te_subst(v->g, h, &j, &zero, 1);
+    if (te_prove_lt(c, zero)) {
+        te_ref t = x;
+        x = y, y = t;
+        c = te_neg(c);
+    }
+    te_ref d = te_simplify(v->g, te_sub(x, y));
+    return vf_prove(v, d, c, 1) && vf_prove(v, te_neg(d), c, 1);
+}
+
+static te_ref row_major(vf *v, const lp_buf *b, const te_ref *idx)
+{
+    te_ref at = idx[0];
+    for (int d = 1; d < b->t->ndim; d++) at = te_add(te_mul(at, b->t->shape[d]), idx[d]);
+    return te_simplify(v->g, at);
+}
+
+/* b's index as another iteration sees it: the loop's variable and all inner ones renamed. */
+static void rename_all(race *r, const access *b, te_ref j, te_ref *out)
+{
+    te_ref from[MAX_INNER + 1] = {r->i}, to[MAX_INNER + 1] = {j};
+    int n = 1;
+    for (int k = 0; k < r->n_inner; k++) {
+        const te_axis_info *x = r->inner[k]->u.axis;
+        te_ref extent = te_subst(r->v->g, x->extent, r->let_var, r->let_value, r->n_let);
+        extent = te_subst(r->v->g, extent, from, to, n);
+        from[n] = r->inner[k];
+        to[n++] = x->max ? te_axis_upto(r->v->g, x->name, extent, x->max) : te_axis(r->v->g, x->name, extent);
+    }
+    for (int d = 0; d < b->b->t->ndim; d++) out[d] = te_subst(r->v->g, b->idx[d], from, to, n);
+}
+
+static bool by_contract(const race *r, const access *a)
+{
+    for (int d = 0; d < a->b->t->ndim; d++) {
+        if (uses_directly(a->idx[d], r->i)) return false;
+    }
+    for (int d = 0; d < a->b->t->ndim; d++)
+        if (te_uses(a->idx[d], r->i)) return true;
+    return false;
+}
+
+static bool apart(race *r, const access *a, const access *b)
+{
+    vf *v = r->v;
+    if ((a->single && b->single) || (by_contract(r, a) && by_contract(r, b))) return true;
+    te_ref j = te_axis(v->g, r->i->u.axis->name, r->i->u.axis->extent), other[TE_MAX_DIM];
+    rename_all(r, b, j, other);
+    for (int d = 0; d < a->b->t->ndim; d++)
+        if (apart_in(v, a->idx[d], r->i, other[d], j)) return true;
+    if (a->b->t->ndim < 2) return false;
+    return apart_in(v, row_major(v, a->b, a->idx), r->i, row_major(v, a->b, other), j);
+}
+
+bool vf_races(vf *v, const lp_stmt *loop)
+{
+    if (te_is_int(loop->u.loop.var->u.axis->extent, 1)) return true;
+    race r = {.v = v, .loop = loop, .i = loop->u.loop.var, .writes = true};
+    for (int i = 0; i < v->n_let; i++) r.let_var[i] = v->let_var[i], r.let_value[i] = v->let_value[i];
+    r.n_let = v->n_let;
+    collect(&r, loop->u.loop.body);
+    r.writes = false;
+    collect(&r, loop->u.loop.body);
+    for (int i = 0; i < r.n; i++)
+        for (int k = i; k < r.n; k++) {
+            const access *a = &r.a[i], *b = &r.a[k];
+            if (a->b != b->b || (!a->write && !b->write) || apart(&r, a, b)) continue;
+            return vf_fail(v, a->write ? a->s : b->s, "iterations of %s are not proved to keep apart in %s%s",
+                           r.i->u.axis->name, a->b->t->name, a->write && b->write ? "" : ", which they also read");
+        }
+    return true;
+}

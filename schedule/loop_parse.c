@@ -65,7 +65,7 @@ static bool take(parser *w, const char *s)
     skip(w);
     size_t n = strlen(s);
     if (!w->ok || strncmp(w->p, s, n) != 0) return false;
-    if (name_char(s[n - 1]) && name_char(w->p[n])) return false;
+    if (isalnum((unsigned char)s[n - 1]) && name_char(w->p[n])) return false;
     w->p += n;
     return true;
 }

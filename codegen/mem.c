@@ -200,7 +200,7 @@ static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more)
 
 static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask)
 {
-    int64_t byte[CG_MAX_LANES];
+    int64_t byte[CG_MAX_LANES] = {0};
     if (p->dyn) return mask ? load_masked(c, p, elt, 0, mask, false) : load_each(c, p, elt, 0);
     for (int i = 0; i < p->lanes; i++) byte[i] = p->off[i] / 8;
     if (!mask) return load_bytes(c, p, elt, byte, size);
@@ -253,8 +253,8 @@ static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
 {
     bool straddle = 8 % p->bits != 0;
     if (p->dyn) return load_bits_dyn(c, p, mask, straddle);
-    int64_t byte[CG_MAX_LANES], byte2[CG_MAX_LANES];
-    int sh[CG_MAX_LANES], sh2[CG_MAX_LANES];
+    int64_t byte[CG_MAX_LANES] = {0}, byte2[CG_MAX_LANES] = {0};
+    int sh[CG_MAX_LANES] = {0}, sh2[CG_MAX_LANES] = {0};
     bool same = true, two = false, low = false;
     for (int i = 0; i < p->lanes; i++) {
         int64_t at = p->bit + p->off[i];
@@ -347,7 +347,7 @@ static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *la
 
 static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mask)
 {
-    int64_t byte[CG_MAX_LANES], lo, hi;
+    int64_t byte[CG_MAX_LANES] = {0}, lo, hi;
     int lane[CG_MAX_LANES];
     if (p->dyn) {
         if (mask) {

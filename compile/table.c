@@ -50,8 +50,9 @@ static void add_note(ll_str *out)
 {
     Elf64_Nhdr h = {sizeof LLMIR_NOTE_NAME, sizeof(llmir_note), LLMIR_NOTE_TYPE};
     static const llmir_note empty;
+    static const char name[8] = LLMIR_NOTE_NAME; /* padded to 4 */
     ll_str_addn(out, &h, sizeof h);
-    ll_str_addn(out, LLMIR_NOTE_NAME "\0", 8);
+    ll_str_addn(out, name, sizeof name);
     ll_str_addn(out, &empty, sizeof empty);
 }
 

@@ -8,6 +8,7 @@
 #include <llmir/module_abi.h>
 
 #include "base/status.h"
+#include "tests/unit/runtime/seal.h"
 
 enum { FAKE_T, FAKE_S, FAKE_R, FAKE_W, FAKE_PAGES, FAKE_N_DIM };
 enum { FAKE_VOCAB = 300, FAKE_MOD = 8191, FAKE_TILE = 4, FAKE_SPLIT = 48, FAKE_CONTEXT = 200, FAKE_T_MAX = 64,
@@ -32,10 +33,6 @@ typedef struct fake_options {
 
 /* `object`: path of the compiled fake_kernels.c. */
 ll_code fake_write(const char *path, const char *object, const fake_options *o, ll_error *err);
-/* Offset of the llmir_note in the bytes of a module, 0 when there is none. */
-size_t fake_note_at(const uint8_t *file, size_t n);
-/* Makes the note's digests of code, tables and note right again after a change. */
-void fake_seal(uint8_t *file, size_t n);
 int32_t fake_embedding(int32_t token);
 /* State after each of the n tokens; tokens[i] for i < n. */
 void fake_states(const int32_t *tokens, int n, int32_t *state);

@@ -12,7 +12,8 @@ typedef struct def {
     bool from_inputs;      /* no contraction or ragged definition behind it          */
     int home;              /* kernel that makes it, or WAITING                       */
     int group;             /* inside its home                                        */
-    int64_t tile;          /* least local block                                      */
+    int64_t cols, tile;    /* columns of its group's contraction; least local block of them */
+    bool companion;        /* nothing reads it yet, a schedule may (sums of codes)   */
     int n_src;
     int *src;              /* definitions it reads                                   */
 } def;
@@ -156,13 +157,11 @@ static bool check_load(te_ref e, void *p)
     return l->local;
 }
 
-/* Does the block of `tile` columns number b of `src` suffice for the block of d that stands for the same columns? */
-static bool is_local(fuser *f, const te_tensor *d, const te_tensor *src, int64_t tile)
+/* With both cut into `tiles` equal blocks of columns: does block number b of `src` suffice for block b of d? */
+static bool is_local(fuser *f, const te_tensor *d, const te_tensor *src, int64_t tiles)
 {
     int64_t nd = def_columns(d), ns = columns(src->shape, src->ndim);
-    if (!nd || !ns || ns % tile || d->n_axis < 1) return false;
-    int64_t tiles = ns / tile;
-    if (nd % tiles) return false;
+    if (!nd || !ns || ns % tiles || nd % tiles || d->n_axis < 1) return false;
     te_graph *g = f->g;
     int64_t per = nd / tiles;
     te_ref no = te_axis(g, "no", te_int(g, tiles)), ni = te_axis(g, "ni", te_int(g, per));
@@ -175,16 +174,17 @@ static bool is_local(fuser *f, const te_tensor *d, const te_tensor *src, int64_t
         to[n++] = te_simplify(g, i == 1 ? te_divi(flat, below) : te_modi(te_divi(flat, below), ext));
         below *= ext;
     }
-    locality l = {.f = f, .src = src, .row = d->axis[0], .tile_no = no, .tile = tile, .from = from, .to = to, .n_sub = n, .local = true};
+    locality l = {.f = f, .src = src, .row = d->axis[0], .tile_no = no, .tile = ns / tiles, .from = from, .to = to, .n_sub = n, .local = true};
     te_walk(d->body, check_load, &l);
     for (int i = 0; d->kind == TE_UPDATE && i < d->ndim && l.local; i++) te_walk(d->at[i], check_load, &l);
     return l.local;
 }
 
-static int64_t local_tile(fuser *f, const te_tensor *d, const te_tensor *src)
+/* The least tile, in columns of the contraction (it has `cols`), for which d is local to src; 0: none. */
+static int64_t local_tile(fuser *f, const te_tensor *d, const te_tensor *src, int64_t cols)
 {
-    for (int64_t tile = f->panel; tile <= MAX_TILE; tile *= 2)
-        if (is_local(f, d, src, tile)) return tile;
+    for (int64_t tile = f->panel; tile <= MAX_TILE && tile <= cols; tile *= 2)
+        if (cols % tile == 0 && is_local(f, d, src, cols / tile)) return tile;
     return 0;
 }
 
@@ -286,12 +286,14 @@ static void place_contraction(fuser *f, int i)
         f->d[i].home = k;
         f->d[i].group = f->out->kernel[k]->n_group++;
         f->d[i].tile = f->panel;
+        f->d[i].cols = def_columns(f->d[i].t);
         return;
     }
     cc_kernel *k = new_kernel(f, CC_MATMUL);
     f->d[i].home = f->out->n_kernel - 1;
     f->d[i].group = k->n_group++;
     f->d[i].tile = f->panel;
+    f->d[i].cols = def_columns(f->d[i].t);
 }
 
 static void join_groups(fuser *f, int kernel, int a, int b)
@@ -331,7 +333,8 @@ static void place_light(fuser *f, int i)
     for (int s = 0; s < d->n_src; s++) {
         def *q = &f->d[d->src[s]];
         if (q->home != k) continue;
-        int64_t need = local_tile(f, d->t, q->t);
+        if (!d->cols) d->cols = q->cols;
+        int64_t need = q->cols == d->cols ? local_tile(f, d->t, q->t, d->cols) : 0;
         if (!need) return;
         if (need > tile) tile = need;
     }
@@ -360,7 +363,7 @@ static void place_ragged(fuser *f, int i)
     f->d[i].home = f->out->n_kernel - 1;
 }
 
-/* ---- tiles are in columns of the contraction; a definition with fewer columns covers several each ------------------ */
+/* ---- groups and their tiles, in columns of their contractions --------------------------------------------------------- */
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
@@ -404,8 +407,52 @@ static void add_unique(ll_arena *a, te_tensor ***list, int *n, te_tensor *t)
     *list = v;
 }
 
+/* Definitions that nothing reads, over definitions that are made here: factoring a contraction finds them (the sums of
+ * an activation's codes), so they are made where their source is made. */
+static void place_companions(fuser *f)
+{
+    size_t n = te_n_tensors(f->g);
+    for (size_t i = 0; i < n; i++) {
+        te_tensor *t = te_tensor_at(f->g, i);
+        if (t->kind != TE_DEF || !t->body || t->body->op != TE_SUM || find_def(f, t) != NONE || cc_is_ragged(t) || cc_contraction_weight(t)) continue;
+        collect c;
+        sources(f, t, &c);
+        if (c.n != 1 || find_def(f, c.t[0]) == NONE) continue;
+        const def *q = &f->d[find_def(f, c.t[0])];
+        if (q->home == WAITING || f->out->kernel[q->home]->class == CC_RAGGED) continue;
+        int at = visit(f, t);
+        def *d = &f->d[at];
+        d->companion = true;
+        q = &f->d[d->src[0]];
+        if (f->out->kernel[q->home]->class == CC_ROWS) {
+            d->home = q->home;
+        } else if ((d->tile = local_tile(f, t, q->t, q->cols))) {
+            d->home = q->home;
+            d->group = q->group;
+            d->cols = q->cols;
+        }
+    }
+}
+
+/* A kernel that reads codes may read their sums. */
+static void give_companions(fuser *f, cc_kernel *c)
+{
+    for (int i = 0; i < f->n; i++) {
+        const def *d = &f->d[i];
+        if (!d->companion || d->home < 0 || is_marked(c, d->t)) continue;
+        bool reads = false;
+        for (int j = 0; j < c->n_given; j++) reads |= c->given[j] == f->d[d->src[0]].t;
+        if (!reads) continue;
+        add_unique(f->a, &c->given, &c->n_given, d->t);
+        cc_kernel *maker = f->out->kernel[d->home];
+        for (int j = 0; j < maker->n_stage; j++)
+            if (maker->stage[j].t == d->t) maker->stage[j].root = true;
+    }
+}
+
 static void fill_kernels(fuser *f)
 {
+    place_companions(f);
     int nk = f->out->n_kernel;
     for (int k = 0; k < nk; k++) {
         cc_kernel *c = f->out->kernel[k];
@@ -433,6 +480,7 @@ static void fill_kernels(fuser *f)
                     if (maker->stage[j].t == q->t) maker->stage[j].root = true;
             }
         }
+        if (c->class == CC_MATMUL) give_companions(f, c);
     }
     for (int k = 0; k < nk; k++) {
         cc_kernel *c = f->out->kernel[k];
@@ -450,7 +498,8 @@ ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_ro
     fuser f = {.g = g, .a = te_arena(g), .one_row = one_row, .panel = panel, .out = out, .err = err};
     for (int i = 0; i < n_wanted; i++) {
         if (!made_here(wanted[i])) return ll_fail(err, LL_USAGE, "%s is an input, not a definition", wanted[i]->name);
-        f.d[visit(&f, wanted[i])].wanted = true;
+        int at = visit(&f, wanted[i]); /* may move f.d */
+        f.d[at].wanted = true;
     }
     /* what depends on inputs only (positions, embeddings) is made once, first */
     bool first = false;

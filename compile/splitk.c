@@ -109,6 +109,7 @@ static te_tensor *part_max(splitter *s, te_tensor *m)
     axes[x.n] = x.p;
     te_tensor *mp = te_def_(__FILE__, __LINE__, s->g, named(s, m, "p"), te_reduce_(__FILE__, __LINE__, TE_MAXR, body, &jj, 1), axes, x.n + 1);
     ll_map_set_ptr(&s->part, m, mp);
+    ll_map_set_ptr(&s->done, mp, mp);
     return mp;
 }
 
@@ -148,6 +149,7 @@ static te_tensor *part_exp(splitter *s, te_tensor *e)
     axes[x.n + 1] = jj;
     te_tensor *ep = te_def_(__FILE__, __LINE__, s->g, named(s, e, "p"), body, axes, x.n + 2);
     ll_map_set_ptr(&s->part, e, ep);
+    ll_map_set_ptr(&s->done, ep, ep);
     return ep;
 }
 
@@ -176,6 +178,7 @@ static te_tensor *part_sum(splitter *s, te_tensor *t)
     body = te_rewrite(s->g, body, renew_load, s);
     te_tensor *tp = te_def_(__FILE__, __LINE__, s->g, named(s, t, "p"), te_reduce_(__FILE__, __LINE__, TE_SUM, body, &jj, 1), axes, na);
     ll_map_set_ptr(&s->part, t, tp);
+    ll_map_set_ptr(&s->done, tp, tp);
     return tp;
 }
 

@@ -29,6 +29,12 @@ const sch_prim *sch_prim_at(int i) { return &prims[i]; }
 
 sch *sch_create(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, const ll_target *target, ll_error *err)
 {
+    return sch_create_given(g, name, roots, n_roots, NULL, 0, target, err);
+}
+
+sch *sch_create_given(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *given, int n_given,
+                      const ll_target *target, ll_error *err)
+{
     sch *s = calloc(1, sizeof *s);
     te_graph *child = s ? te_graph_child(g) : NULL;
     if (!child) {
@@ -42,7 +48,7 @@ sch *sch_create(te_graph *g, const char *name, te_tensor *const *roots, int n_ro
     s->n_root = n_roots;
     s->root = LL_NEW_N(te_arena(child), te_tensor *, n_roots);
     for (int i = 0; i < n_roots; i++) s->root[i] = roots[i];
-    s->fn = lp_lower(child, name, roots, n_roots, NULL, 0, err);
+    s->fn = lp_lower(child, name, roots, n_roots, given, n_given, err);
     te_graph_use(before);
     if (s->fn) return s;
     sch_destroy(s);

@@ -26,6 +26,9 @@ typedef struct sch {
 } sch;
 
 sch *sch_create(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, const ll_target *target, ll_error *err);
+/* The same, where the definitions given[] come from outside (an earlier kernel made them): here they are parameters. */
+sch *sch_create_given(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *given, int n_given,
+                      const ll_target *target, ll_error *err);
 void sch_destroy(sch *s);
 /* One trace line. LL_OK, LL_NOT_LEGAL (s->error says why), LL_USAGE (unknown primitive, stage or loop: the sentence
  * lists those that exist). */

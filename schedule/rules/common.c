@@ -1,0 +1,248 @@
+/* common.c: what rules share: issuing lines, packing, and vectorising one plain stage. */
+#include <stdio.h>
+#include <string.h>
+
+#include "schedule/prim.h"
+#include "schedule/rules/rules.h"
+
+static ll_code issue(sch *s, ll_error *err, const char *line)
+{
+    ll_code rc = sch_do(s, line);
+    if (rc != LL_OK && err) {
+        err->code = LL_OK; /* the first refusal that matters is the last line's: tries before it were allowed to fail */
+        ll_fail(err, rc, "%s: %s: %s", s->fn->name, line, s->error.msg);
+    }
+    return rc;
+}
+
+ll_code rule_do(sch *s, ll_error *err, const char *fmt, ...)
+{
+    char line[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    if (n < 0 || n >= (int)sizeof line) return ll_fail(err, LL_FAILED, "%s: a schedule line is too long", s->fn->name);
+    return issue(s, err, line);
+}
+
+bool rule_try(sch *s, const char *fmt, ...)
+{
+    char line[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    return n > 0 && n < (int)sizeof line && sch_do(s, line) == LL_OK;
+}
+
+te_ref rule_loop_var(sch *s, const char *fmt, ...)
+{
+    char name[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    lp_stmt *l = sch_find_loop_quiet(s, name);
+    return l ? l->u.loop.var : NULL;
+}
+
+bool rule_has_loop(sch *s, const char *fmt, ...)
+{
+    char name[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    return sch_find_loop_quiet(s, name) != NULL;
+}
+
+bool rule_has_stage(sch *s, const char *name)
+{
+    for (int i = 0; i < s->fn->n_buf; i++)
+        if (!strcmp(s->fn->buf[i]->t->name, name)) return true;
+    return false;
+}
+
+int64_t rule_const_extent(te_ref axis)
+{
+    te_ref e = axis ? axis->u.axis->extent : NULL;
+    return e && e->op == TE_INT ? e->u.i : 0;
+}
+
+int64_t rule_lanes(const sch *s) { return s->target->vector_bytes >= 64 ? 16 : s->target->vector_bytes >= 32 ? 8 : 4; }
+
+ll_code rule_pack(sch *s, const rule_weight *w, ll_error *err)
+{
+    int planes = w->t->quant ? w->t->n_plane : 1;
+    for (int i = 0; i < planes; i++) {
+        const char *name = w->t->quant ? w->t->plane[i]->name : w->t->name;
+        if (!rule_has_stage(s, name)) continue; /* this kernel does not read the plane */
+        LL_TRY(rule_do(s, err, "pack %s %s.packed %s", name, w->t->name, w->layout[i]));
+    }
+    return LL_OK;
+}
+
+const char *rule_axis_loop(sch *s, const te_tensor *t, int axis)
+{
+    return ll_sprintf(te_arena(s->g), "%s.%s", t->name, t->axis[axis]->u.axis->name);
+}
+
+/* ---- one plain stage -------------------------------------------------------------------------------------------- */
+
+/* All loads of e walk forward with the axis by at most one element (or do not move): a vector of it is a load or two. */
+typedef struct stride_scan { te_graph *g; te_ref axis; bool ok, moves; } stride_scan;
+
+static bool scan_load(te_ref e, void *p)
+{
+    stride_scan *c = p;
+    if (e->op != TE_LOAD) return true;
+    for (int i = 0; i < e->n; i++) {
+        if (!te_uses(e->src[i], c->axis)) continue;
+        te_affine f = te_affine_of(c->g, e->src[i]);
+        int64_t coef = 0;
+        for (int k = 0; k < f.n; k++) {
+            if (f.atom[k] == c->axis) coef = f.coef[k];
+            else if (te_uses(f.atom[k], c->axis)) continue; /* k / 32 and the like: constant over a vector */
+        }
+        if (coef == 0) continue;
+        if (i != e->n - 1 || coef != 1) c->ok = false;
+        c->moves = true;
+    }
+    return c->ok;
+}
+
+static bool unit_stride(sch *s, te_ref value, te_ref axis)
+{
+    stride_scan c = {s->g, axis, true, false};
+    te_walk(value, scan_load, &c);
+    return c.ok && c.moves;
+}
+
+/* The loops round the stage's update, outermost first, and the update's value. */
+typedef struct nest_view { int n; te_ref var[16]; te_ref value; lp_stmt *leaf; } nest_view;
+
+typedef struct leaf_search { const char *stage; lp_stmt *leaf; } leaf_search;
+
+static bool find_leaf(lp_stmt *st, void *p)
+{
+    leaf_search *l = p;
+    if (st->kind == LP_REDUCE && !strcmp(st->u.reduce.buf->t->name, l->stage)) l->leaf = st;
+    else if (st->kind == LP_STORE && !l->leaf && !strcmp(st->u.store.buf->t->name, l->stage)) l->leaf = st;
+    return true;
+}
+
+static bool view(sch *s, const char *stage, nest_view *v)
+{
+    leaf_search l = {stage, NULL};
+    *v = (nest_view){0};
+    lp_walk(s->fn->body, find_leaf, &l);
+    if (!l.leaf) return false;
+    lp_stmt *path[SCH_MAX_DEPTH];
+    int n = sch_path(s, l.leaf, path);
+    for (int i = 0; i < n && v->n < 16; i++)
+        if (path[i]->kind == LP_FOR) v->var[v->n++] = path[i]->u.loop.var;
+    v->leaf = l.leaf;
+    v->value = l.leaf->kind == LP_STORE ? l.leaf->u.store.value : l.leaf->u.reduce.value;
+    return true;
+}
+
+static bool of_stage(te_ref var, const char *stage)
+{
+    size_t n = strlen(stage);
+    return !strncmp(var->u.axis->name, stage, n) && var->u.axis->name[n] == '.';
+}
+
+/* Splits `loop` by the lanes and makes the inner part a vector. A rest is guarded when it pays. */
+static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lanes, ll_error *err)
+{
+    if (extent < lanes / 2) return LL_OK;
+    if (extent <= lanes) {
+        rule_try(s, "vectorize %s", loop);
+        return LL_OK;
+    }
+    if (extent % lanes && extent < 2 * lanes) return LL_OK;
+    LL_TRY(rule_do(s, err, "split %s %lld", loop, (long long)lanes));
+    rule_try(s, "vectorize %s.i", loop);
+    return LL_OK;
+}
+
+/* A reduction whose innermost loop walks memory: partial results per lane, then across the lanes. */
+static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int64_t extent, int64_t lanes, ll_error *err)
+{
+    if (extent == lanes || (extent < lanes && extent >= 4 && !(extent & (extent - 1)))) {
+        rule_try(s, "vectorize %s", red);
+        return LL_OK;
+    }
+    if (extent < 2 * lanes || extent % lanes) return LL_OK;
+    LL_TRY(rule_do(s, err, "split %s %lld", red, (long long)lanes));
+    if (!rule_try(s, "rfactor %s.i", red)) return LL_OK;
+    const char *rf = ll_sprintf(te_arena(s->g), "%s.rf", t->name);
+    nest_view v;
+    if (!view(s, rf, &v)) return LL_OK;
+    /* lanes are the stage's loop that came from the inner part: innermost */
+    for (int i = v.n - 1; i >= 0; i--) {
+        const char *name = v.var[i]->u.axis->name;
+        size_t n = strlen(name);
+        if (n > 2 && !strcmp(name + n - 2, ".i")) {
+            if (i != v.n - 1) {
+                char order[1024];
+                int at = 0;
+                for (int k = i + 1; k < v.n; k++) at += snprintf(order + at, sizeof order - (size_t)at, " %s", v.var[k]->u.axis->name);
+                rule_try(s, "reorder%s %s", order, name);
+            }
+            rule_try(s, "vectorize %s", name);
+            break;
+        }
+    }
+    nest_view f;
+    if (view(s, t->name, &f) && f.n) rule_try(s, "vectorize %s", f.var[f.n - 1]->u.axis->name);
+    return LL_OK;
+}
+
+ll_code rule_vectorize_stage(sch *s, te_tensor *t, bool skip_first, ll_error *err)
+{
+    int64_t lanes = rule_lanes(s);
+    nest_view v;
+    if (!view(s, t->name, &v) || !v.n) return LL_OK;
+    bool reduce = v.leaf->kind == LP_REDUCE;
+    int first = 0;
+    while (first < v.n && !of_stage(v.var[first], t->name)) first++;
+    if (skip_first) first++;
+    if (first >= v.n) return LL_OK;
+    int n_red = reduce ? t->body->n - 1 : 0;
+    int last_axis = v.n - n_red - 1;
+    te_ref inner = v.var[v.n - 1];
+    if (!reduce) {
+        int64_t e = rule_const_extent(inner);
+        /* small inner axes: one flat loop over all of them */
+        while (e && e < lanes && v.n - first >= 2) {
+            te_ref outer = v.var[v.n - 2];
+            int64_t o = rule_const_extent(outer);
+            if (!o || !of_stage(outer, t->name) || t->kind == TE_UPDATE) break;
+            if (!rule_try(s, "fuse %s %s %s.f%d", outer->u.axis->name, inner->u.axis->name, t->name, v.n)) break;
+            if (!view(s, t->name, &v)) return LL_OK;
+            inner = v.var[v.n - 1];
+            e = rule_const_extent(inner);
+        }
+        return e ? vector_loop(s, inner->u.axis->name, e, lanes, err) : LL_OK;
+    }
+    if (last_axis >= first) { /* lanes over the last axis, when memory runs along it and not along the reduction */
+        te_ref a = v.var[last_axis];
+        int64_t e = rule_const_extent(a);
+        if (e >= lanes && e % lanes == 0 && unit_stride(s, v.value, a) && n_red == 1 && last_axis == v.n - 2) {
+            const char *an = a->u.axis->name, *rn = v.var[v.n - 1]->u.axis->name;
+            if (e > lanes) {
+                LL_TRY(rule_do(s, err, "split %s %lld", an, (long long)lanes));
+                an = ll_sprintf(te_arena(s->g), "%s.i", an);
+            }
+            if (rule_try(s, "reorder %s %s", rn, an)) {
+                rule_try(s, "vectorize %s", an);
+                rule_try(s, "vectorize %s.pre", an);
+            }
+            return LL_OK;
+        }
+    }
+    int64_t e = rule_const_extent(inner);
+    return e && unit_stride(s, v.value, inner) ? vector_reduction(s, t, inner->u.axis->name, e, lanes, err) : LL_OK;
+}

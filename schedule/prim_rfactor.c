@@ -121,7 +121,9 @@ ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
     te_ref idx[TE_MAX_DIM];
     idx[0] = c_loop->u.loop.var;
     for (int d = 0; d < nd; d++) idx[d + 1] = c_red->u.reduce.idx[d];
-    *c_init = *lp_store(s->fn, part, idx, identity(s->g, op, (ll_dtype)b->t->dtype));
+    c_init->u.store.buf = part;
+    memcpy(c_init->u.store.idx, idx, sizeof idx);
+    c_init->u.store.value = identity(s->g, op, (ll_dtype)b->t->dtype);
     c_red->u.reduce.buf = part;
     memcpy(c_red->u.reduce.idx, idx, sizeof idx);
     sch_insert_before(s, root, copy);

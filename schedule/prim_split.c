@@ -105,8 +105,10 @@ ll_code sch_fuse(sch *s, int argc, const char *const *argv, ll_error *err)
     if (te_uses(eb, va)) return ll_fail(err, LL_NOT_LEGAL, "the extent of %s, %s, depends on %s", argv[1], sch_expr_text(s, eb), argv[0]);
     if (va->u.axis->max || vb->u.axis->max)
         return ll_fail(err, LL_NOT_LEGAL, "%s has an extent read from memory", va->u.axis->max ? argv[0] : argv[1]);
-    const char *dot = strrchr(argv[1], '.');
-    const char *name = argc == 3 ? ll_strdup(te_arena(g), argv[2]) : ll_sprintf(te_arena(g), "%s_%s", argv[0], dot ? dot + 1 : argv[1]);
+    size_t common = 0; /* y.m and y.n.o -> y.m_n.o */
+    for (size_t i = 0; argv[0][i] && argv[0][i] == argv[1][i]; i++)
+        if (argv[0][i] == '.') common = i + 1;
+    const char *name = argc == 3 ? ll_strdup(te_arena(g), argv[2]) : ll_sprintf(te_arena(g), "%s_%s", argv[0], argv[1] + common);
     if (strcmp(name, argv[0]) && strcmp(name, argv[1])) LL_TRY(sch_name_free(s, name, err));
     te_ref v = te_axis(g, name, te_simplify(g, te_mul(ea, eb)));
     te_ref from[2] = {va, vb}, to[2] = {te_div(v, eb), te_mod(v, eb)};

@@ -247,9 +247,13 @@ enum { TEXT_MAX = 200 };
 
 static const char *one_line(sch *s, ll_str *text)
 {
-    for (size_t i = 0; i < text->n; i++)
-        if (text->s[i] == '\n') text->s[i] = ' ';
-    while (text->n && text->s[text->n - 1] == ' ') text->s[--text->n] = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < text->n; i++) { /* runs of blanks and line ends become one blank */
+        char c = text->s[i] == '\n' ? ' ' : text->s[i];
+        if (c != ' ' || (n && text->s[n - 1] != ' ')) text->s[n++] = c;
+    }
+    while (n && text->s[n - 1] == ' ') n--;
+    if (text->s) text->s[text->n = n] = 0;
     const char *out = ll_sprintf(te_arena(s->g), "%.*s%s", TEXT_MAX, ll_str_cstr(text), text->n > TEXT_MAX ? " ..." : "");
     ll_str_finish(text);
     return out;

@@ -9,6 +9,7 @@
  *     n.o * 16 + n.i  with n.i < 16:   16 > 15, so n.o is equal; then n.i.
  *
  * v / c and v % c together decide v. What is not decided is taken to meet. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,7 +173,8 @@ static bool has_free(te_ref e, const te_ref *fixed, int n)
     return q.free;
 }
 
-typedef struct term { te_ref atom; double coef, lo, hi; bool paired, equal; } term; /* contributes in [lo, hi] */
+/* One term of a difference: coef * atom - other * atom', in [lo, hi]; paired: the coefficients are equal. */
+typedef struct term { te_ref atom; double coef, other, lo, hi; bool paired, equal; } term;
 
 static void width(te_ref atom, double *lo, double *hi)
 {
@@ -201,7 +203,7 @@ static int difference(te_graph *g, te_ref a, te_ref b, const te_ref *fixed, int 
         while (j < fb.n && fb.atom[j] != fa.atom[i]) j++;
         double ca = (double)fa.coef[i], cb = j < fb.n ? (double)fb.coef[j] : 0, lo, hi;
         width(fa.atom[i], &lo, &hi);
-        t[n] = (term){.atom = fa.atom[i], .coef = ca};
+        t[n] = (term){.atom = fa.atom[i], .coef = ca, .other = cb};
         if (!has_free(fa.atom[i], fixed, n_fixed)) {
             if (ca == cb) continue;
             scaled(ca - cb, lo, hi, &t[n]);
@@ -223,53 +225,105 @@ static int difference(te_graph *g, te_ref a, te_ref b, const te_ref *fixed, int 
         if (i < fa.n) continue;
         double lo, hi;
         width(fb.atom[j], &lo, &hi);
-        t[n] = (term){.atom = fb.atom[j]};
+        t[n] = (term){.atom = fb.atom[j], .coef = (double)fb.coef[j]};
         scaled(-(double)fb.coef[j], lo, hi, &t[n]);
         n++;
     }
     return n;
 }
 
-/* Reads off which paired atoms must be equal. False: the indices are never equal. */
-static bool peel(term *t, int n, double delta)
+/* Reads off which paired atoms must be equal, one digit at a time. False: the indices are never equal. */
+static bool peel_digits(term **t, int n, double delta)
 {
     for (bool again = true; again;) {
         again = false;
         double lo = delta, hi = delta;
         for (int i = 0; i < n; i++)
-            if (!t[i].equal) lo += t[i].lo, hi += t[i].hi;
+            if (!t[i]->equal) lo += t[i]->lo, hi += t[i]->hi;
         if (lo > 0 || hi < 0) return false;
         for (int i = 0; i < n && !again; i++) {
-            if (t[i].equal || !t[i].paired) continue;
-            double rest_lo = delta, rest_hi = delta, c = t[i].coef < 0 ? -t[i].coef : t[i].coef;
+            if (t[i]->equal || !t[i]->paired) continue;
+            double rest_lo = delta, rest_hi = delta, c = fabs(t[i]->coef);
             for (int j = 0; j < n; j++)
-                if (!t[j].equal && j != i) rest_lo += t[j].lo, rest_hi += t[j].hi;
-            if (c > rest_hi && -c < rest_lo) t[i].equal = again = true;
+                if (!t[j]->equal && j != i) rest_lo += t[j]->lo, rest_hi += t[j]->hi;
+            if (c > rest_hi && -c < rest_lo) t[i]->equal = again = true;
         }
     }
     return true;
 }
 
-static bool decided(te_ref var, const te_ref *equal, int n)
+/* Terms that are no multiples of g and stay within (-g, g) together must vanish on their own, when the rest is a multiple
+ * of g: the sum falls into two. This reads digits whose higher places have different variables on the two sides. */
+static bool peel_list(term **t, int n, double delta)
 {
-    te_ref part[8];
-    int n_part = 0;
-    for (int i = 0; i < n; i++) {
-        te_ref e = equal[i];
-        if (e == var) return true;
-        if ((e->op != TE_DIV && e->op != TE_MOD) || e->src[0] != var) continue;
-        for (int j = 0; j < n_part; j++)
-            if (part[j]->op != e->op && part[j]->src[1] == e->src[1]) return true;
-        if (n_part < 8) part[n_part++] = e;
+    if (!peel_digits(t, n, delta)) return false;
+    for (int k = 0; k < n; k++) {
+        double g = fabs(t[k]->coef);
+        if (g <= 1 || t[k]->equal || fmod(delta, g) != 0) continue;
+        term *small[2 * MAX_TERM], *big[2 * MAX_TERM];
+        int n_small = 0, n_big = 0;
+        double lo = 0, hi = 0;
+        for (int i = 0; i < n; i++) {
+            if (t[i]->equal) continue;
+            if (fmod(t[i]->coef, g) == 0 && fmod(t[i]->other, g) == 0) {
+                big[n_big++] = t[i];
+            } else {
+                small[n_small++] = t[i];
+                lo += t[i]->lo;
+                hi += t[i]->hi;
+            }
+        }
+        if (n_small && n_big && lo > -g && hi < g) return peel_list(small, n_small, 0) && peel_list(big, n_big, delta);
     }
-    return false;
+    return true;
+}
+
+static bool peel(term *t, int n, double delta)
+{
+    term *list[2 * MAX_TERM];
+    for (int i = 0; i < n; i++) list[i] = &t[i];
+    return peel_list(list, n, delta);
+}
+
+enum { MAX_EQUAL = 128 };
+
+typedef struct equals { te_ref e[MAX_EQUAL]; int n; } equals;
+
+static bool add_equal(equals *q, te_ref e)
+{
+    for (int i = 0; i < q->n; i++)
+        if (q->e[i] == e) return false;
+    if (q->n == MAX_EQUAL) return false;
+    q->e[q->n++] = e;
+    return true;
+}
+
+/* e is equal on both sides: so are the atoms that it decides. */
+static void add_decided(sch *s, equals *q, te_ref e, const te_ref *fixed, int n_fixed)
+{
+    term t[2 * MAX_TERM];
+    double delta;
+    int n = difference(s->g, e, e, fixed, n_fixed, t, &delta);
+    if (n < 0 || !peel(t, n, delta)) return;
+    for (int i = 0; i < n; i++)
+        if (t[i].equal) add_equal(q, t[i].atom);
+}
+
+/* e / c and e % c decide e. */
+static void close_equals(sch *s, equals *q, const te_ref *fixed, int n_fixed)
+{
+    for (int i = 0; i < q->n; i++)
+        for (int j = 0; j < i; j++) {
+            te_ref a = q->e[i], b = q->e[j];
+            bool parts = (a->op == TE_DIV && b->op == TE_MOD) || (a->op == TE_MOD && b->op == TE_DIV);
+            if (parts && a->src[0] == b->src[0] && a->src[1] == b->src[1]) add_decided(s, q, a->src[0], fixed, n_fixed);
+        }
 }
 
 bool sch_alias(sch *s, const sch_access *a, const sch_access *b, const te_ref *fixed, int n_fixed,
                const te_ref *var, int n_var, bool *same)
 {
-    te_ref equal[TE_MAX_DIM * MAX_TERM];
-    int n_equal = 0;
+    equals q = {.n = 0};
     for (int i = 0; i < n_var; i++) same[i] = false;
     if (a->whole || b->whole) return true;
     for (int d = 0; d < a->n; d++) {
@@ -279,9 +333,11 @@ bool sch_alias(sch *s, const sch_access *a, const sch_access *b, const te_ref *f
         if (n < 0) continue;
         if (!peel(t, n, delta)) return false;
         for (int i = 0; i < n; i++)
-            if (t[i].equal) equal[n_equal++] = t[i].atom;
+            if (t[i].equal) add_equal(&q, t[i].atom);
     }
-    for (int i = 0; i < n_var; i++) same[i] = decided(var[i], equal, n_equal);
+    close_equals(s, &q, fixed, n_fixed);
+    for (int i = 0; i < n_var; i++)
+        for (int j = 0; j < q.n && !same[i]; j++) same[i] = q.e[j] == var[i];
     return true;
 }
 

@@ -103,6 +103,26 @@ static void inline_let(sch *s, lp_stmt *let)
     sch_replace(s, let, let->u.let.body);
 }
 
+/* Moves the innermost of nested guards into the loop that holds (or is) `inner`. False: something else is in the way. */
+static bool sink_innermost(sch *s, lp_stmt *guard, const lp_stmt *inner)
+{
+    for (;;) {
+        lp_stmt *st = guard->u.guard.then;
+        if (guard->u.guard.otherwise) return false;
+        while (st && !sch_inside(st, inner)) st = st->next;
+        if (!st) return false;
+        if (st->kind == LP_FOR) break;
+        if (st->kind == LP_LET) {
+            inline_let(s, st);
+            return true;
+        }
+        if (st->kind != LP_IF) return false;
+        guard = st;
+    }
+    sink_guard(s, guard);
+    return true;
+}
+
 /* Makes `inner` the only statement of `outer`'s body. */
 static ll_code make_perfect(sch *s, lp_stmt *outer, lp_stmt *inner, ll_error *err)
 {
@@ -118,9 +138,7 @@ static ll_code make_perfect(sch *s, lp_stmt *outer, lp_stmt *inner, ll_error *er
             return LL_OK;
         } else if (holder->kind == LP_LET) {
             inline_let(s, holder);
-        } else if (holder->kind == LP_IF && !holder->u.guard.otherwise) {
-            sink_guard(s, holder);
-        } else {
+        } else if (holder->kind != LP_IF || !sink_innermost(s, holder, inner)) {
             return ll_fail(err, LL_NOT_LEGAL, holder->kind == LP_ALLOC ? "`%.80s` lives in one iteration of %s and is used round %s" : "`%.80s` stands between %s and %s",
                            sch_text(s, holder), name, inner->u.loop.var->u.axis->name);
         }

@@ -110,26 +110,40 @@ static void memory_finish(memory *m)
     free(m->bytes);
 }
 
-/* Equal values for equal parameter names, whatever the layout. A plane stored unsigned (`bias`) is the caller's matter. */
+static int param_of(const lp_func *f, const lp_buf *b)
+{
+    for (int p = 0; p < f->n_param; p++)
+        if (f->param[p] == b) return p;
+    return -1;
+}
+
+/* Equal values for equal parameter positions, whatever the layout. */
 static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
 {
     m->n = f->n_param;
     m->arg = calloc((size_t)m->n + 1, sizeof *m->arg);
     m->bytes = calloc((size_t)m->n + 1, sizeof *m->bytes);
-    for (int p = 0; m->arg && m->bytes && p < m->n; p++) {
+    if (!m->arg || !m->bytes) return false;
+    for (int p = 0; p < m->n; p++) {
         place at = place_of(f->param[p], d);
-        chk_rng r = {seed * 77 + (uint64_t)p};
         if (f->param[p]->within) continue;
         m->bytes[p] = bytes_of(&at);
         m->arg[p] = calloc(1, m->bytes[p] + 16);
         if (!m->arg[p]) return false;
-        for (int64_t i = 0; i < at.n; i++) {
+    }
+    for (int p = 0; p < m->n; p++) {
+        place at = place_of(f->param[p], d);
+        chk_rng r = {seed * 77 + (uint64_t)p};
+        int to = f->param[p]->within ? param_of(f, f->param[p]->within) : p;
+        bool holds_planes = false;
+        for (int i = 0; i < m->n; i++) holds_planes = holds_planes || f->param[i]->within == f->param[p];
+        for (int64_t i = 0; !holds_planes && to >= 0 && i < at.n; i++) {
             unsigned char elem[16] = {0};
             te_value_store((ll_dtype)f->param[p]->t->dtype, elem, 0, random_value(f->param[p]->t, &r, d));
-            move_elem(m->arg[p], address(&at, i), at.bits, elem, false);
+            if (address(&at, i) + at.bits <= (int64_t)m->bytes[to] * 8) move_elem(m->arg[to], address(&at, i), at.bits, elem, false);
         }
     }
-    return m->arg && m->bytes;
+    return true;
 }
 
 static te_value value_at(const memory *m, int p, const place *at, int64_t i)

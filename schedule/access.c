@@ -359,6 +359,13 @@ ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
     int n_fixed = sch_fixed_vars(s, loop, fixed);
     sch_collect_list(s, loop->u.loop.body, &a);
     ll_code rc = LL_OK;
+    for (int i = 0; i < a.n && rc == LL_OK && strict; i++) {
+        const lp_buf *b = a.v[i].buf;
+        bool own = b->scope == LP_THREAD || b->scope == LP_REG;
+        if (own && a.v[i].kind != SCH_READ && !sch_is_local(&a, b))
+            rc = ll_fail(err, LL_NOT_LEGAL, "`%s` writes %s, of which every thread has its own, and what follows %s reads it",
+                         sch_text(s, a.v[i].stmt), b->t->name, var->u.axis->name);
+    }
     for (int i = 0; i < a.n && rc == LL_OK; i++)
         for (int j = i; j < a.n && rc == LL_OK; j++) {
             bool same;

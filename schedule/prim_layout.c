@@ -24,28 +24,7 @@ static const char *join(sch *s, int argc, const char *const *argv)
     return out;
 }
 
-static ll_code parse(sch *s, const lp_buf *b, int argc, const char *const *argv, lp_layout **out, ll_error *err)
-{
-    *out = lp_layout_parse(s->g, join(s, argc, argv), b->t->ndim, err);
-    if (!*out) return LL_USAGE;
-    if (!lp_layout_injective(*out, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype)))
-        return ll_fail(err, LL_NOT_LEGAL, "elements of %s are not proved to lie apart", b->t->name);
-    return LL_OK;
-}
-
-ll_code sch_layout(sch *s, int argc, const char *const *argv, ll_error *err)
-{
-    if (argc < 2) return ll_fail(err, LL_USAGE, "wanted BUF LAYOUT");
-    lp_buf *b = sch_find_buf(s, argv[0], err);
-    if (!b) return LL_USAGE;
-    if (b->within) return ll_fail(err, LL_NOT_LEGAL, "%s lies inside %s already", argv[0], b->within->t->name);
-    lp_layout *l;
-    LL_TRY(parse(s, b, argc - 1, argv + 1, &l, err));
-    b->layout = l;
-    return LL_OK;
-}
-
-/* ---- planes inside one buffer --------------------------------------------------------------------------------- */
+/* ---- do elements lie apart? ------------------------------------------------------------------------------------ */
 
 enum { MAX_TEST = 1 << 22 };
 
@@ -101,6 +80,33 @@ static bool mark(const lp_buf *b, bitmap *m)
     }
     return true;
 }
+
+static ll_code parse(sch *s, const lp_buf *b, int argc, const char *const *argv, lp_layout **out, ll_error *err)
+{
+    *out = lp_layout_parse(s->g, join(s, argc, argv), b->t->ndim, err);
+    if (!*out) return LL_USAGE;
+    lp_buf with = *b;
+    with.layout = *out;
+    bitmap m = {0};
+    bool apart = mark(&with, &m);
+    free(m.bit);
+    if (!apart) return ll_fail(err, LL_NOT_LEGAL, "elements of %s are not shown to lie apart", b->t->name);
+    return LL_OK;
+}
+
+ll_code sch_layout(sch *s, int argc, const char *const *argv, ll_error *err)
+{
+    if (argc < 2) return ll_fail(err, LL_USAGE, "wanted BUF LAYOUT");
+    lp_buf *b = sch_find_buf(s, argv[0], err);
+    if (!b) return LL_USAGE;
+    if (b->within) return ll_fail(err, LL_NOT_LEGAL, "%s lies inside %s already", argv[0], b->within->t->name);
+    lp_layout *l;
+    LL_TRY(parse(s, b, argc - 1, argv + 1, &l, err));
+    b->layout = l;
+    return LL_OK;
+}
+
+/* ---- planes inside one buffer --------------------------------------------------------------------------------- */
 
 static ll_code planes_are_apart(sch *s, const lp_buf *whole, ll_error *err)
 {

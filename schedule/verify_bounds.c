@@ -1,7 +1,8 @@
 /* verify_bounds.c: every index of every access is proved inside its dimension, from the facts that hold at the
  * statement. A fact is an inequality lo + gap <= hi; a goal a + gap <= b follows from facts f when
- * (a - b) + gap <= sum (lo_f - hi_f + gap_f) is provable without them; one and two facts are tried. Inside the branch
- * of a select its condition is a fact; a minimum or maximum is proved by its parts. */
+ * (a - b) + gap <= sum m_f * (lo_f - hi_f + gap_f) is provable without them; one and two facts are tried, each as often as
+ * makes an atom of the goal vanish. Inside the branch of a select its condition is a fact; a minimum or maximum is proved
+ * by its parts, a quotient by its dividend. */
 #include <string.h>
 
 #include "schedule/verify.h"
@@ -42,28 +43,111 @@ static bool plain(te_ref lo, te_ref hi, int64_t gap)
     return te_prove_le(gap ? te_addi(lo, gap) : lo, hi);
 }
 
+/* How often fact f (lo + gap <= hi) helps: so that an atom of the goal vanishes. At most `max` factors; 1 is always tried. */
+static int factors(vf *v, te_ref goal, const vf_fact *f, int64_t *out, int max)
+{
+    te_affine a = te_affine_of(v->g, goal), b = te_affine_of(v->g, te_sub(f->lo, f->hi));
+    int n = 0;
+    out[n++] = 1;
+    for (int i = 0; i < a.n; i++)
+        for (int j = 0; j < b.n && n < max; j++) {
+            if (a.atom[i] != b.atom[j] || b.coef[j] == 0 || a.coef[i] % b.coef[j]) continue;
+            int64_t m = a.coef[i] / b.coef[j];
+            bool known = m < 1;
+            for (int k = 0; k < n; k++) known = known || out[k] == m;
+            if (!known) out[n++] = m;
+        }
+    return n;
+}
+
+enum { MAX_FACTOR = 4 };
+
+/* lo + gap <= hi from m times fact f: (lo - m * f.lo) + gap - m * f.gap <= hi - m * f.hi. */
+static bool with_one(te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_t m, te_ref *lo2, te_ref *hi2, int64_t *gap2)
+{
+    *lo2 = te_add(lo, te_muli(f->hi, m));
+    *hi2 = te_add(hi, te_muli(f->lo, m));
+    *gap2 = gap - m * f->gap;
+    return plain(*lo2, *hi2, *gap2);
+}
+
 static bool with_facts(vf *v, te_ref lo, te_ref hi, int gap)
 {
+    te_ref goal = te_sub(lo, hi);
     for (int i = v->n_fact - 1; i >= 0; i--) {
-        const vf_fact *f = &v->fact[i];
-        if (plain(te_add(lo, f->hi), te_add(hi, f->lo), gap - f->gap)) return true;
-    }
-    for (int i = v->n_fact - 1; i > 0; i--)
-        for (int k = i - 1; k >= 0; k--) {
-            const vf_fact *f = &v->fact[i], *e = &v->fact[k];
-            te_ref a = te_add(te_add(lo, f->hi), e->hi), b = te_add(te_add(hi, f->lo), e->lo);
-            if (plain(a, b, gap - f->gap - e->gap)) return true;
+        int64_t m[MAX_FACTOR];
+        int n = factors(v, goal, &v->fact[i], m, MAX_FACTOR);
+        for (int j = 0; j < n; j++) {
+            te_ref a, b;
+            int64_t g;
+            if (with_one(lo, hi, gap, &v->fact[i], m[j], &a, &b, &g)) return true;
         }
+    }
+    for (int i = v->n_fact - 1; i >= 0; i--) {
+        int64_t m[MAX_FACTOR], w[MAX_FACTOR];
+        int n = factors(v, goal, &v->fact[i], m, MAX_FACTOR);
+        for (int j = 0; j < n; j++) {
+            te_ref a = te_add(lo, te_muli(v->fact[i].hi, m[j])), b = te_add(hi, te_muli(v->fact[i].lo, m[j])), c, d;
+            int64_t g = gap - m[j] * v->fact[i].gap;
+            for (int k = v->n_fact - 1; k >= 0; k--) {
+                int nw = k == i ? 0 : factors(v, te_sub(a, b), &v->fact[k], w, MAX_FACTOR);
+                for (int x = 0; x < nw; x++) {
+                    int64_t h;
+                    if (with_one(a, b, g, &v->fact[k], w[x], &c, &d, &h)) return true;
+                }
+            }
+        }
+    }
     return false;
+}
+
+static bool prove(vf *v, te_ref lo, te_ref hi, int gap, int depth);
+
+typedef struct pick { te_ref e; } pick;
+
+static bool find_choice(te_ref a, void *ctx)
+{
+    if (a->op != TE_MIN && a->op != TE_MAX) return true;
+    ((pick *)ctx)->e = a;
+    return false;
+}
+
+/* A minimum or maximum among the terms of lo - hi: on the small side either part of a minimum bounds it, on the great
+ * side both parts must do. */
+static bool by_choice(vf *v, te_ref lo, te_ref hi, int gap, int depth)
+{
+    te_affine a = te_affine_of(v->g, te_sub(lo, hi));
+    for (int i = 0; i < a.n; i++) {
+        pick p = {NULL};
+        te_ref atom = a.atom[i];
+        if (atom->op == TE_MIN || atom->op == TE_MAX) p.e = atom;
+        else if (atom->op == TE_DIV && te_range_of(atom->src[1]).lo > 0) te_walk(atom->src[0], find_choice, &p); /* monotonic */
+        if (!p.e || p.e->dtype != LL_S64) continue;
+        bool either = (p.e->op == TE_MIN) == (a.coef[i] > 0);
+        bool ok = !either;
+        for (int k = 0; k < 2; k++) {
+            bool holds = prove(v, te_subst(v->g, lo, &p.e, &p.e->src[k], 1), te_subst(v->g, hi, &p.e, &p.e->src[k], 1), gap, depth - 1);
+            ok = either ? ok || holds : ok && holds;
+        }
+        if (ok) return true;
+    }
+    return false;
+}
+
+/* e / c + gap <= hi  <=>  e < c * (hi - gap + 1);   lo + gap <= e / c  <=>  c * (lo + gap) <= e. */
+static bool by_quotient(vf *v, te_ref lo, te_ref hi, int gap, int depth)
+{
+    if (lo->op == TE_DIV && te_range_of(lo->src[1]).lo > 0 &&
+        prove(v, lo->src[0], te_mul(lo->src[1], te_addi(hi, 1 - gap)), 1, depth - 1))
+        return true;
+    return hi->op == TE_DIV && te_range_of(hi->src[1]).lo > 0 &&
+           prove(v, te_mul(te_addi(lo, gap), hi->src[1]), hi->src[0], 0, depth - 1);
 }
 
 static bool prove(vf *v, te_ref lo, te_ref hi, int gap, int depth)
 {
     if (plain(lo, hi, gap)) return true;
     if (depth == 0) return false;
-    bool min = lo->op == TE_MIN, max = lo->op == TE_MAX;
-    if (min && (prove(v, lo->src[0], hi, gap, depth - 1) || prove(v, lo->src[1], hi, gap, depth - 1))) return true;
-    if (max && prove(v, lo->src[0], hi, gap, depth - 1) && prove(v, lo->src[1], hi, gap, depth - 1)) return true;
     if (lo->op == TE_SELECT) {
         int facts = v->n_fact;
         vf_assume(v, lo->src[0], true);
@@ -74,10 +158,7 @@ static bool prove(vf *v, te_ref lo, te_ref hi, int gap, int depth)
         v->n_fact = facts;
         if (ok) return true;
     }
-    min = hi->op == TE_MIN, max = hi->op == TE_MAX;
-    if (max && (prove(v, lo, hi->src[0], gap, depth - 1) || prove(v, lo, hi->src[1], gap, depth - 1))) return true;
-    if (min && prove(v, lo, hi->src[0], gap, depth - 1) && prove(v, lo, hi->src[1], gap, depth - 1)) return true;
-    return with_facts(v, lo, hi, gap);
+    return with_facts(v, lo, hi, gap) || by_quotient(v, lo, hi, gap, depth) || by_choice(v, lo, hi, gap, depth);
 }
 
 bool vf_prove(vf *v, te_ref lo, te_ref hi, int gap)

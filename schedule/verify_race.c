@@ -227,6 +227,14 @@ static bool apart(race *r, const access *a, const access *b)
     return apart_in(v, row_major(v, a->b, a->idx), r->i, row_major(v, a->b, other), j);
 }
 
+/* Lanes of a vector loop may add to one element: a horizontal reduction. */
+static bool lanes_combine(const lp_stmt *loop, const access *a, const access *b)
+{
+    if (loop->u.loop.how != LP_VECTOR || !a->write || !b->write) return false;
+    if (a->s->kind != LP_REDUCE || b->s->kind != LP_REDUCE) return false;
+    return a->s->u.reduce.op == b->s->u.reduce.op && a->s->u.reduce.op != TE_ARGMAX;
+}
+
 bool vf_races(vf *v, const lp_stmt *loop)
 {
     if (te_is_int(loop->u.loop.var->u.axis->extent, 1)) return true;
@@ -239,7 +247,7 @@ bool vf_races(vf *v, const lp_stmt *loop)
     for (int i = 0; i < r.n; i++)
         for (int k = i; k < r.n; k++) {
             const access *a = &r.a[i], *b = &r.a[k];
-            if (a->b != b->b || (!a->write && !b->write) || apart(&r, a, b)) continue;
+            if (a->b != b->b || (!a->write && !b->write) || lanes_combine(loop, a, b) || apart(&r, a, b)) continue;
             return vf_fail(v, a->write ? a->s : b->s, "iterations of %s are not proved to keep apart in %s%s",
                            r.i->u.axis->name, a->b->t->name, a->write && b->write ? "" : ", which they also read");
         }

@@ -1,4 +1,4 @@
-/* test_prims.c: every file in tests/golden/sched: definitions, a trace, and what it must give. Format:
+/* test_prims.c: every file in tests/golden/prims: definitions, a trace, and what it must give. Format:
  *
  *     --- te                       the definitions, as te prints them
  *     --- dims T=3 S=2             values for the evaluation (optional), tol=1e-5 for what is not f64

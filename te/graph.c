@@ -198,8 +198,7 @@ te_ref te_intern(te_graph *g, te_op op, ll_dtype t, int64_t payload, const te_re
 
 bool te_is_word(const char *s)
 {
-    static const char *const words[] = {"in", "def", "update", "paged", "dim", "true", "false", "inf",
-                                        "nan", "into", "from", "weight", "by", "block", "multiple"};
+    static const char *const words[] = {"in", "def", "update", "paged", "dim", "true", "false", "inf", "nan"};
     ll_dtype t;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(s, words[i]) == 0) return true;

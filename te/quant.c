@@ -80,7 +80,7 @@ static ll_code check(const te_quant *q, ll_error *err)
             te_fail(g, LL_BAD_INPUT, "from_file of plane %s is %s, wanted %s", q->plane[i].name,
                     ll_dtype_name((ll_dtype)v->dtype), ll_dtype_name(q->plane[i].dtype));
     }
-    te_ref v = te_error(g) ? NULL : te_quant_value(w, zero, k);
+    te_ref v = te_error(g) || q->block == 1 ? NULL : te_quant_value(w, zero, k);
     if (v && !te_is_poison(v) && v->dtype != LL_F32)
         te_fail(g, LL_BAD_INPUT, "value is %s, wanted f32", ll_dtype_name((ll_dtype)v->dtype));
     if (te_error(g)) code = ll_fail(err, LL_BAD_INPUT, "%s: %s", q->name, te_error(g)->msg);

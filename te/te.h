@@ -147,7 +147,8 @@ te_tensor *te_input_(te_graph *g, const char *name, ll_dtype t, const te_ref *sh
 /* An integer input whose values satisfy lo <= v < hi (hi may be a dim expression). */
 te_tensor *te_input_index(te_graph *g, const char *name, ll_dtype t, te_ref lo, te_ref hi,
                           const te_ref *shape, int n);
-/* A quantised 2-d input [rows, cols]; te_at gives the logical f32 value, an expression over its planes. */
+/* A quantised 2-d input [rows, cols]; te_at gives the logical f32 value, an expression over its planes. A row of
+ * block 1 (f32, f16, bf16) makes a plain input of that dtype. */
 te_tensor *te_input_quant(te_graph *g, const char *name, const struct te_quant *q, te_ref rows, te_ref cols);
 /* K[seq, j, ...] = pool[table[seq, j / block], j % block, ...]. */
 te_tensor *te_paged(te_graph *g, const char *name, te_tensor *pool, te_tensor *table, int64_t block);

@@ -63,8 +63,9 @@ te_tensor *te_input_index(te_graph *g, const char *name, ll_dtype t, te_ref lo, 
 
 te_tensor *te_input_quant(te_graph *g, const char *name, const te_quant *q, te_ref rows, te_ref cols)
 {
-    te_tensor *w = te_input(g, name, LL_F32, rows, cols);
-    if (w == g->poison_tensor) return w;
+    bool plain = q && q->block == 1;
+    te_tensor *w = te_input(g, name, plain ? q->plane[0].dtype : LL_F32, rows, cols);
+    if (w == g->poison_tensor || plain) return w;
     if (!q || (te_cong_of(cols).mod != 0 && te_cong_of(cols).mod % q->block != 0) ||
         te_cong_of(cols).rem % q->block != 0) {
         te_fail(g, LL_USAGE, "input %s: columns are no multiple of the block of %s", name, q ? q->name : "no type");

@@ -86,9 +86,16 @@ static void plain_types_are_rows_of_block_one(void **state)
         te_graph *g = te_graph_create();
         te_env *e = te_env_create(g);
         te_tensor *w = te_input_quant(g, "w", q, te_int(g, 1), te_int(g, 3));
-        planes_from_file(g, e, w, q, mem, 1, 3);
-        const te_value *v = logical(g, e, w, 1, 3);
-        for (int k = 0; k < 3; k++) assert_true(v[k].f == 1.5 - k);
+        assert_int_equal(w->dtype, plain[i].type);
+        te_tensor *file = te_input(g, "file", LL_U8, te_int(g, 1), te_int(g, 3), te_int(g, q->bytes));
+        ll_error err = {0};
+        assert_int_equal(te_env_bind_mem(e, file, mem, (size_t)q->bytes * 3, &err), LL_OK);
+        te_ref k = te_axis(g, "k", te_int(g, 3));
+        te_tensor *d = te_def(g, "plane", te_quant_from_file(g, q, 0, file, te_int(g, 0), k), k);
+        const te_value *v;
+        size_t n;
+        assert_int_equal(te_eval(e, d, &v, &n, &err), LL_OK);
+        for (int c = 0; c < 3; c++) assert_true(v[c].f == 1.5 - c);
         te_env_destroy(e);
         te_graph_destroy(g);
     }

@@ -206,6 +206,27 @@ lp_buf *sch_buf_new(sch *s, const char *name, ll_dtype t, lp_scope scope, const 
     return lp_buf_add(s->fn, x, scope, NULL);
 }
 
+/* What it computes stays known (body, axes): rules ask. It is no TE_DEF any more: its shape may be a part of the definition's. */
+lp_buf *sch_buf_like(sch *s, const te_tensor *old, const char *name, lp_scope scope, const te_ref *shape)
+{
+    te_tensor *x = LL_NEW(te_arena(s->g), te_tensor);
+    *x = *old;
+    x->name = ll_strdup(te_arena(s->g), name);
+    x->kind = TE_INPUT;
+    x->weight = false;
+    for (int i = 0; i < x->ndim; i++) x->shape[i] = shape[i];
+    return lp_buf_add(s->fn, x, scope, NULL);
+}
+
+/* `to`, the newest buffer, takes the place of `from` in the list. */
+void sch_swap_buf(sch *s, lp_buf *from, lp_buf *to)
+{
+    lp_func *f = s->fn;
+    for (int i = 0; i < f->n_buf; i++)
+        if (f->buf[i] == from) f->buf[i] = to;
+    f->n_buf--;
+}
+
 void sch_replace_var(sch *s, lp_stmt *loop, te_ref var)
 {
     lp_subst(s->fn, loop->u.loop.body, &loop->u.loop.var, &var, 1);

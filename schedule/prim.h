@@ -44,6 +44,8 @@ ll_code sch_name_free(sch *s, const char *name, ll_error *err);
 lp_buf *sch_find_buf(sch *s, const char *name, ll_error *err);
 void sch_drop_buf(sch *s, lp_buf *b);
 lp_buf *sch_buf_new(sch *s, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape, int n);
+lp_buf *sch_buf_like(sch *s, const te_tensor *old, const char *name, lp_scope scope, const te_ref *shape);
+void sch_swap_buf(sch *s, lp_buf *from, lp_buf *to);
 /* Loops named "FROM.x" below (and including) st become "TO.x"; names stay unique. */
 void sch_rename_stage(sch *s, lp_stmt *st, const char *from, const char *to);
 /* Replaces a loop's variable everywhere in its body. */

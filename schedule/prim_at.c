@@ -229,9 +229,7 @@ static ll_code shrink_buffer(move *m, lp_scope scope, ll_error *err)
         if (m->box.extent[d]->op != TE_INT)
             return ll_fail(err, LL_NOT_LEGAL, "%s needs %s elements in dimension %d there; registers want constant sizes", m->buf->t->name,
                            sch_expr_text(s, m->box.extent[d]), d);
-    m->to = sch_buf_new(s, m->buf->t->name, (ll_dtype)m->buf->t->dtype, scope, m->box.extent, m->box.n);
-    m->to->t->lo = m->buf->t->lo;
-    m->to->t->hi = m->buf->t->hi;
+    m->to = sch_buf_like(s, m->buf->t, m->buf->t->name, scope, m->box.extent);
     m->to->align = m->buf->align;
     for (int d = 0; d < m->box.n; d++) m->whole[d] = false;
     for (lp_stmt *st = s->fn->body; st; st = st->next) sch_map_loads(s, st, m->buf, rebase_load, m);
@@ -296,7 +294,7 @@ ll_code sch_at(sch *s, int argc, const char *const *argv, ll_error *err)
     LL_TRY(narrow_stage(&m, err));
     LL_TRY(relocate(&m, err));
     LL_TRY(shrink_buffer(&m, scope, err));
-    sch_drop_buf(s, m.buf);
+    sch_swap_buf(s, m.buf, m.to);
     sch_place_allocs(s);
     return LL_OK;
 }

@@ -58,7 +58,7 @@ ll_code sch_cache_write(sch *s, int argc, const char *const *argv, ll_error *err
     lp_stmt *group[64];
     int n;
     LL_TRY(sch_stage_group(s, b, group, 64, &n, err));
-    lp_buf *c = sch_buf_new(s, name, (ll_dtype)t->dtype, scope, t->shape, t->ndim);
+    lp_buf *c = sch_buf_like(s, t, name, scope, t->shape);
     for (int i = 0; i < n; i++) {
         rebuf_one(s, group[i], b, c);
         sch_rename_stage(s, group[i], argv[0], name);

@@ -186,8 +186,10 @@ te_ref stage_equal_sum(sch *s, te_ref body, te_ref r, const te_ref *axis, int n)
         te_tensor *d = s->fn->buf[b]->t;
         if (d->kind != TE_DEF && !(d->kind == TE_INPUT && d->body)) continue;
         if (!d->body || d->body->op != TE_SUM || d->body->n != 2 || d->init || d->n_axis != n || d->dtype != body->dtype) continue;
+        bool whole = true; /* not a part that `at` left of it */
+        for (int i = 0; i < n; i++) whole = whole && d->shape[i] == d->axis[i]->u.axis->extent;
         te_ref e = d->body->src[1]->u.axis->extent;
-        if (e->op != TE_INT || granule % e->u.i || granule / e->u.i > 8) continue;
+        if (!whole || e->op != TE_INT || granule % e->u.i || granule / e->u.i > 8) continue;
         int64_t parts = granule / e->u.i;
         if (parts > 1 && !n) continue;
         te_ref total = NULL, idx[TE_MAX_DIM];

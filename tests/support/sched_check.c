@@ -196,3 +196,68 @@ ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, i
     memory_finish(&b);
     return rc;
 }
+
+/* ---- the oracle ------------------------------------------------------------------------------------------ */
+
+static ll_code bind_inputs(te_env *env, const lp_func *plain, const memory *m, dims *d, ll_error *err)
+{
+    for (int i = 0; i < d->n; i++) LL_TRY(te_env_dim(env, d->dim[i].name, d->dim[i].value, err));
+    for (int p = 0; p < plain->n_param; p++) {
+        place at = place_of(plain->param[p], d);
+        if (!plain->param[p]->given) continue;
+        te_value *v = calloc((size_t)at.n + 1, sizeof *v);
+        if (!v) return ll_fail(err, LL_NO_SPACE, "no memory for inputs");
+        for (int64_t i = 0; i < at.n; i++) v[i] = value_at(m, p, &at, i);
+        ll_code rc = te_env_bind(env, plain->param[p]->t, v, (size_t)at.n, err);
+        free(v);
+        LL_TRY(rc);
+    }
+    return LL_OK;
+}
+
+static const te_tensor *storage(const te_tensor *t)
+{
+    while (t->kind == TE_UPDATE) t = t->base;
+    return t;
+}
+
+static ll_code against(te_env *env, te_tensor *root, const lp_func *got, const lp_func *plain, const memory *m, dims *d, double tol, ll_error *err)
+{
+    const te_value *want;
+    size_t n;
+    LL_TRY(te_eval(env, root, &want, &n, err));
+    for (int p = 0; p < plain->n_param; p++) {
+        if (plain->param[p]->t != storage(root)) continue;
+        place at = place_of(got->param[p], d);
+        bool fl = ll_dtype_is_float((ll_dtype)root->dtype);
+        double most = 1e-30;
+        for (size_t i = 0; fl && i < n; i++)
+            if (fabs(want[i].f) < INFINITY && fabs(want[i].f) > most) most = fabs(want[i].f);
+        for (size_t i = 0; i < n; i++) {
+            te_value u = value_at(m, p, &at, (int64_t)i);
+            bool same = fl ? u.f == want[i].f || (isnan(u.f) && isnan(want[i].f)) || fabs(u.f - want[i].f) <= tol * most : u.i == want[i].i;
+            if (same) continue;
+            if (fl) return ll_fail(err, LL_FAILED, "%s, element %zu: got %.17g, te_eval says %.17g", root->name, i, u.f, want[i].f);
+            return ll_fail(err, LL_FAILED, "%s, element %zu: got %lld, te_eval says %lld", root->name, i, (long long)u.i, (long long)want[i].i);
+        }
+        return LL_OK;
+    }
+    return ll_fail(err, LL_FAILED, "%s is no parameter", root->name);
+}
+
+ll_code chk_oracle(const lp_func *got, const lp_func *plain, te_tensor *const *root, int n_root, const chk_dim *dim, int n_dim,
+                   uint64_t seed, double tol, ll_error *err)
+{
+    dims d = {dim, n_dim};
+    memory a = {0}, b = {0};
+    te_env *env = te_env_create(plain->g);
+    ll_code rc = LL_OK;
+    if (!env || !memory_fill(&a, got, &d, seed) || !memory_fill(&b, plain, &d, seed)) rc = ll_fail(err, LL_NO_SPACE, "no memory for parameters");
+    if (rc == LL_OK) rc = bind_inputs(env, plain, &b, &d, err);
+    if (rc == LL_OK && (rc = run(got, &a, &d, seed, err)) != LL_OK) ll_error_prefix(err, "the scheduled function: ");
+    for (int i = 0; i < n_root && rc == LL_OK; i++) rc = against(env, root[i], got, plain, &a, &d, tol, err);
+    te_env_destroy(env);
+    memory_finish(&a);
+    memory_finish(&b);
+    return rc;
+}

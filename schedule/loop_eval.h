@@ -74,6 +74,7 @@ typedef struct ev_buf {
     int ndim, bits;
     char *mem;            /* own or the caller's             */
     bool owned, ready;    /* ready: shape and memory are set */
+    bool by_copy;         /* only copies write it: a skeleton run writes all of it too */
     size_t bytes;
     int64_t shape[TE_MAX_DIM], n_elem;
     bool affine;          /* address = sum idx * stride */

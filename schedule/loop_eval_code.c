@@ -293,6 +293,22 @@ static void one(code *c, const lp_stmt *s)
     }
 }
 
+/* Which buffers do only copies write? */
+static bool note_writer(lp_stmt *s, void *ctx)
+{
+    ev *m = ctx;
+    if (s->kind == LP_COPY) ev_buf_of(m, s->u.copy.dst->t)->by_copy = true;
+    return true;
+}
+
+static bool note_other_writer(lp_stmt *s, void *ctx)
+{
+    ev *m = ctx;
+    if (s->kind == LP_STORE) ev_buf_of(m, s->u.store.buf->t)->by_copy = false;
+    if (s->kind == LP_REDUCE) ev_buf_of(m, s->u.reduce.buf->t)->by_copy = false;
+    return true;
+}
+
 static void list(code *c, const lp_stmt *s)
 {
     for (; s && c->status == LL_OK; s = s->next) one(c, s);
@@ -319,6 +335,8 @@ ll_code ev_compile(ev *m)
 {
     LL_TRY(bind_dims(m));
     code c = {.m = m};
+    lp_walk(m->f->body, note_writer, m);
+    lp_walk(m->f->body, note_other_writer, m);
     list(&c, m->f->body);
     c.stmt = NULL;
     emit(&c, (ev_op){.code = EV_END});

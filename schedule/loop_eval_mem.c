@@ -202,7 +202,7 @@ static ll_code not_written(ev *m, const ev_op *op, const ev_buf *b, int64_t elem
 static ll_code read_check(ev *m, ev_strand *s, const ev_op *op, ev_buf *b, int64_t elem)
 {
     if (b->cell) LL_TRY(ev_may_read(m, s, op, b, elem));
-    if (b->written && b->written[elem] != b->life && !m->skeleton) return not_written(m, op, b, elem);
+    if (b->written && b->written[elem] != b->life && (!m->skeleton || b->by_copy)) return not_written(m, op, b, elem);
     return LL_OK;
 }
 

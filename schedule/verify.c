@@ -223,17 +223,24 @@ static bool list(vf *v, const lp_stmt *s);
 static bool enter_loop(vf *v, const lp_stmt *s)
 {
     if (v->n_loop == VF_MAX_SCOPE) return vf_fail(v, s, "nested too deep");
-    int facts = v->n_fact, leaf = v->n_leaf;
+    int facts = v->n_fact, leaf = v->n_leaf, let = v->n_let;
     bool claim = s->u.loop.how == LP_CLAIM;
     if (!check_loop(v, s) || !push_leaf(v, s, s->u.loop.var)) return false;
     v->loop[v->n_loop++] = s;
     v->in_claim = v->in_claim || claim;
-    te_ref extent = s->u.loop.var->u.axis->extent;
-    if (extent->op != TE_INT) vf_assume_le(v, s->u.loop.var, extent, 1);
+    te_ref var = s->u.loop.var, extent = var->u.axis->extent, max = var->u.axis->max, terms = vf_terms(v, extent);
+    if (terms != extent) {
+        v->let_var[v->n_let] = var;
+        v->let_value[v->n_let] = max ? te_axis_upto(v->g, var->u.axis->name, terms, max)
+                                     : te_axis(v->g, var->u.axis->name, terms);
+        v->n_let++;
+    }
+    if (extent->op != TE_INT) vf_assume_le(v, var, extent, 1);
     bool ok = list(v, s->u.loop.body) && (!s->u.loop.intrin || vf_intrin(v, s)) &&
               (!lp_is_parallel(s->u.loop.how) || vf_races(v, s));
     if (claim) v->in_claim = false;
     v->n_loop--;
+    v->n_let = let;
     v->n_fact = facts;
     v->n_leaf = leaf;
     return ok;
@@ -251,25 +258,45 @@ static bool enter_guard(vf *v, const lp_stmt *s)
     return ok;
 }
 
-static bool loads_anything(te_ref a, void *ctx) { return a->op != TE_LOAD; }
+static bool is_pure(te_ref a, void *ctx) { return a->op != TE_LOAD; }
 
-/* Inside a let its variable is its value, or, when the value may change behind its back, a number of its range. */
+/* A number of r's range: an axis that takes all of its values. */
+static te_ref stand_in(vf *v, const char *name, te_range r)
+{
+    te_ref x = te_axis(v->g, name, te_int(v->g, r.hi - r.lo + 1));
+    return r.lo ? te_addi(x, r.lo) : x;
+}
+
+/* A loaded s64 (or the s64 of a loaded number) as some number of its range. */
+static te_ref replace_load(te_ref a, void *ctx)
+{
+    vf *v = ctx;
+    te_ref load = a->op == TE_CAST ? a->src[0] : a;
+    if (a->dtype != LL_S64 || load->op != TE_LOAD) return a;
+    te_range r = te_range_of(a);
+    if (r.lo <= INT64_MIN / 4 || r.hi >= INT64_MAX / 4) return a;
+    te_ref x = stand_in(v, load->u.t->name, r);
+    if (load->u.t->lo) vf_assume_le(v, load->u.t->lo, x, 0);
+    if (load->u.t->hi) vf_assume_le(v, x, load->u.t->hi, 1);
+    return x;
+}
+
+/* In proofs a let's variable is its value; what the value loads may change behind its back, so in place of a load
+ * stands any number of its range. */
 static bool enter_let(vf *v, const lp_stmt *s)
 {
     int facts = v->n_fact, leaf = v->n_leaf, let = v->n_let;
-    te_ref var = s->u.let.var, value = s->u.let.value;
+    te_ref var = s->u.let.var;
     if (!push_leaf(v, s, var)) return false;
-    if (var->dtype == LL_S64 && te_walk(value, loads_anything, NULL)) {
-        v->let_var[v->n_let] = var;
-        v->let_value[v->n_let] = te_subst(v->g, value, v->let_var, v->let_value, v->n_let);
-        v->n_let++;
-    } else if (var->dtype == LL_S64) {
+    if (var->dtype == LL_S64) {
+        te_ref value = te_rewrite(v->g, vf_terms(v, s->u.let.value), replace_load, v);
         te_range r = te_range_of(value);
-        if (r.lo != INT64_MIN) vf_assume_le(v, te_int(v->g, r.lo), var, 0);
-        if (r.hi != INT64_MAX) vf_assume_le(v, var, te_int(v->g, r.hi), 0);
-        if (value->op == TE_CAST && value->src[0]->op == TE_LOAD && value->src[0]->u.t->hi)
-            vf_assume_le(v, var, value->src[0]->u.t->hi, 1);
-        else if (value->op == TE_LOAD && value->u.t->hi) vf_assume_le(v, var, value->u.t->hi, 1);
+        bool known = te_walk(value, is_pure, NULL), bounded = r.lo > INT64_MIN / 4 && r.hi < INT64_MAX / 4;
+        if (!known && bounded) value = stand_in(v, var->u.name, r);
+        if (known || bounded) {
+            v->let_var[v->n_let] = var;
+            v->let_value[v->n_let++] = value;
+        }
     }
     bool ok = list(v, s->u.let.body);
     v->n_let = let;

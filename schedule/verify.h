@@ -9,7 +9,7 @@
 enum { VF_MAX_FACT = 64, VF_MAX_SCOPE = 256 };
 
 /* lo + gap <= hi (s64), as long as the fact stands. */
-typedef struct vf_fact { te_ref lo, hi; int gap; } vf_fact;
+typedef struct vf_fact { te_ref lo, hi; int64_t gap; } vf_fact;
 
 typedef struct vf {
     const lp_func *f;
@@ -19,6 +19,8 @@ typedef struct vf {
     vf_fact fact[VF_MAX_FACT]; int n_fact;
     const lp_stmt *loop[VF_MAX_SCOPE]; int n_loop;
     te_ref leaf[VF_MAX_SCOPE]; int n_leaf;         /* loop and let variables in scope */
+    /* What proofs put in place of variables: a let's value; for values that are loaded, and for loops whose extent
+     * depends on such, an axis that has their range. */
     te_ref let_var[VF_MAX_SCOPE], let_value[VF_MAX_SCOPE]; int n_let;
     const lp_buf *buf[VF_MAX_SCOPE]; int n_buf;    /* allocated buffers in scope      */
     bool has_claim, in_claim, has_sync;
@@ -30,8 +32,9 @@ bool vf_fail(vf *v, const lp_stmt *s, const char *fmt, ...) __attribute__((forma
 
 /* verify_bounds.c */
 void vf_assume(vf *v, te_ref cond, bool holds); /* pushes what cond (or its negation) says; n_fact is the mark */
-void vf_assume_le(vf *v, te_ref lo, te_ref hi, int gap);
-bool vf_prove(vf *v, te_ref lo, te_ref hi, int gap); /* lo + gap <= hi under the facts */
+void vf_assume_le(vf *v, te_ref lo, te_ref hi, int64_t gap);
+bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap); /* lo + gap <= hi under the facts */
+te_ref vf_terms(vf *v, te_ref e);                    /* e in terms of proofs */
 bool vf_bounds(vf *v, const lp_stmt *s);             /* every access of one statement */
 
 /* verify_race.c */

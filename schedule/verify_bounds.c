@@ -7,11 +7,26 @@
 
 #include "schedule/verify.h"
 
-void vf_assume_le(vf *v, te_ref lo, te_ref hi, int gap)
+te_ref vf_terms(vf *v, te_ref e) { return te_subst(v->g, e, v->let_var, v->let_value, v->n_let); }
+
+/* A difference that is known modulo m leaps from one multiple to the next: K - 32 i > 0 and 32 | K give >= 32. */
+static int64_t leap(te_ref lo, te_ref hi, int64_t gap)
+{
+    te_cong c = te_cong_of(te_sub(hi, lo));
+    if (c.mod <= 1) return gap;
+    int64_t rest = ((c.rem - gap) % c.mod + c.mod) % c.mod;
+    return gap + rest;
+}
+
+void vf_assume_le(vf *v, te_ref lo, te_ref hi, int64_t gap)
 {
     if (v->n_fact == VF_MAX_FACT || lo->dtype != LL_S64) return; /* fewer facts prove less, never wrongly */
-    v->fact[v->n_fact++] = (vf_fact){te_subst(v->g, lo, v->let_var, v->let_value, v->n_let),
-                                     te_subst(v->g, hi, v->let_var, v->let_value, v->n_let), gap};
+    lo = vf_terms(v, lo);
+    hi = vf_terms(v, hi);
+    const te_node *both = hi->op == TE_MIN ? hi : lo->op == TE_MAX ? lo : NULL;
+    for (int i = 0; both && i < 2; i++) vf_assume_le(v, both == lo ? lo->src[i] : lo, both == lo ? hi : hi->src[i], gap);
+    if (both || v->n_fact == VF_MAX_FACT) return;
+    v->fact[v->n_fact++] = (vf_fact){lo, hi, leap(lo, hi, gap)};
 }
 
 void vf_assume(vf *v, te_ref c, bool holds)
@@ -39,7 +54,6 @@ void vf_assume(vf *v, te_ref c, bool holds)
 
 static bool plain(te_ref lo, te_ref hi, int64_t gap)
 {
-    if (gap == 1) return te_prove_lt(lo, hi);
     return te_prove_le(gap ? te_addi(lo, gap) : lo, hi);
 }
 
@@ -71,7 +85,7 @@ static bool with_one(te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_
     return plain(*lo2, *hi2, *gap2);
 }
 
-static bool with_facts(vf *v, te_ref lo, te_ref hi, int gap)
+static bool with_facts(vf *v, te_ref lo, te_ref hi, int64_t gap)
 {
     te_ref goal = te_sub(lo, hi);
     for (int i = v->n_fact - 1; i >= 0; i--) {
@@ -101,41 +115,54 @@ static bool with_facts(vf *v, te_ref lo, te_ref hi, int gap)
     return false;
 }
 
-static bool prove(vf *v, te_ref lo, te_ref hi, int gap, int depth);
+static bool prove(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth);
 
-typedef struct pick { te_ref e; } pick;
+static bool is_choice(te_ref a) { return a->op == TE_MIN || a->op == TE_MAX || a->op == TE_SELECT; }
 
 static bool find_choice(te_ref a, void *ctx)
 {
-    if (a->op != TE_MIN && a->op != TE_MAX) return true;
-    ((pick *)ctx)->e = a;
+    if (!is_choice(a) || a->dtype != LL_S64) return true;
+    *(te_ref *)ctx = a;
     return false;
 }
 
-/* A minimum or maximum among the terms of lo - hi: on the small side either part of a minimum bounds it, on the great
- * side both parts must do. */
-static bool by_choice(vf *v, te_ref lo, te_ref hi, int gap, int depth)
+static bool prove_as(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth, te_ref c, te_ref as)
+{
+    return prove(v, te_subst(v->g, lo, &c, &as, 1), te_subst(v->g, hi, &c, &as, 1), gap, depth - 1);
+}
+
+/* With c replaced by its parts. Either part of a minimum bounds it from above; from below both must do. */
+static bool by_parts(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth, te_ref c, bool either)
+{
+    if (c->op != TE_SELECT) {
+        bool first = prove_as(v, lo, hi, gap, depth, c, c->src[0]);
+        return first == either ? first : prove_as(v, lo, hi, gap, depth, c, c->src[1]);
+    }
+    int facts = v->n_fact;
+    vf_assume(v, c->src[0], true);
+    bool ok = prove_as(v, lo, hi, gap, depth, c, c->src[1]);
+    v->n_fact = facts;
+    vf_assume(v, c->src[0], false);
+    ok = ok && prove_as(v, lo, hi, gap, depth, c, c->src[2]);
+    v->n_fact = facts;
+    return ok;
+}
+
+/* By the parts of a minimum, maximum or select among the terms of lo - hi, or inside a quotient there. */
+static bool by_choice(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     te_affine a = te_affine_of(v->g, te_sub(lo, hi));
     for (int i = 0; i < a.n; i++) {
-        pick p = {NULL};
-        te_ref atom = a.atom[i];
-        if (atom->op == TE_MIN || atom->op == TE_MAX) p.e = atom;
-        else if (atom->op == TE_DIV && te_range_of(atom->src[1]).lo > 0) te_walk(atom->src[0], find_choice, &p); /* monotonic */
-        if (!p.e || p.e->dtype != LL_S64) continue;
-        bool either = (p.e->op == TE_MIN) == (a.coef[i] > 0);
-        bool ok = !either;
-        for (int k = 0; k < 2; k++) {
-            bool holds = prove(v, te_subst(v->g, lo, &p.e, &p.e->src[k], 1), te_subst(v->g, hi, &p.e, &p.e->src[k], 1), gap, depth - 1);
-            ok = either ? ok || holds : ok && holds;
-        }
-        if (ok) return true;
+        te_ref c = NULL, atom = a.atom[i];
+        if (is_choice(atom) && atom->dtype == LL_S64) c = atom;
+        else if (atom->op == TE_DIV && te_range_of(atom->src[1]).lo > 0) te_walk(atom->src[0], find_choice, &c); /* monotonic */
+        if (c && by_parts(v, lo, hi, gap, depth, c, (c->op == TE_MIN) == (a.coef[i] > 0))) return true;
     }
     return false;
 }
 
 /* e / c + gap <= hi  <=>  e < c * (hi - gap + 1);   lo + gap <= e / c  <=>  c * (lo + gap) <= e. */
-static bool by_quotient(vf *v, te_ref lo, te_ref hi, int gap, int depth)
+static bool by_quotient(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     if (lo->op == TE_DIV && te_range_of(lo->src[1]).lo > 0 &&
         prove(v, lo->src[0], te_mul(lo->src[1], te_addi(hi, 1 - gap)), 1, depth - 1))
@@ -144,28 +171,16 @@ static bool by_quotient(vf *v, te_ref lo, te_ref hi, int gap, int depth)
            prove(v, te_mul(te_addi(lo, gap), hi->src[1]), hi->src[0], 0, depth - 1);
 }
 
-static bool prove(vf *v, te_ref lo, te_ref hi, int gap, int depth)
+static bool prove(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     if (plain(lo, hi, gap)) return true;
     if (depth == 0) return false;
-    if (lo->op == TE_SELECT) {
-        int facts = v->n_fact;
-        vf_assume(v, lo->src[0], true);
-        bool ok = prove(v, lo->src[1], hi, gap, depth - 1);
-        v->n_fact = facts;
-        vf_assume(v, lo->src[0], false);
-        ok = ok && prove(v, lo->src[2], hi, gap, depth - 1);
-        v->n_fact = facts;
-        if (ok) return true;
-    }
     return with_facts(v, lo, hi, gap) || by_quotient(v, lo, hi, gap, depth) || by_choice(v, lo, hi, gap, depth);
 }
 
-bool vf_prove(vf *v, te_ref lo, te_ref hi, int gap)
+bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap)
 {
-    lo = te_subst(v->g, lo, v->let_var, v->let_value, v->n_let);
-    hi = te_subst(v->g, hi, v->let_var, v->let_value, v->n_let);
-    return prove(v, lo, hi, gap, 3);
+    return prove(v, vf_terms(v, lo), vf_terms(v, hi), gap, 3);
 }
 
 /* ---- accesses ------------------------------------------------------------------------------------------- */

@@ -238,7 +238,7 @@ static bool lanes_combine(const lp_stmt *loop, const access *a, const access *b)
 bool vf_races(vf *v, const lp_stmt *loop)
 {
     if (te_is_int(loop->u.loop.var->u.axis->extent, 1)) return true;
-    race r = {.v = v, .loop = loop, .i = loop->u.loop.var, .writes = true};
+    race r = {.v = v, .loop = loop, .i = vf_terms(v, loop->u.loop.var), .writes = true};
     for (int i = 0; i < v->n_let; i++) r.let_var[i] = v->let_var[i], r.let_value[i] = v->let_value[i];
     r.n_let = v->n_let;
     collect(&r, loop->u.loop.body);

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The length (1..4) of the character at p[0 .. n), n > 0; 0 when it is not one. Then *broken (may be NULL)
- * is the length of the longest start of a character that is there (at least 1), and *cut tells that the
- * text ended where the character could still have gone on. */
+/* The length (1..4) of the character at p[0 .. n), n > 0; 0 when it is not one. Then *broken
+ * (may be NULL) is the length of the longest start of a character that is there (at least 1),
+ * and *cut tells that the text ended where the character could still have gone on. */
 size_t ll_utf8_char(const void *p, size_t n, uint32_t *cp, size_t *broken, bool *cut);
 /* Bytes of the longest valid start of p[0 .. n): n when all of it is valid. */
 size_t ll_utf8_valid(const void *p, size_t n);

@@ -1,5 +1,5 @@
-/* arch_qwen2.c: Qwen2 and Qwen2.5: q, k and v have biases, the output projection has none; the two elements
- * that turn together lie half a head apart. */
+/* arch_qwen2.c: Qwen2 and Qwen2.5: q, k and v have biases, the output projection has none; the
+ * two elements that turn together lie half a head apart. */
 #include "model/build.h"
 
 void mdl_arch_qwen2(mdl_build *b)
@@ -20,7 +20,8 @@ void mdl_arch_qwen2(mdl_build *b)
         h = mdl_norm(b, x, "ffn_norm");
         te_tensor *gate = mdl_project(b, h, "ffn_gate", c->ff, MDL_NO_BIAS);
         te_tensor *up = mdl_project(b, h, "ffn_up", c->ff, MDL_NO_BIAS);
-        te_tensor *down = mdl_project(b, mdl_silu_mul(b, gate, up), "ffn_down", c->width, MDL_NO_BIAS);
+        te_tensor *down =
+            mdl_project(b, mdl_silu_mul(b, gate, up), "ffn_down", c->width, MDL_NO_BIAS);
         mdl_layer_out(b, x = mdl_add(b, "ffn_out", x, down));
     }
     mdl_head(b, x);

@@ -1,7 +1,8 @@
-/* build.h: what an architecture file writes a model with. The file reads top down like the model: every
- * helper makes the definitions of one step of the current layer (names "blk.3.attn_q") and gives the last
- * one. Weights are found by their names in the file and checked against the shape that the place wants:
- * the first mismatch sticks in the graph as a sentence with tensor, got and wanted, and the rest is poison. */
+/* build.h: what an architecture file writes a model with. The file reads top down like the
+ * model: every helper makes the definitions of one step of the current layer (names
+ * "blk.3.attn_q") and gives the last one. Weights are found by their names in the file and
+ * checked against the shape that the place wants: the first mismatch sticks in the graph as a
+ * sentence with tensor, got and wanted, and the rest is poison. */
 #ifndef LLMIR_MODEL_BUILD_H
 #define LLMIR_MODEL_BUILD_H
 

@@ -1,6 +1,7 @@
-/* config.h: the numbers of a decoder-only transformer, read from GGUF metadata under an architecture's
- * prefix ("llama.block_count") and checked: each is in range, they fit each other, and nothing in the file
- * asks for what these numbers cannot say (a window, experts, another rope scaling: LL_UNSUPPORTED by name). */
+/* config.h: the numbers of a decoder-only transformer, read from GGUF metadata under an
+ * architecture's prefix ("llama.block_count") and checked: each is in range, they fit each
+ * other, and nothing in the file asks for what these numbers cannot say (a window, experts,
+ * another rope scaling: LL_UNSUPPORTED by name). */
 #ifndef LLMIR_MODEL_CONFIG_H
 #define LLMIR_MODEL_CONFIG_H
 

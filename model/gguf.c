@@ -20,15 +20,20 @@ static const struct {
     uint8_t size; /* bytes of a value; 0: has a length of its own */
     bool is_int;
 } kv_types[MDL_KV_TYPES] = {
-    [MDL_KV_U8] = {"u8", 1, true},    [MDL_KV_I8] = {"i8", 1, true},     [MDL_KV_U16] = {"u16", 2, true},
-    [MDL_KV_I16] = {"i16", 2, true},  [MDL_KV_U32] = {"u32", 4, true},   [MDL_KV_I32] = {"i32", 4, true},
-    [MDL_KV_F32] = {"f32", 4, false}, [MDL_KV_BOOL] = {"bool", 1, false}, [MDL_KV_STRING] = {"string", 0, false},
-    [MDL_KV_ARRAY] = {"array", 0, false}, [MDL_KV_U64] = {"u64", 8, true}, [MDL_KV_I64] = {"i64", 8, true},
+    [MDL_KV_U8] = {"u8", 1, true},          [MDL_KV_I8] = {"i8", 1, true},
+    [MDL_KV_U16] = {"u16", 2, true},        [MDL_KV_I16] = {"i16", 2, true},
+    [MDL_KV_U32] = {"u32", 4, true},        [MDL_KV_I32] = {"i32", 4, true},
+    [MDL_KV_F32] = {"f32", 4, false},       [MDL_KV_BOOL] = {"bool", 1, false},
+    [MDL_KV_STRING] = {"string", 0, false}, [MDL_KV_ARRAY] = {"array", 0, false},
+    [MDL_KV_U64] = {"u64", 8, true},        [MDL_KV_I64] = {"i64", 8, true},
     [MDL_KV_F64] = {"f64", 8, false},
 };
 
 bool mdl_kv_is_int(mdl_kv_type t) { return (unsigned)t < MDL_KV_TYPES && kv_types[t].is_int; }
-const char *mdl_kv_type_name(mdl_kv_type t) { return (unsigned)t < MDL_KV_TYPES ? kv_types[t].name : "unknown"; }
+const char *mdl_kv_type_name(mdl_kv_type t)
+{
+    return (unsigned)t < MDL_KV_TYPES ? kv_types[t].name : "unknown";
+}
 
 /* ---- reading the part before the data ----
  * `r` reads from g->head, which `want` grows by pread just ahead of it. */
@@ -51,8 +56,8 @@ static bool want(parse *p, uint64_t n, const char *field)
     if (n <= ll_rd_left(&p->r)) return true;
     uint64_t left = g->file_size - p->r.pos;
     if (n > left) {
-        FAIL(p, "%s: wanted %llu bytes at offset %zu, the file has %llu left", field, (unsigned long long)n,
-             p->r.pos, (unsigned long long)left);
+        FAIL(p, "%s: wanted %llu bytes at offset %zu, the file has %llu left", field,
+             (unsigned long long)n, p->r.pos, (unsigned long long)left);
         return false;
     }
     uint64_t end = p->r.pos + n, grow = g->head_n ? 2 * (uint64_t)g->head_n : FIRST_READ;
@@ -60,11 +65,13 @@ static bool want(parse *p, uint64_t n, const char *field)
     if (end < grow) end = grow;
     unsigned char *head = realloc(g->head, (size_t)end);
     if (!head) {
-        ll_rd_fail(&p->r, LL_NO_SPACE, "no memory for %llu bytes of metadata", (unsigned long long)end);
+        ll_rd_fail(&p->r, LL_NO_SPACE, "no memory for %llu bytes of metadata",
+                   (unsigned long long)end);
         return false;
     }
     g->head = head;
-    if (ll_file_pread(g->fd, g->file, head + g->head_n, (size_t)end - g->head_n, g->head_n, p->err)) {
+    if (ll_file_pread(g->fd, g->file, head + g->head_n, (size_t)end - g->head_n, g->head_n,
+                      p->err)) {
         p->r.ok = false;
         return false;
     }
@@ -74,8 +81,14 @@ static bool want(parse *p, uint64_t n, const char *field)
     return true;
 }
 
-static uint32_t get_u32(parse *p, const char *field) { return want(p, 4, field) ? ll_rd_u32(&p->r, field) : 0; }
-static uint64_t get_u64(parse *p, const char *field) { return want(p, 8, field) ? ll_rd_u64(&p->r, field) : 0; }
+static uint32_t get_u32(parse *p, const char *field)
+{
+    return want(p, 4, field) ? ll_rd_u32(&p->r, field) : 0;
+}
+static uint64_t get_u64(parse *p, const char *field)
+{
+    return want(p, 8, field) ? ll_rd_u64(&p->r, field) : 0;
+}
 
 /* A length and as many bytes; gives their position (the buffer may move). */
 static bool get_string(parse *p, uint64_t max, const char *field, size_t *at, size_t *n)
@@ -114,7 +127,8 @@ static bool array_head(parse *p, const char *field, uint32_t *item, uint64_t *n)
     if (*item >= MDL_KV_TYPES)
         FAIL(p, "%s: array of type number %u, wanted 0..%d", field, *item, MDL_KV_TYPES - 1);
     else if (*n > MDL_MAX_ARRAY)
-        FAIL(p, "%s: array of %llu items, at most %d are accepted", field, (unsigned long long)*n, MDL_MAX_ARRAY);
+        FAIL(p, "%s: array of %llu items, at most %d are accepted", field, (unsigned long long)*n,
+             MDL_MAX_ARRAY);
     return p->r.ok;
 }
 
@@ -122,7 +136,8 @@ static bool skip_items(parse *p, const char *field, uint32_t type, uint64_t n, i
 {
     uint64_t bytes;
     if (kv_types[type].size) {
-        if (!ll_mul_u64(n, kv_types[type].size, &bytes)) return FAIL(p, "%s: %llu items overflow", field, (unsigned long long)n), false;
+        if (!ll_mul_u64(n, kv_types[type].size, &bytes))
+            return FAIL(p, "%s: %llu items overflow", field, (unsigned long long)n), false;
         return want(p, bytes, field) && ll_rd_bytes(&p->r, bytes, field);
     }
     for (uint64_t i = 0; i < n && p->r.ok; i++) {
@@ -130,7 +145,8 @@ static bool skip_items(parse *p, const char *field, uint32_t type, uint64_t n, i
         uint32_t item;
         uint64_t m;
         if (type == MDL_KV_STRING) get_string(p, MDL_MAX_STRING, field, &at, &len);
-        else if (depth >= MDL_MAX_DEPTH) FAIL(p, "%s: arrays nested deeper than %d", field, MDL_MAX_DEPTH);
+        else if (depth >= MDL_MAX_DEPTH)
+            FAIL(p, "%s: arrays nested deeper than %d", field, MDL_MAX_DEPTH);
         else if (array_head(p, field, &item, &m)) skip_items(p, field, item, m, depth + 1);
     }
     return p->r.ok;
@@ -155,14 +171,19 @@ static void read_kv(parse *p, uint64_t i)
     if (!get_string(p, MDL_MAX_KEY, field, &kv.key, &kv.key_len)) return;
     if (!kv.key_len) return (void)FAIL(p, "%s: the name is empty (offset %zu)", field, kv.key);
     if (!check_text(p, field, kv.key, kv.key_len)) return;
-    snprintf(field, sizeof field, "key '%s'", ll_printable(g->head + kv.key, kv.key_len, text, sizeof text));
+    snprintf(field, sizeof field, "key '%s'",
+             ll_printable(g->head + kv.key, kv.key_len, text, sizeof text));
 
     uint32_t type = get_u32(p, field);
     if (!p->r.ok) return;
-    if (type >= MDL_KV_TYPES) return (void)FAIL(p, "%s: value type number %u, wanted 0..%d", field, type, MDL_KV_TYPES - 1);
+    if (type >= MDL_KV_TYPES)
+        return (void)FAIL(p, "%s: value type number %u, wanted 0..%d", field, type,
+                          MDL_KV_TYPES - 1);
     kv.type = (mdl_kv_type)type;
     if (type == MDL_KV_STRING) {
-        if (!get_string(p, MDL_MAX_STRING, field, &kv.at, &kv.size) || !check_text(p, field, kv.at, kv.size)) return;
+        if (!get_string(p, MDL_MAX_STRING, field, &kv.at, &kv.size) ||
+            !check_text(p, field, kv.at, kv.size))
+            return;
         kv.n = kv.size;
     } else if (type == MDL_KV_ARRAY) {
         uint32_t item;
@@ -178,7 +199,8 @@ static void read_kv(parse *p, uint64_t i)
         if (type == MDL_KV_BOOL && g->head[kv.at] > 1)
             return (void)FAIL(p, "%s: a bool of value %u, wanted 0 or 1", field, g->head[kv.at]);
     }
-    if (ll_map_has(&g->by_key, g->head + kv.key, kv.key_len)) return (void)FAIL(p, "%s: appears twice", field);
+    if (ll_map_has(&g->by_key, g->head + kv.key, kv.key_len))
+        return (void)FAIL(p, "%s: appears twice", field);
     mdl_kv *all = grow(p, g->kv, g->n_kv, &p->cap_kv, sizeof *all);
     if (!all) return;
     g->kv = all;
@@ -197,9 +219,11 @@ static void check_type(parse *p, const char *field, uint32_t id, mdl_gtensor *t)
     ll_str list = {0};
     mdl_type_list(&list);
     if (t->type)
-        ll_rd_fail(&p->r, LL_UNSUPPORTED, "%s: type %s is not supported (supported: %s)", field, t->type->name,
-                   ll_str_cstr(&list));
-    else FAIL(p, "%s: no tensor type has the number %u (supported: %s)", field, id, ll_str_cstr(&list));
+        ll_rd_fail(&p->r, LL_UNSUPPORTED, "%s: type %s is not supported (supported: %s)", field,
+                   t->type->name, ll_str_cstr(&list));
+    else
+        FAIL(p, "%s: no tensor type has the number %u (supported: %s)", field, id,
+             ll_str_cstr(&list));
     ll_str_finish(&list);
 }
 
@@ -207,7 +231,8 @@ static void check_size(parse *p, const char *field, mdl_gtensor *t)
 {
     t->n_rows = 1;
     for (uint32_t d = 1; d < t->n_dims; d++)
-        if (!ll_mul_u64(t->n_rows, t->dim[d], &t->n_rows)) return (void)FAIL(p, "%s: the product of its dimensions overflows", field);
+        if (!ll_mul_u64(t->n_rows, t->dim[d], &t->n_rows))
+            return (void)FAIL(p, "%s: the product of its dimensions overflows", field);
     if (t->dim[0] % t->type->block)
         return (void)FAIL(p, "%s: rows of %llu elements, type %s wants a multiple of %u", field,
                           (unsigned long long)t->dim[0], t->type->name, t->type->block);
@@ -283,8 +308,9 @@ static void check_overlap(parse *p)
     qsort(t, g->n_tensor, sizeof *t, by_position);
     for (size_t i = 1; i < g->n_tensor && p->r.ok; i++)
         if (t[i - 1]->at + t[i - 1]->size > t[i]->at)
-            FAIL(p, "tensor '%s' (bytes %llu to %llu) overlaps tensor '%s' (from %llu)", t[i - 1]->name,
-                 (unsigned long long)t[i - 1]->at, (unsigned long long)(t[i - 1]->at + t[i - 1]->size), t[i]->name,
+            FAIL(p, "tensor '%s' (bytes %llu to %llu) overlaps tensor '%s' (from %llu)",
+                 t[i - 1]->name, (unsigned long long)t[i - 1]->at,
+                 (unsigned long long)(t[i - 1]->at + t[i - 1]->size), t[i]->name,
                  (unsigned long long)t[i]->at);
     free(t);
 }
@@ -293,14 +319,18 @@ static void place_tensors(parse *p)
 {
     mdl_gguf *g = p->g;
     uint64_t base, end;
-    if (!ll_align_u64(p->r.pos, g->alignment, &base)) return (void)FAIL(p, "the data starts past 2^64");
+    if (!ll_align_u64(p->r.pos, g->alignment, &base))
+        return (void)FAIL(p, "the data starts past 2^64");
     for (size_t i = 0; i < g->n_tensor; i++) {
         mdl_gtensor *t = &g->tensor[i];
         if (t->at % g->alignment)
-            return (void)FAIL(p, "tensor '%s': offset %llu is not a multiple of the alignment %u", t->name,
-                              (unsigned long long)t->at, g->alignment);
-        if (!ll_add_u64(base, t->at, &t->at) || !ll_add_u64(t->at, t->size, &end) || end > g->file_size)
-            return (void)FAIL(p, "tensor '%s': %llu bytes at offset %llu reach past the end (the file has %llu bytes)",
+            return (void)FAIL(p, "tensor '%s': offset %llu is not a multiple of the alignment %u",
+                              t->name, (unsigned long long)t->at, g->alignment);
+        if (!ll_add_u64(base, t->at, &t->at) || !ll_add_u64(t->at, t->size, &end) ||
+            end > g->file_size)
+            return (void)FAIL(p,
+                              "tensor '%s': %llu bytes at offset %llu reach past the end (the file "
+                              "has %llu bytes)",
                               t->name, (unsigned long long)t->size, (unsigned long long)t->at,
                               (unsigned long long)g->file_size);
     }
@@ -319,23 +349,28 @@ static void read_header(parse *p)
     }
     g->version = get_u32(p, "version");
     if (p->r.ok && g->version != 2 && g->version != 3) {
-        if (g->version == 0x02000000 || g->version == 0x03000000) FAIL(p, "version: this is a big-endian file, only little-endian ones are read");
+        if (g->version == 0x02000000 || g->version == 0x03000000)
+            FAIL(p, "version: this is a big-endian file, only little-endian ones are read");
         else FAIL(p, "version: %u, wanted 2 or 3", g->version);
     }
     p->n_tensor = get_u64(p, "tensor count");
     p->n_kv = get_u64(p, "metadata count");
     if (!p->r.ok) return;
     if (p->n_tensor > MDL_MAX_TENSORS)
-        FAIL(p, "tensor count: %llu, at most %d are accepted", (unsigned long long)p->n_tensor, MDL_MAX_TENSORS);
+        FAIL(p, "tensor count: %llu, at most %d are accepted", (unsigned long long)p->n_tensor,
+             MDL_MAX_TENSORS);
     else if (p->n_kv > MDL_MAX_KV)
-        FAIL(p, "metadata count: %llu, at most %d are accepted", (unsigned long long)p->n_kv, MDL_MAX_KV);
+        FAIL(p, "metadata count: %llu, at most %d are accepted", (unsigned long long)p->n_kv,
+             MDL_MAX_KV);
 }
 
 static void read_alignment(parse *p)
 {
     int64_t a = DEFAULT_ALIGNMENT;
-    if (mdl_gguf_int(p->g, "general.alignment", 8, MDL_MAX_ALIGNMENT, false, &a, p->err)) p->r.ok = false;
-    else if (a & (a - 1)) FAIL(p, "key 'general.alignment': %lld, wanted a power of two", (long long)a);
+    if (mdl_gguf_int(p->g, "general.alignment", 8, MDL_MAX_ALIGNMENT, false, &a, p->err))
+        p->r.ok = false;
+    else if (a & (a - 1))
+        FAIL(p, "key 'general.alignment': %lld, wanted a power of two", (long long)a);
     p->g->alignment = (uint32_t)a;
 }
 
@@ -393,11 +428,12 @@ void mdl_gguf_close(mdl_gguf *g)
     free(g);
 }
 
-ll_code mdl_gguf_read(const mdl_gguf *g, const mdl_gtensor *t, uint64_t off, void *buf, size_t n, ll_error *err)
+ll_code mdl_gguf_read(const mdl_gguf *g, const mdl_gtensor *t, uint64_t off, void *buf, size_t n,
+                      ll_error *err)
 {
     if (off > t->size || n > t->size - off)
-        return ll_fail(err, LL_USAGE, "%s: tensor '%s' has %llu bytes, %zu were asked for at %llu", g->file, t->name,
-                       (unsigned long long)t->size, n, (unsigned long long)off);
+        return ll_fail(err, LL_USAGE, "%s: tensor '%s' has %llu bytes, %zu were asked for at %llu",
+                       g->file, t->name, (unsigned long long)t->size, n, (unsigned long long)off);
     return ll_file_pread(g->fd, g->file, buf, n, t->at + off, err);
 }
 
@@ -420,10 +456,11 @@ static ll_code absent(const mdl_gguf *g, const char *key, bool must, ll_error *e
     return must ? ll_fail(err, LL_BAD_INPUT, "%s: key '%s' is missing", g->file, key) : LL_OK;
 }
 
-static ll_code wrong_type(const mdl_gguf *g, const char *key, const mdl_kv *kv, const char *wanted, ll_error *err)
+static ll_code wrong_type(const mdl_gguf *g, const char *key, const mdl_kv *kv, const char *wanted,
+                          ll_error *err)
 {
-    return ll_fail(err, LL_BAD_INPUT, "%s: key '%s': the value is of type %s, wanted %s", g->file, key,
-                   mdl_kv_type_name(kv->type), wanted);
+    return ll_fail(err, LL_BAD_INPUT, "%s: key '%s': the value is of type %s, wanted %s", g->file,
+                   key, mdl_kv_type_name(kv->type), wanted);
 }
 
 static int64_t int_at(const unsigned char *p, mdl_kv_type type)
@@ -448,16 +485,16 @@ static double float_at(const unsigned char *p, mdl_kv_type type)
     return f;
 }
 
-ll_code mdl_gguf_int(const mdl_gguf *g, const char *key, int64_t lo, int64_t hi, bool must, int64_t *out,
-                     ll_error *err)
+ll_code mdl_gguf_int(const mdl_gguf *g, const char *key, int64_t lo, int64_t hi, bool must,
+                     int64_t *out, ll_error *err)
 {
     const mdl_kv *kv = mdl_gguf_find(g, key);
     if (!kv) return absent(g, key, must, err);
     if (!mdl_kv_is_int(kv->type)) return wrong_type(g, key, kv, "an integer", err);
     int64_t v = int_at(g->head + kv->at, kv->type);
     if (v < lo || v > hi)
-        return ll_fail(err, LL_BAD_INPUT, "%s: key '%s': %lld, wanted %lld..%lld", g->file, key, (long long)v,
-                       (long long)lo, (long long)hi);
+        return ll_fail(err, LL_BAD_INPUT, "%s: key '%s': %lld, wanted %lld..%lld", g->file, key,
+                       (long long)v, (long long)lo, (long long)hi);
     *out = v;
     return LL_OK;
 }
@@ -466,7 +503,8 @@ ll_code mdl_gguf_float(const mdl_gguf *g, const char *key, bool must, double *ou
 {
     const mdl_kv *kv = mdl_gguf_find(g, key);
     if (!kv) return absent(g, key, must, err);
-    if (kv->type != MDL_KV_F32 && kv->type != MDL_KV_F64) return wrong_type(g, key, kv, "f32 or f64", err);
+    if (kv->type != MDL_KV_F32 && kv->type != MDL_KV_F64)
+        return wrong_type(g, key, kv, "f32 or f64", err);
     *out = float_at(g->head + kv->at, kv->type);
     return LL_OK;
 }
@@ -480,7 +518,8 @@ ll_code mdl_gguf_bool(const mdl_gguf *g, const char *key, bool must, bool *out, 
     return LL_OK;
 }
 
-ll_code mdl_gguf_str(const mdl_gguf *g, const char *key, bool must, const char **out, size_t *n, ll_error *err)
+ll_code mdl_gguf_str(const mdl_gguf *g, const char *key, bool must, const char **out, size_t *n,
+                     ll_error *err)
 {
     const mdl_kv *kv = mdl_gguf_find(g, key);
     *out = NULL;
@@ -495,7 +534,7 @@ ll_code mdl_gguf_str(const mdl_gguf *g, const char *key, bool must, const char *
 bool mdl_str_next(mdl_str_iter *it, const char **s, size_t *n)
 {
     if (!it->kv || it->i >= it->kv->n) return false;
-    ll_rd r; /* lengths were checked when the file was opened; the reader stays inside the value anyway */
+    ll_rd r; /* lengths were checked at open; the reader stays inside the value anyway */
     ll_rd_init(&r, it->g->head + it->kv->at, it->kv->size, it->g->file, NULL);
     ll_rd_seek(&r, it->pos, "string");
     uint64_t len = ll_rd_u64(&r, "string");

@@ -4,12 +4,13 @@
  *     | "GGUF" version n_tensors n_kv        | kv ... | tensor infos | padding | data       |
  *     +-------------------------------------+--------+--------------+---------+------------+
  *
- * Everything before the data is read by bounded `pread` into one buffer that never grows past the file's
- * size; tensor data only by mdl_gguf_read (also pread: a file that shrinks is an error, not a signal).
- * Nothing is mapped. After a successful open every offset, size, type and name has been checked:
- * alignment a power of two, names and keys unique, rows whole blocks, tensors inside the file, aligned,
- * not overlapping. It refuses: other versions, big-endian files, types without a row (LL_UNSUPPORTED,
- * with the list of those that have one), anything beyond model/limits.h.
+ * Everything before the data is read by bounded `pread` into one buffer that never grows past
+ * the file's size; tensor data only by mdl_gguf_read (also pread: a file that shrinks is an
+ * error, not a signal). Nothing is mapped. After a successful open every offset, size, type and
+ * name has been checked: alignment a power of two, names and keys unique, rows whole blocks,
+ * tensors inside the file, aligned, not overlapping. It refuses: other versions, big-endian
+ * files, types without a row (LL_UNSUPPORTED, with the list of those that have one), anything
+ * beyond model/limits.h.
  *
  * An open file is constant: threads may read tensors at once. */
 #ifndef LLMIR_MODEL_GGUF_H
@@ -66,19 +67,21 @@ ll_code mdl_gguf_open_fd(int fd, uint64_t size, const char *name, mdl_gguf **out
 void mdl_gguf_close(mdl_gguf *g); /* NULL is fine */
 
 /* Bytes [off, off + n) of a tensor's data. */
-ll_code mdl_gguf_read(const mdl_gguf *g, const mdl_gtensor *t, uint64_t off, void *buf, size_t n, ll_error *err);
+ll_code mdl_gguf_read(const mdl_gguf *g, const mdl_gtensor *t, uint64_t off, void *buf, size_t n,
+                      ll_error *err);
 const mdl_gtensor *mdl_gguf_tensor(const mdl_gguf *g, const char *name); /* NULL when absent */
 
 const mdl_kv *mdl_gguf_find(const mdl_gguf *g, const char *key); /* NULL when absent */
-/* Typed values. An absent key leaves *out as it is and returns LL_OK when `must` is false. Integers of any
- * width are accepted when the value lies in [lo, hi]; floats when f32 or f64. Everything else is
- * LL_BAD_INPUT naming file, key, what was found and what was wanted. */
-ll_code mdl_gguf_int(const mdl_gguf *g, const char *key, int64_t lo, int64_t hi, bool must, int64_t *out,
-                     ll_error *err);
+/* Typed values. An absent key leaves *out as it is and returns LL_OK when `must` is false.
+ * Integers of any width are accepted when the value lies in [lo, hi]; floats when f32 or f64.
+ * Everything else is LL_BAD_INPUT naming file, key, what was found and what was wanted. */
+ll_code mdl_gguf_int(const mdl_gguf *g, const char *key, int64_t lo, int64_t hi, bool must,
+                     int64_t *out, ll_error *err);
 ll_code mdl_gguf_float(const mdl_gguf *g, const char *key, bool must, double *out, ll_error *err);
 ll_code mdl_gguf_bool(const mdl_gguf *g, const char *key, bool must, bool *out, ll_error *err);
 /* Bytes inside the header (no NUL behind them); *out is NULL when absent. */
-ll_code mdl_gguf_str(const mdl_gguf *g, const char *key, bool must, const char **out, size_t *n, ll_error *err);
+ll_code mdl_gguf_str(const mdl_gguf *g, const char *key, bool must, const char **out, size_t *n,
+                     ll_error *err);
 
 /* An array of strings, walked: zero `pos`, then each call gives the next one; false at the end. */
 typedef struct mdl_str_iter {

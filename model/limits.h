@@ -1,5 +1,5 @@
-/* limits.h: how much a model file may claim. Far above any real model, and small enough that a hostile
- * file is refused before it costs memory or time. */
+/* limits.h: how much a model file may claim. Far above any real model, and small enough that a
+ * hostile file is refused before it costs memory or time. */
 #ifndef LLMIR_MODEL_LIMITS_H
 #define LLMIR_MODEL_LIMITS_H
 

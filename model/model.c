@@ -14,7 +14,8 @@ static const mdl_arch archs[] = {
 
 void mdl_arch_list(ll_str *out)
 {
-    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) ll_str_addf(out, "%s%s", i ? ", " : "", archs[i].name);
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        ll_str_addf(out, "%s%s", i ? ", " : "", archs[i].name);
 }
 
 static ll_code find_arch(mdl_model *m, ll_error *err)
@@ -24,16 +25,18 @@ static ll_code find_arch(mdl_model *m, ll_error *err)
     char text[64];
     LL_TRY(mdl_gguf_str(m->file, "general.architecture", true, &name, &n, err));
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
-        if (strlen(archs[i].name) == n && !memcmp(archs[i].name, name, n)) return m->arch = &archs[i], LL_OK;
+        if (strlen(archs[i].name) == n && !memcmp(archs[i].name, name, n))
+            return m->arch = &archs[i], LL_OK;
     ll_str list = {0};
     mdl_arch_list(&list);
-    ll_fail(err, LL_UNSUPPORTED, "%s: architecture '%s' is not supported (supported: %s)", m->file->file,
-            ll_printable(name, n, text, sizeof text), ll_str_cstr(&list));
+    ll_fail(err, LL_UNSUPPORTED, "%s: architecture '%s' is not supported (supported: %s)",
+            m->file->file, ll_printable(name, n, text, sizeof text), ll_str_cstr(&list));
     ll_str_finish(&list);
     return LL_UNSUPPORTED;
 }
 
-/* A model whose tokenizer is of a kind we lack still runs on token ids. A damaged one is an error. */
+/* A model whose tokenizer is of a kind we lack still runs on token ids. A damaged one is an
+ * error. */
 static ll_code read_tokenizer(mdl_model *m, ll_error *err)
 {
     mdl_vocab v = {0};
@@ -93,7 +96,8 @@ const char *mdl_quant_name(const mdl_model *m)
     uint64_t most = 0;
     for (size_t i = 0; i < f->n_tensor; i++) { /* few types, few tensors: quadratic is fine */
         uint64_t sum = 0;
-        for (size_t k = 0; k < f->n_tensor; k++) sum += f->tensor[k].type == f->tensor[i].type ? f->tensor[k].size : 0;
+        for (size_t k = 0; k < f->n_tensor; k++)
+            sum += f->tensor[k].type == f->tensor[i].type ? f->tensor[k].size : 0;
         if (sum > most) most = sum, best = f->tensor[i].type->name;
     }
     return best;

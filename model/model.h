@@ -5,12 +5,12 @@
  *     mdl_graph *mg;
  *     LL_TRY(mdl_build_graph(m, &(mdl_options){.kv = LL_F16, .kv_block = 32}, &mg, err));
  *
- * One graph is one whole step over symbolic sizes: T tokens of S sequences, the logits of R of them. It
- * reads the engine's inputs and per layer a pool of K and of V pages, and gives the new versions of the
- * pools and the logits. Prefill, decode and mixed batches are the same graph.
+ * One graph is one whole step over symbolic sizes: T tokens of S sequences, the logits of R of
+ * them. It reads the engine's inputs and per layer a pool of K and of V pages, and gives the new
+ * versions of the pools and the logits. Prefill, decode and mixed batches are the same graph.
  *
- * Architectures that have no row in arch.def are LL_UNSUPPORTED with the list of those that have; so is
- * every key or tensor whose meaning the expressions would miss. */
+ * Architectures that have no row in arch.def are LL_UNSUPPORTED with the list of those that
+ * have; so is every key or tensor whose meaning the expressions would miss. */
 #ifndef LLMIR_MODEL_MODEL_H
 #define LLMIR_MODEL_MODEL_H
 
@@ -47,13 +47,14 @@ typedef struct mdl_options {
     int64_t kv_block;      /* tokens per page: a power of two, 16..256                */
     int64_t max_tokens;    /* bound of T; 0: 8192. 1: T, S and R are the literal 1     */
     int64_t max_seqs;      /* bound of S; 0: 1024                                     */
-    int64_t act_block;     /* 0: f32 activations. Otherwise contractions with quantised weights read 8-bit
-                              ones, a scale for each act_block columns (where that divides the columns) */
+    /* 0: f32 activations. Otherwise contractions with quantised weights read 8-bit ones, with a
+     * scale for each act_block columns (where that divides the columns). */
+    int64_t act_block;
     int64_t act_granule;   /* columns a sum of codes covers: a divisor of act_block   */
 } mdl_options;
 
-/* A constant of the model: an input with `weight` set, shaped [rows, cols] or [n]. Its values are a tensor of
- * the file, or (data NULL) numbers that the reader worked out. */
+/* A constant of the model: an input with `weight` set, shaped [rows, cols] or [n]. Its values
+ * are a tensor of the file, or (data NULL) numbers that the reader worked out. */
 typedef struct mdl_weight {
     te_tensor *t;
     const mdl_gtensor *data;
@@ -62,9 +63,9 @@ typedef struct mdl_weight {
 } mdl_weight;
 
 typedef struct mdl_layer {
-    te_tensor *k_pool, *v_pool; /* inputs [BLOCKS, kv_block, kv_heads, head_dim], dtype mdl_options.kv */
-    te_tensor *k_new, *v_new;   /* the pools after this step's K and V were added (updates)            */
-    te_tensor *out;             /* f32 [T, width]: the residual stream behind the layer                */
+    te_tensor *k_pool, *v_pool; /* inputs [BLOCKS, kv_block, kv_heads, head_dim] of type kv */
+    te_tensor *k_new, *v_new;   /* the pools with this step's K and V added (updates)        */
+    te_tensor *out;             /* f32 [T, width]: the residual stream behind the layer      */
 } mdl_layer;
 
 typedef struct mdl_graph {
@@ -81,7 +82,7 @@ typedef struct mdl_graph {
     mdl_weight *weight;            /* each once, in order of first use          */
     size_t n_weight;
     te_tensor *logits;             /* f32 [R, vocab]                            */
-    te_tensor *max, *lse;          /* f32 [R]: maximum, log of the sum of exponentials of a row of logits */
+    te_tensor *max, *lse;          /* f32 [R]: a row's maximum, log of its sum of exponentials */
 } mdl_graph;
 
 ll_code mdl_build_graph(const mdl_model *m, const mdl_options *o, mdl_graph **out, ll_error *err);

@@ -1,5 +1,5 @@
-/* types.h: the tensor types of GGUF files: number -> name and block. A supported type has a block; one
- * that is only known by name (for the message that refuses it) has block == 0. */
+/* types.h: the tensor types of GGUF files: number -> name and block. A supported type has a
+ * block; one that is only known by name (for the message that refuses it) has block == 0. */
 #ifndef LLMIR_MODEL_TYPES_H
 #define LLMIR_MODEL_TYPES_H
 

@@ -1,12 +1,12 @@
-/* tokenizer_abi.h: the tokenizer as it lies in a module: one relocation-free byte string, little-endian,
- * written once at build time (model/tokenizer.h) and used in place by the runtime
- * (runtime/text/tokenizer.h). Nothing is decoded or copied at load: the merge rules are already a hash
- * table, token texts one blob with offsets.
+/* tokenizer_abi.h: the tokenizer as it lies in a module: one relocation-free byte string,
+ * little-endian, written once at build time (model/tokenizer.h) and used in place by the runtime
+ * (runtime/text/tokenizer.h). Nothing is decoded or copied at load: the merge rules are already
+ * a hash table, token texts one blob with offsets.
  *
  *     +--------+------+-------+----------+--------+-------+---------+-----+-------+
  *     | header | byte | text  | kind     | merge  | bytes | special | eog | split |
  *     +--------+------+-------+----------+--------+-------+---------+-----+-------+
- *       byte     u32[256]          the token of each single byte, LLMIR_TOK_NONE where there is none
+ *       byte     u32[256]          the token of each single byte, or LLMIR_TOK_NONE
  *       text     u32[n_vocab + 1]  token i is bytes[text[i] .. text[i + 1])
  *       kind     u8[n_vocab]       LLMIR_TOK_NORMAL, ...
  *       merge    llmir_tok_merge[n_slot]  open addressing, linear probing from llmir_tok_mix
@@ -17,8 +17,9 @@
  *
  * Every section starts at a multiple of 8 from the start of the header, in the order above.
  *
- * Splitting. Text between special tokens goes through the expressions in turn: each cuts every piece of
- * the one before into its matches and the gaps between them. A byte-pair merge never crosses a piece. */
+ * Splitting. Text between special tokens goes through the expressions in turn: each cuts every
+ * piece of the one before into its matches and the gaps between them. A byte-pair merge never
+ * crosses a piece. */
 #ifndef LLMIR_TOKENIZER_ABI_H
 #define LLMIR_TOKENIZER_ABI_H
 
@@ -36,7 +37,7 @@ enum {
 
 enum llmir_tok_kind {
     LLMIR_TOK_NORMAL = 0,
-    LLMIR_TOK_CONTROL = 1, /* found in text only when special tokens are parsed; no text of its own */
+    LLMIR_TOK_CONTROL = 1, /* found in text only when special tokens are parsed; prints nothing */
     LLMIR_TOK_USER = 2,    /* always found in text, and printed */
     LLMIR_TOK_UNUSED = 3,  /* never made from text, prints nothing */
     LLMIR_TOK_KINDS
@@ -57,8 +58,9 @@ typedef struct llmir_tok_header {
     uint32_t bos, eos, pad, unk; /* LLMIR_TOK_NONE where there is none */
 } llmir_tok_header;
 
-/* `left` and `right` side by side become `to`; of all pairs in a piece the smallest rank goes first, and
- * of equal ranks the leftmost. An empty slot has left == LLMIR_TOK_NONE. n_slot is a power of two. */
+/* `left` and `right` side by side become `to`; of all pairs in a piece the smallest rank goes
+ * first, and of equal ranks the leftmost. An empty slot has left == LLMIR_TOK_NONE. n_slot is a
+ * power of two. */
 typedef struct llmir_tok_merge {
     uint32_t left, right, rank, to;
 } llmir_tok_merge;

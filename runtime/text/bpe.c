@@ -1,9 +1,11 @@
-/* bpe.c: the merge loop. A piece starts as one symbol a byte; again and again the neighbours whose merge
- * has the smallest rank (of equal ones the leftmost) become one symbol, until no neighbours merge.
+/* bpe.c: the merge loop. A piece starts as one symbol a byte; again and again the neighbours
+ * whose merge has the smallest rank (of equal ones the leftmost) become one symbol, until no
+ * neighbours merge.
  *
- * Short pieces, nearly all of them, look at every pair each time. Long ones keep the pairs in a heap keyed
- * by (rank, position), so time is O(n log n); an entry is stale, and dropped, when the symbol at its
- * position no longer has that rank (a rank is one pair, so an equal rank is the same pair). */
+ * Short pieces, nearly all of them, look at every pair each time. Long ones keep the pairs in a
+ * heap keyed by (rank, position), so time is O(n log n); an entry is stale, and dropped, when
+ * the symbol at its position no longer has that rank (a rank is one pair, so an equal rank is
+ * the same pair). */
 #include "runtime/text/bpe.h"
 
 #include <stdlib.h>
@@ -89,7 +91,10 @@ static uint64_t heap_pop(uint64_t *h, size_t *n)
     return top;
 }
 
-static uint64_t key(const rt_bpe_sym *sym, uint32_t at) { return (uint64_t)sym[at].rank << 32 | at; }
+static uint64_t key(const rt_bpe_sym *sym, uint32_t at)
+{
+    return (uint64_t)sym[at].rank << 32 | at;
+}
 
 static void pair(const rt_bpe *b, rt_bpe_work *w, size_t *n_heap, uint32_t at)
 {
@@ -133,7 +138,8 @@ ll_code rt_bpe_piece(const rt_bpe *b, rt_bpe_work *w, const char *s, size_t n, l
         rt_bpe_work_finish(w);
         w->sym = malloc(cap * sizeof *w->sym);
         w->heap = malloc(2 * cap * sizeof *w->heap);
-        if (!w->sym || !w->heap) return ll_fail(err, LL_NO_SPACE, "no memory to encode a piece of %zu bytes", n);
+        if (!w->sym || !w->heap)
+            return ll_fail(err, LL_NO_SPACE, "no memory to encode a piece of %zu bytes", n);
         w->cap = cap;
     }
     merge_long(b, w, s, n);

@@ -30,8 +30,8 @@ static inline void rt_bpe_put(rt_bpe_work *w, uint32_t id)
     w->n_ids++;
 }
 
-/* Appends the ids of s[0, n), 0 < n < 2^31. A byte that has no token gives `unk`, or nothing where the
- * vocabulary has none. */
+/* Appends the ids of s[0, n), 0 < n < 2^31. A byte that has no token gives `unk`, or nothing
+ * where the vocabulary has none. */
 ll_code rt_bpe_piece(const rt_bpe *b, rt_bpe_work *w, const char *s, size_t n, ll_error *err);
 void rt_bpe_work_finish(rt_bpe_work *w);
 

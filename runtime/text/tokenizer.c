@@ -18,9 +18,9 @@
 #include "runtime/text/bpe.h"
 
 enum {
-    TEXT_MAX = INT32_MAX,       /* bytes a call may encode                                           */
-    MATCH_BASE = 10 * 1000000,  /* backtracking steps a match may take, and so many more a byte:      */
-    MATCH_PER_BYTE = 32,        /* an expression that explodes is an error after a fraction of a second */
+    TEXT_MAX = INT32_MAX,       /* bytes a call may encode */
+    MATCH_BASE = 10 * 1000000,  /* backtracking steps a match may take, and so many more a byte */
+    MATCH_PER_BYTE = 32,        /* of text: one that explodes is an error in under a second */
     MATCH_HEAP_KIB = 64 << 10,
 };
 
@@ -63,16 +63,21 @@ static void check_head(ll_rd *r, const llmir_tok_header *h, size_t n)
 {
     if (h->magic != LLMIR_TOK_MAGIC) ll_rd_fail(r, LL_BAD_INPUT, "magic: not a tokenizer");
     else if (h->abi != LLMIR_TOK_ABI)
-        ll_rd_fail(r, LL_UNSUPPORTED, "abi: %u, this runtime reads %u: build the module again", h->abi, LLMIR_TOK_ABI);
+        ll_rd_fail(r, LL_UNSUPPORTED, "abi: %u, this runtime reads %u: build the module again",
+                   h->abi, LLMIR_TOK_ABI);
     else if (h->flags & ~(uint32_t)LLMIR_TOK_FLAGS)
         ll_rd_fail(r, LL_UNSUPPORTED, "flags: 0x%x has bits this runtime does not know", h->flags);
-    else if (h->size > n) ll_rd_fail(r, LL_BAD_INPUT, "size: %llu bytes, %zu are there", (unsigned long long)h->size, n);
+    else if (h->size > n)
+        ll_rd_fail(r, LL_BAD_INPUT, "size: %llu bytes, %zu are there", (unsigned long long)h->size,
+                   n);
     else if (!h->n_vocab || h->n_vocab > LLMIR_TOK_MAX_VOCAB)
         ll_rd_fail(r, LL_BAD_INPUT, "n_vocab: %u, wanted 1..%d", h->n_vocab, LLMIR_TOK_MAX_VOCAB);
     else if (!h->n_slot || (h->n_slot & (h->n_slot - 1)) || h->n_merge >= h->n_slot)
-        ll_rd_fail(r, LL_BAD_INPUT, "n_slot: %u, wanted a power of two above n_merge (%u)", h->n_slot, h->n_merge);
+        ll_rd_fail(r, LL_BAD_INPUT, "n_slot: %u, wanted a power of two above n_merge (%u)",
+                   h->n_slot, h->n_merge);
     else if (h->n_split > LLMIR_TOK_MAX_SPLIT)
-        ll_rd_fail(r, LL_BAD_INPUT, "n_split: %u, at most %d are accepted", h->n_split, LLMIR_TOK_MAX_SPLIT);
+        ll_rd_fail(r, LL_BAD_INPUT, "n_split: %u, at most %d are accepted", h->n_split,
+                   LLMIR_TOK_MAX_SPLIT);
     check_id(r, h->bos, h->n_vocab, "bos");
     check_id(r, h->eos, h->n_vocab, "eos");
     check_id(r, h->pad, h->n_vocab, "pad");
@@ -83,11 +88,14 @@ static void check_vocab(ll_rd *r, const rt_tok *t, const llmir_tok_header *h)
 {
     for (uint32_t b = 0; b < 256 && r->ok; b++) check_id(r, t->bpe.byte[b], h->n_vocab, "byte");
     if (r->ok && (t->text[0] || t->text[h->n_vocab] != h->n_bytes))
-        ll_rd_fail(r, LL_BAD_INPUT, "text: covers bytes %u to %u of %u", t->text[0], t->text[h->n_vocab], h->n_bytes);
+        ll_rd_fail(r, LL_BAD_INPUT, "text: covers bytes %u to %u of %u", t->text[0],
+                   t->text[h->n_vocab], h->n_bytes);
     for (uint32_t i = 0; i < h->n_vocab && r->ok; i++) {
         if (t->text[i + 1] < t->text[i] || t->text[i + 1] - t->text[i] > LLMIR_TOK_MAX_TEXT)
-            ll_rd_fail(r, LL_BAD_INPUT, "text: token %u spans bytes %u to %u", i, t->text[i], t->text[i + 1]);
-        else if (t->kind[i] >= LLMIR_TOK_KINDS) ll_rd_fail(r, LL_BAD_INPUT, "kind: token %u has kind %u", i, t->kind[i]);
+            ll_rd_fail(r, LL_BAD_INPUT, "text: token %u spans bytes %u to %u", i, t->text[i],
+                       t->text[i + 1]);
+        else if (t->kind[i] >= LLMIR_TOK_KINDS)
+            ll_rd_fail(r, LL_BAD_INPUT, "kind: token %u has kind %u", i, t->kind[i]);
     }
 }
 
@@ -97,9 +105,11 @@ static void check_merges(ll_rd *r, const llmir_tok_merge *m, const llmir_tok_hea
     for (uint32_t i = 0; i < h->n_slot && r->ok; i++) {
         if (m[i].left == LLMIR_TOK_NONE) continue;
         used++;
-        bad |= (m[i].left >= h->n_vocab) | (m[i].right >= h->n_vocab) | (m[i].to >= h->n_vocab) | (m[i].rank >= h->n_merge);
+        bad |= (m[i].left >= h->n_vocab) | (m[i].right >= h->n_vocab) | (m[i].to >= h->n_vocab) |
+               (m[i].rank >= h->n_merge);
     }
-    if (r->ok && bad) ll_rd_fail(r, LL_BAD_INPUT, "merge: an entry names a token or a rank that does not exist");
+    if (r->ok && bad)
+        ll_rd_fail(r, LL_BAD_INPUT, "merge: an entry names a token or a rank that does not exist");
     else if (r->ok && used != h->n_merge)
         ll_rd_fail(r, LL_BAD_INPUT, "merge: %u entries, the header says %u", used, h->n_merge);
 }
@@ -117,10 +127,13 @@ static void check_special(ll_rd *r, rt_tok *t)
     for (uint32_t i = 0; i < t->info.n_special && r->ok; i++) {
         size_t n;
         uint32_t id = t->special[i];
-        if (id >= t->info.n_vocab) return (void)ll_rd_fail(r, LL_BAD_INPUT, "special: token %u is not in the vocabulary", id);
+        if (id >= t->info.n_vocab)
+            return (void)ll_rd_fail(r, LL_BAD_INPUT, "special: token %u is not in the vocabulary",
+                                    id);
         const char *s = text_of(t, id, &n);
         if (compare(before, n_before, s, n) >= 0)
-            return (void)ll_rd_fail(r, LL_BAD_INPUT, "special: token %u is empty or out of order", id);
+            return (void)ll_rd_fail(r, LL_BAD_INPUT, "special: token %u is empty or out of order",
+                                    id);
         before = s;
         n_before = n;
         unsigned char first = (unsigned char)s[0];
@@ -139,11 +152,14 @@ static void compile_splits(ll_rd *r, rt_tok *t, const char *s, size_t n)
         int code;
         PCRE2_SIZE at;
         if (!end) return (void)ll_rd_fail(r, LL_BAD_INPUT, "split: expression %u has no end", i);
-        t->split[i] = pcre2_compile((PCRE2_SPTR)s, (size_t)(end - s), PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
+        t->split[i] =
+            pcre2_compile((PCRE2_SPTR)s, (size_t)(end - s),
+                          PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
         if (!t->split[i]) {
             char why[128] = "";
             pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
-            return (void)ll_rd_fail(r, LL_BAD_INPUT, "split: expression %u: %s at byte %zu", i, why, (size_t)at);
+            return (void)ll_rd_fail(r, LL_BAD_INPUT, "split: expression %u: %s at byte %zu", i, why,
+                                    (size_t)at);
         }
         pcre2_jit_compile(t->split[i], PCRE2_JIT_COMPLETE); /* without JIT it is only slower */
         n -= (size_t)(end + 1 - s);
@@ -173,8 +189,13 @@ static void open_tables(ll_rd *r, rt_tok *t, size_t n)
     t->bpe.unk = h->unk;
     t->n_eog = h->n_eog;
     t->n_split = h->n_split;
-    t->info = (rt_tok_info){.n_vocab = h->n_vocab, .n_special = h->n_special, .bos = id_of(h->bos), .eos = id_of(h->eos),
-                            .pad = id_of(h->pad), .unk = id_of(h->unk), .add_bos = h->flags & LLMIR_TOK_ADD_BOS,
+    t->info = (rt_tok_info){.n_vocab = h->n_vocab,
+                            .n_special = h->n_special,
+                            .bos = id_of(h->bos),
+                            .eos = id_of(h->eos),
+                            .pad = id_of(h->pad),
+                            .unk = id_of(h->unk),
+                            .add_bos = h->flags & LLMIR_TOK_ADD_BOS,
                             .add_eos = h->flags & LLMIR_TOK_ADD_EOS};
     check_vocab(r, t, h);
     check_merges(r, t->bpe.merge, h);
@@ -187,7 +208,8 @@ ll_code rt_tok_open(const void *bytes, size_t n, const char *name, rt_tok **out,
     ll_error own = {0};
     if (!err) err = &own;
     *out = NULL;
-    if ((uintptr_t)bytes % 8) return ll_fail(err, LL_USAGE, "%s: the tokenizer's bytes are not 8-byte aligned", name);
+    if ((uintptr_t)bytes % 8)
+        return ll_fail(err, LL_USAGE, "%s: the tokenizer's bytes are not 8-byte aligned", name);
     rt_tok *t = calloc(1, sizeof *t);
     if (!t) return ll_fail(err, LL_NO_SPACE, "%s: no memory for the tokenizer", name);
     ll_rd r;
@@ -227,7 +249,8 @@ const char *rt_tok_text(const rt_tok *t, int32_t id, size_t *n)
 int32_t rt_tok_find(const rt_tok *t, const char *text, size_t n)
 {
     for (uint32_t i = 0; i < t->info.n_vocab; i++)
-        if (t->text[i + 1] - t->text[i] == n && !memcmp(t->bytes + t->text[i], text, n)) return (int32_t)i;
+        if (t->text[i + 1] - t->text[i] == n && !memcmp(t->bytes + t->text[i], text, n))
+            return (int32_t)i;
     return RT_TOK_NO_ID;
 }
 
@@ -247,7 +270,8 @@ static ll_code regex_failed(enc *e, int rc, const char *s)
     char why[128] = "";
     pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);
     return ll_fail(e->err, rc == PCRE2_ERROR_NOMEMORY ? LL_NO_SPACE : LL_BAD_INPUT,
-                   "the pre-tokeniser's expression gave up on the text at byte %zu: %s", (size_t)(s - e->start), why);
+                   "the pre-tokeniser's expression gave up on the text at byte %zu: %s",
+                   (size_t)(s - e->start), why);
 }
 
 /* Cuts s[0, n) by expression `level` and what follows it; n > 0. */
@@ -260,12 +284,14 @@ static ll_code split(enc *e, uint32_t level, const char *s, size_t n)
         unsigned options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
         int rc = pcre2_match(t->split[level], (PCRE2_SPTR)s, n, pos, options, e->match, e->limits);
         if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-            rc = pcre2_match(t->split[level], (PCRE2_SPTR)s, n, pos, options | PCRE2_NO_JIT, e->match, e->limits);
+            rc = pcre2_match(t->split[level], (PCRE2_SPTR)s, n, pos, options | PCRE2_NO_JIT,
+                             e->match, e->limits);
         if (rc == PCRE2_ERROR_NOMATCH) return split(e, level + 1, s + pos, n - pos);
         if (rc < 0) return regex_failed(e, rc, s + pos);
         const PCRE2_SIZE *ov = pcre2_get_ovector_pointer(e->match);
         size_t a = ov[0], b = ov[1];
-        if (a < pos || b <= a || b > n) return regex_failed(e, PCRE2_ERROR_BADOFFSET, s + pos); /* \K */
+        if (a < pos || b <= a || b > n) /* \K can do that */
+            return regex_failed(e, PCRE2_ERROR_BADOFFSET, s + pos);
         if (a > pos) LL_TRY(split(e, level + 1, s + pos, a - pos));
         LL_TRY(split(e, level + 1, s + a, b - a));
         pos = b;
@@ -289,8 +315,9 @@ static ll_code encode_run(enc *e, const char *s, size_t n)
     return LL_OK;
 }
 
-/* The longest special token at the start of s, or NONE. The list is sorted, so the candidates that share
- * the first k bytes of s are a range of it; a text that is a prefix of others comes before them. */
+/* The longest special token at the start of s, or NONE. The list is sorted, so the candidates
+ * that share the first k bytes of s are a range of it; a text that is a prefix of others comes
+ * before them. */
 static uint32_t special_at(const rt_tok *t, const char *s, size_t n, bool parse, size_t *len)
 {
     uint32_t lo = 0, hi = t->info.n_special, best = LLMIR_TOK_NONE;
@@ -335,10 +362,12 @@ static ll_code encode_text(enc *e, const char *s, size_t n, bool parse)
     return encode_run(e, s + from, n - from);
 }
 
-ll_code rt_tok_encode(const rt_tok *t, const char *text, size_t n, unsigned flags, int32_t *ids, size_t *n_ids,
-                      ll_error *err)
+ll_code rt_tok_encode(const rt_tok *t, const char *text, size_t n, unsigned flags, int32_t *ids,
+                      size_t *n_ids, ll_error *err)
 {
-    if (n > TEXT_MAX) return ll_fail(err, LL_USAGE, "the text has %zu bytes, at most %d are encoded in one call", n, TEXT_MAX);
+    if (n > TEXT_MAX)
+        return ll_fail(err, LL_USAGE, "the text has %zu bytes, at most %d are encoded in one call",
+                       n, TEXT_MAX);
     size_t room = ids ? *n_ids : 0;
     enc e = {.t = t, .start = text, .err = err, .work = {.ids = ids, .room = room}};
     e.match = pcre2_match_data_create(1, NULL);
@@ -350,16 +379,19 @@ ll_code rt_tok_encode(const rt_tok *t, const char *text, size_t n, unsigned flag
         pcre2_set_match_limit(e.limits, steps > UINT32_MAX ? UINT32_MAX : (uint32_t)steps);
         pcre2_set_heap_limit(e.limits, MATCH_HEAP_KIB);
         bool special = flags & RT_TOK_ADD_SPECIAL;
-        if (special && t->info.add_bos && t->info.bos >= 0) rt_bpe_put(&e.work, (uint32_t)t->info.bos);
+        if (special && t->info.add_bos && t->info.bos >= 0)
+            rt_bpe_put(&e.work, (uint32_t)t->info.bos);
         rc = encode_text(&e, text, n, flags & RT_TOK_PARSE_SPECIAL);
-        if (special && t->info.add_eos && t->info.eos >= 0) rt_bpe_put(&e.work, (uint32_t)t->info.eos);
+        if (special && t->info.add_eos && t->info.eos >= 0)
+            rt_bpe_put(&e.work, (uint32_t)t->info.eos);
     }
     pcre2_match_data_free(e.match);
     pcre2_match_context_free(e.limits);
     rt_bpe_work_finish(&e.work);
     *n_ids = e.work.n_ids;
     if (rc == LL_OK && ids && e.work.n_ids > room)
-        return ll_fail(err, LL_USAGE, "the text has %zu tokens, there is room for %zu", e.work.n_ids, room);
+        return ll_fail(err, LL_USAGE, "the text has %zu tokens, there is room for %zu",
+                       e.work.n_ids, room);
     return rc;
 }
 
@@ -370,7 +402,9 @@ static const char *printed(const rt_tok *t, int32_t id, unsigned flags, size_t *
 {
     const char *s = rt_tok_text(t, id, n);
     if (!s) return NULL;
-    if (t->kind[id] != LLMIR_TOK_NORMAL && t->kind[id] != LLMIR_TOK_USER && !(flags & RT_TOK_SHOW_SPECIAL)) *n = 0;
+    if (t->kind[id] != LLMIR_TOK_NORMAL && t->kind[id] != LLMIR_TOK_USER &&
+        !(flags & RT_TOK_SHOW_SPECIAL))
+        *n = 0;
     return s;
 }
 
@@ -379,8 +413,8 @@ static ll_code bad_id(const rt_tok *t, int32_t id, ll_error *err)
     return ll_fail(err, LL_USAGE, "token %d, the vocabulary has %u", id, t->info.n_vocab);
 }
 
-ll_code rt_tok_decode(const rt_tok *t, const int32_t *ids, size_t n_ids, unsigned flags, char *out, size_t *n_out,
-                      ll_error *err)
+ll_code rt_tok_decode(const rt_tok *t, const int32_t *ids, size_t n_ids, unsigned flags, char *out,
+                      size_t *n_out, ll_error *err)
 {
     size_t room = out ? *n_out : 0, all = 0, len;
     for (size_t i = 0; i < n_ids; i++) {
@@ -390,7 +424,8 @@ ll_code rt_tok_decode(const rt_tok *t, const int32_t *ids, size_t n_ids, unsigne
         all += len;
     }
     *n_out = all;
-    if (out && all > room) return ll_fail(err, LL_USAGE, "the text has %zu bytes, there is room for %zu", all, room);
+    if (out && all > room)
+        return ll_fail(err, LL_USAGE, "the text has %zu bytes, there is room for %zu", all, room);
     return LL_OK;
 }
 
@@ -415,7 +450,8 @@ static void stream_put(rt_tok_stream *s, const void *p, size_t n)
 static ll_code stream_bytes(rt_tok_stream *s, const char *bytes, size_t n, bool end, ll_error *err)
 {
     s->n_out = 0;
-    if (!stream_room(s, 3 * (n + sizeof s->held))) return ll_fail(err, LL_NO_SPACE, "no memory for %zu bytes of text", n);
+    if (!stream_room(s, 3 * (n + sizeof s->held)))
+        return ll_fail(err, LL_NO_SPACE, "no memory for %zu bytes of text", n);
     while (s->n_held || n) {
         /* the next character lies in `held`, in `bytes`, or starts in one and ends in the other */
         unsigned char c[sizeof s->held];
@@ -442,7 +478,8 @@ static ll_code stream_bytes(rt_tok_stream *s, const char *bytes, size_t n, bool 
     return LL_OK;
 }
 
-ll_code rt_tok_stream_add(const rt_tok *t, rt_tok_stream *s, int32_t id, unsigned flags, ll_error *err)
+ll_code rt_tok_stream_add(const rt_tok *t, rt_tok_stream *s, int32_t id, unsigned flags,
+                          ll_error *err)
 {
     size_t n;
     const char *text = printed(t, id, flags, &n);
@@ -450,7 +487,10 @@ ll_code rt_tok_stream_add(const rt_tok *t, rt_tok_stream *s, int32_t id, unsigne
     return stream_bytes(s, text, n, false, err);
 }
 
-ll_code rt_tok_stream_end(rt_tok_stream *s, ll_error *err) { return stream_bytes(s, "", 0, true, err); }
+ll_code rt_tok_stream_end(rt_tok_stream *s, ll_error *err)
+{
+    return stream_bytes(s, "", 0, true, err);
+}
 
 void rt_tok_stream_finish(rt_tok_stream *s)
 {

@@ -1,5 +1,5 @@
-/* fuzz_gguf.c: libFuzzer target. Any bytes as a GGUF file: opens or is refused with a sentence; what opens
- * is read through every accessor. */
+/* fuzz_gguf.c: libFuzzer target. Any bytes as a GGUF file: opens or is refused with a sentence;
+ * what opens is read through every accessor. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static void use(const mdl_gguf *g)
         const mdl_gtensor *t = &g->tensor[i];
         if (mdl_gguf_tensor(g, t->name) != t) abort();
         size_t n = t->size < sizeof buf ? (size_t)t->size : sizeof buf;
-        if (mdl_gguf_read(g, t, t->size - n, buf, n, NULL)) abort(); /* inside the file: checked at open */
+        if (mdl_gguf_read(g, t, t->size - n, buf, n, NULL)) abort(); /* it is inside the file */
     }
     for (size_t i = 0; i < g->n_kv; i++) {
         const mdl_kv *kv = &g->kv[i];
@@ -28,7 +28,8 @@ static void use(const mdl_gguf *g)
         size_t n;
         if (kv->item == MDL_KV_STRING)
             while (mdl_str_next(&it, &s, &n)) sum += n ? (unsigned char)s[n - 1] : 0;
-        for (uint64_t k = 0; mdl_kv_is_int(kv->item) && k < kv->n; k++) sum += (uint64_t)mdl_kv_int_at(g, kv, k);
+        for (uint64_t k = 0; mdl_kv_is_int(kv->item) && k < kv->n; k++)
+            sum += (uint64_t)mdl_kv_int_at(g, kv, k);
     }
 }
 

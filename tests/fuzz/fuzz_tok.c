@@ -1,5 +1,6 @@
-/* fuzz_tok.c: libFuzzer target. Any bytes as the tokenizer of a module; what opens encodes and decodes the
- * bytes themselves. Expressions that the input brings are bounded by the match limits. */
+/* fuzz_tok.c: libFuzzer target. Any bytes as the tokenizer of a module; what opens encodes and
+ * decodes the bytes themselves. Expressions that the input brings are bounded by the match
+ * limits. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,11 @@ static void use(const rt_tok *t, const char *text, size_t n)
     char out[512];
     size_t k = 512, n_out = sizeof out;
     rt_tok_stream s = {0};
-    if (rt_tok_encode(t, text, n, RT_TOK_PARSE_SPECIAL | RT_TOK_ADD_SPECIAL, ids, &k, NULL) == LL_OK && k <= 512)
+    if (rt_tok_encode(t, text, n, RT_TOK_PARSE_SPECIAL | RT_TOK_ADD_SPECIAL, ids, &k, NULL) ==
+            LL_OK &&
+        k <= 512)
         for (size_t i = 0; i < k; i++)
-            if (rt_tok_stream_add(t, &s, ids[i], RT_TOK_SHOW_SPECIAL, NULL)) abort(); /* only ids it has */
+            if (rt_tok_stream_add(t, &s, ids[i], RT_TOK_SHOW_SPECIAL, NULL)) abort();
     if (k <= 512) rt_tok_decode(t, ids, k, 0, out, &n_out, NULL);
     rt_tok_stream_end(&s, NULL);
     rt_tok_stream_finish(&s);

@@ -1,4 +1,5 @@
-/* gguf_make.h: GGUF files written byte by byte, right ones and wrong ones, for the reader's tests. */
+/* gguf_make.h: GGUF files written byte by byte, right ones and wrong ones, for the reader's
+ * tests. */
 #ifndef LLMIR_TESTS_GGUF_MAKE_H
 #define LLMIR_TESTS_GGUF_MAKE_H
 
@@ -40,8 +41,8 @@ static inline void put_kv_str(ll_str *s, const char *key, const char *v)
     put_u32(s, MDL_KV_STRING);
     put_str(s, v);
 }
-static inline void put_tensor(ll_str *s, const char *name, uint32_t n_dims, const uint64_t *dim, uint32_t type,
-                              uint64_t at)
+static inline void put_tensor(ll_str *s, const char *name, uint32_t n_dims, const uint64_t *dim,
+                              uint32_t type, uint64_t at)
 {
     put_str(s, name);
     put_u32(s, n_dims);

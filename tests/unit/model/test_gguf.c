@@ -39,7 +39,8 @@ static void refused(const ll_str *s, ll_code code, const char *part)
     ll_error e;
     ll_code rc = open_bytes(s->s ? s->s : "", s->n, &g, &e);
     if (rc != code || !strstr(e.msg, part) || strncmp(e.msg, "t.gguf: ", 8)) {
-        print_error("got %s '%s', wanted %s with '%s'\n", ll_code_name(rc), e.msg, ll_code_name(code), part);
+        print_error("got %s '%s', wanted %s with '%s'\n", ll_code_name(rc), e.msg,
+                    ll_code_name(code), part);
         fail();
     }
     assert_null(g);
@@ -101,7 +102,8 @@ static void values_of_another_type_or_range_are_named(void **st)
     assert_string_equal(e.msg, "t.gguf: key 'toy.width': 4, wanted 5..10");
     e.code = LL_OK;
     assert_int_equal(mdl_gguf_int(g, "toy.list", 5, 10, false, &v, &e), LL_BAD_INPUT);
-    assert_string_equal(e.msg, "t.gguf: key 'toy.list': the value is of type array, wanted an integer");
+    assert_string_equal(e.msg,
+                        "t.gguf: key 'toy.list': the value is of type array, wanted an integer");
     e.code = LL_OK;
     assert_int_equal(mdl_gguf_float(g, "toy.width", true, &d, &e), LL_BAD_INPUT);
     e.code = LL_OK;
@@ -176,7 +178,9 @@ static void g2_magic_version_and_counts(void **st)
     for (size_t i = 0; i < sizeof count / sizeof *count; i++) {
         ll_str_clear(&s);
         put_head(&s, 3, count[i], 0);
-        refused(&s, LL_BAD_INPUT, i ? "tensor count: " : "tensor 0: wanted 8 bytes at offset 24, the file has 0 left");
+        refused(&s, LL_BAD_INPUT,
+                i ? "tensor count: "
+                  : "tensor 0: wanted 8 bytes at offset 24, the file has 0 left");
         ll_str_clear(&s);
         put_head(&s, 3, 0, count[i]);
         refused(&s, LL_BAD_INPUT, i ? "metadata count: " : "key 0: wanted 8 bytes");
@@ -202,7 +206,7 @@ static void g3_strings(void **st)
         put_u64(&s, len[i]);
         pad_to(&s, 70000);
         refused(&s, LL_BAD_INPUT, "key 0: a string of");
-        ll_str_clear(&s); /* the same as a value: 65,536 is a fine length there, but the file is short */
+        ll_str_clear(&s); /* as a value 65,536 is a fine length, but the file is short */
         put_head(&s, 3, 0, 1);
         put_str(&s, "k");
         put_u32(&s, MDL_KV_STRING);
@@ -309,11 +313,13 @@ static void g5_alignment(void **st)
     ll_str_clear(&s);
     put_head(&s, 3, 0, 1);
     put_kv_str(&s, "general.alignment", "32");
-    refused(&s, LL_BAD_INPUT, "key 'general.alignment': the value is of type string, wanted an integer");
+    refused(&s, LL_BAD_INPUT,
+            "key 'general.alignment': the value is of type string, wanted an integer");
     ll_str_finish(&s);
 }
 
-static ll_str one_tensor(uint32_t n_dims, const uint64_t *dim, uint32_t type, uint64_t at, size_t data)
+static ll_str one_tensor(uint32_t n_dims, const uint64_t *dim, uint32_t type, uint64_t at,
+                         size_t data)
 {
     ll_str s = {0};
     put_head(&s, 3, 1, 0);
@@ -344,7 +350,11 @@ static void g6_shapes_and_types(void **st)
         {2, {1ull << 30, 1ull << 30}, T_F32, LL_BAD_INPUT, "reach past the end"},
         {1, {33}, T_Q4_0, LL_BAD_INPUT, "rows of 33 elements, type Q4_0 wants a multiple of 32"},
         {1, {128}, T_Q4_K, LL_BAD_INPUT, "type Q4_K wants a multiple of 256"},
-        {1, {32}, T_Q2_K, LL_UNSUPPORTED, "tensor 'w': type Q2_K is not supported (supported: F32, F16, "},
+        {1,
+         {32},
+         T_Q2_K,
+         LL_UNSUPPORTED,
+         "tensor 'w': type Q2_K is not supported (supported: F32, F16, "},
         {1, {32}, 4, LL_BAD_INPUT, "no tensor type has the number 4"},
         {1, {32}, 5, LL_BAD_INPUT, "number 5"},
         {1, {32}, 31, LL_BAD_INPUT, "number 31"},
@@ -366,7 +376,8 @@ static void g7_places(void **st)
     refused(&s, LL_BAD_INPUT, "tensor 'w': offset 8 is not a multiple of the alignment 32");
     ll_str_finish(&s);
     s = one_tensor(1, (uint64_t[]){8}, T_F32, 32, 63);
-    refused(&s, LL_BAD_INPUT, "tensor 'w': 32 bytes at offset 96 reach past the end (the file has 127 bytes)");
+    refused(&s, LL_BAD_INPUT,
+            "tensor 'w': 32 bytes at offset 96 reach past the end (the file has 127 bytes)");
     ll_str_finish(&s);
     s = one_tensor(1, (uint64_t[]){8}, T_F32, UINT64_MAX - 31, 64);
     refused(&s, LL_BAD_INPUT, "reach past the end");
@@ -400,7 +411,8 @@ static void g7_places(void **st)
     ll_str_finish(&s);
 }
 
-/* Every byte of the header, set to values that wrap, cut or flip: no crash, and whatever opens can be read. */
+/* Every byte of the header, set to values that wrap, cut or flip: no crash, and whatever opens
+ * can be read. */
 static void every_changed_byte_is_refused_or_harmless(void **st)
 {
     static const unsigned char v[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
@@ -414,7 +426,9 @@ static void every_changed_byte_is_refused_or_harmless(void **st)
             if (open_bytes(s.s, s.n, &g, &e) == LL_OK) {
                 char buf[256];
                 for (size_t t = 0; t < g->n_tensor; t++)
-                    assert_int_equal(mdl_gguf_read(g, &g->tensor[t], 0, buf, (size_t)g->tensor[t].size, &e), LL_OK);
+                    assert_int_equal(
+                        mdl_gguf_read(g, &g->tensor[t], 0, buf, (size_t)g->tensor[t].size, &e),
+                        LL_OK);
                 mdl_gguf_close(g);
             } else assert_int_equal(strncmp(e.msg, "t.gguf: ", 8), 0);
             s.s[i] = was;
@@ -422,7 +436,8 @@ static void every_changed_byte_is_refused_or_harmless(void **st)
     ll_str_finish(&s);
 }
 
-/* A 4 GiB hole behind a header that claims the largest of everything: refused without memory or time. */
+/* A 4 GiB hole behind a header that claims the largest of everything: refused without memory or
+ * time. */
 static void big_claims_cost_neither_memory_nor_time(void **st)
 {
     ll_str s = {0};

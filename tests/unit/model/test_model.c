@@ -1,5 +1,6 @@
-/* test_model.c: small models from files: the graph that is built, what the expressions compute against
- * logits recorded from other software, and files that are well-formed but hold the wrong model. */
+/* test_model.c: small models from files: the graph that is built, what the expressions compute
+ * against logits recorded from other software, and files that are well-formed but hold the wrong
+ * model. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +29,8 @@ static bytes load(const char *model, const char *file)
     return b;
 }
 
-/* What follows a length-prefixed string in the file: a value's type, a tensor's number of dimensions. */
+/* What follows a length-prefixed string in the file: a value's type, a tensor's number of
+ * dimensions. */
 static char *behind(bytes b, const char *name)
 {
     uint64_t n = strlen(name);
@@ -61,15 +63,17 @@ static void close_model(mdl_model *m, mdl_graph *mg)
 
 static void the_graph_has_every_weight_once_and_a_cache_for_each_layer(void **st)
 {
-    static const struct { const char *name; size_t weights; bool tied; } model[] = {
-        {"llama_f16", 21 + 1, false}, {"llama_q8_0", 21 + 1, false}, {"qwen2_q4_0_tied", 26 + 1, true}};
+    static const struct { const char *name; size_t weights; bool tied;
+    } model[] = {{"llama_f16", 21 + 1, false},
+                 {"llama_q8_0", 21 + 1, false},
+                 {"qwen2_q4_0_tied", 26 + 1, true}};
     for (size_t i = 0; i < 3; i++) {
         bytes b = load(model[i].name, "model.gguf");
         mdl_model *m;
         mdl_graph *mg;
         ll_error e = {0};
         if (open_model(b, &m, &mg, &e)) fail_msg("%s: %s", model[i].name, e.msg);
-        assert_int_equal(mg->n_weight, model[i].weights); /* those of the file and the rotary frequencies */
+        assert_int_equal(mg->n_weight, model[i].weights); /* the file's and the frequencies */
         for (size_t k = 0; k < mg->n_weight; k++) {
             assert_true(mg->weight[k].t->weight);
             assert_true(!mg->weight[k].data == (mg->weight[k].values != NULL));
@@ -86,7 +90,7 @@ static void the_graph_has_every_weight_once_and_a_cache_for_each_layer(void **st
         }
         assert_int_equal(mg->logits->shape[1]->u.i, 320);
         assert_int_equal(te_find(mg->g, "output.weight") == NULL, model[i].tied);
-        assert_int_equal(m->tokenizer.n, 0); /* another kind of tokenizer: the model opens, the reason is kept */
+        assert_int_equal(m->tokenizer.n, 0); /* another kind: the model opens, the reason is kept */
         assert_int_equal(m->no_tokenizer.code, LL_UNSUPPORTED);
         close_model(m, mg);
         free(b.p);
@@ -95,8 +99,14 @@ static void the_graph_has_every_weight_once_and_a_cache_for_each_layer(void **st
 
 static void options_are_checked(void **st)
 {
-    static const mdl_options bad[] = {{LL_BF16, 16}, {LL_F16, 8}, {LL_F16, 512}, {LL_F16, 48}, {LL_F16, 16, -1},
-                                      {LL_F16, 16, 1, -1}, {LL_F16, 16, 1, 1, 32, 0}, {LL_F16, 16, 1, 1, 32, 24}};
+    static const mdl_options bad[] = {{LL_BF16, 16},
+                                      {LL_F16, 8},
+                                      {LL_F16, 512},
+                                      {LL_F16, 48},
+                                      {LL_F16, 16, -1},
+                                      {LL_F16, 16, 1, -1},
+                                      {LL_F16, 16, 1, 1, 32, 0},
+                                      {LL_F16, 16, 1, 1, 32, 24}};
     bytes b = load("llama_f16", "model.gguf");
     mdl_model *m;
     mdl_graph *mg;
@@ -126,34 +136,62 @@ static void g8_wrong_models_are_named(void **st)
         ll_code code;
         const char *part;
     } c[] = {
-        {"llama_q8_0", "llama.attention.head_count", SET_U32, 0, 0, LL_BAD_INPUT, "key 'llama.attention.head_count': 0, wanted 1.."},
-        {"llama_q8_0", "llama.attention.head_count", SET_U32, 7, 0, LL_BAD_INPUT, "64 is not a multiple of the 7 heads"},
-        {"llama_q8_0", "llama.attention.head_count_kv", SET_U32, 3, 0, LL_BAD_INPUT, "key 'llama.attention.head_count_kv': 3 does not divide the 8 heads"},
-        {"llama_q8_0", "llama.attention.head_count_kv", SET_U32, 4, 0, LL_BAD_INPUT, "tensor 'blk.0.attn_k.weight': 16 x 64, wanted 32 x 64"},
-        {"llama_q8_0", "llama.attention.head_count_kv", SET_U32, 4294967295.0, 0, LL_BAD_INPUT, "4294967295, wanted 1.."},
-        {"llama_q8_0", "llama.rope.dimension_count", SET_U32, 16, 0, LL_BAD_INPUT, "key 'llama.rope.dimension_count': 16, wanted an even number up to the head dimension 8"},
-        {"llama_q8_0", "llama.rope.dimension_count", SET_U32, 7, 0, LL_BAD_INPUT, "7, wanted an even number"},
-        {"llama_q8_0", "llama.attention.layer_norm_rms_epsilon", SET_F32, NAN, 0, LL_BAD_INPUT, "epsilon': nan, wanted a number between 0 and 1"},
-        {"llama_q8_0", "llama.attention.layer_norm_rms_epsilon", SET_F32, 0, 0, LL_BAD_INPUT, "epsilon': 0, wanted"},
-        {"llama_q8_0", "llama.attention.layer_norm_rms_epsilon", SET_F32, INFINITY, 0, LL_BAD_INPUT, "epsilon': inf, wanted"},
-        {"llama_q8_0", "llama.rope.freq_base", SET_F32, -1, 0, LL_BAD_INPUT, "key 'llama.rope.freq_base': -1, wanted"},
-        {"llama_q8_0", "llama.block_count", SET_U32, 3, 0, LL_BAD_INPUT, "tensor 'blk.2.attn_norm.weight' is missing (llama has one of 64)"},
-        {"llama_q8_0", "llama.block_count", SET_U32, 1, 0, LL_UNSUPPORTED, "tensor 'blk.1.attn_norm.weight' has no place in architecture llama"},
-        {"llama_q8_0", "llama.block_count", SET_U32, 0, 0, LL_BAD_INPUT, "key 'llama.block_count': 0, wanted 1..1024"},
-        {"llama_q8_0", "llama.block_count", SET_U32, 1000000, 0, LL_BAD_INPUT, "key 'llama.block_count': 1000000, wanted 1..1024"},
-        {"llama_q8_0", "llama.vocab_size", SET_U32, 321, 0, LL_BAD_INPUT, "tensor 'token_embd.weight': 320 rows, key 'llama.vocab_size' says 321"},
-        {"llama_q8_0", "llama.feed_forward_length", SET_U32, 96, 0, LL_BAD_INPUT, "tensor 'blk.0.ffn_gate.weight': 128 x 64, wanted 96 x 64"},
-        {"llama_q8_0", "llama.embedding_length", SET_U32, 0x7fffffff, 0, LL_BAD_INPUT, "key 'llama.embedding_length': 2147483647, wanted 1.."},
-        {"llama_q8_0", "llama.context_length", RENAME, 0, 0, LL_BAD_INPUT, "key 'llama.context_length' is missing"},
-        {"llama_q8_0", "llama.block_count", SET_TYPE, MDL_KV_F32, 0, LL_BAD_INPUT, "the value is of type f32, wanted an integer"},
-        {"llama_q8_0", "blk.1.ffn_gate.weight", DIMS, 128, 64, LL_BAD_INPUT, "tensor 'blk.1.ffn_gate.weight': 64 x 128, wanted 128 x 64"},
-        {"llama_q8_0", "token_embd.weight", DIMS, 320, 64, LL_BAD_INPUT, "tensor 'token_embd.weight': 64 rows"},
-        {"llama_q8_0", "blk.1.attn_v.weight", TENSOR_NAME, 'x', 0, LL_BAD_INPUT, "tensor 'blk.1.attn_v.weight' is missing (llama has one of 16 x 64)"},
-        {"llama_q8_0", "token_embd.weight", TENSOR_NAME, 'x', 0, LL_BAD_INPUT, "tensor 'token_embd.weight' is missing"},
-        {"llama_q8_0", "output.weight", TENSOR_NAME, 'x', 0, LL_UNSUPPORTED, "tensor 'output.weighx' has no place in architecture llama"},
-        {"llama_q8_0", "output_norm.weight", TENSOR_NAME, 'x', 0, LL_BAD_INPUT, "tensor 'output_norm.weight' is missing (llama has one of 64)"},
-        {"qwen2_q4_0_tied", "blk.0.attn_q.bias", TENSOR_NAME, 'x', 0, LL_BAD_INPUT, "tensor 'blk.0.attn_q.bias' is missing (qwen2 has one of 64)"},
-        {"qwen2_q4_0_tied", "qwen2.attention.head_count_kv", RENAME, 0, 0, LL_BAD_INPUT, "tensor 'blk.0.attn_k.weight': 32 x 64, wanted 64 x 64"},
+        {"llama_q8_0", "llama.attention.head_count", SET_U32, 0, 0, LL_BAD_INPUT,
+         "key 'llama.attention.head_count': 0, wanted 1.."},
+        {"llama_q8_0", "llama.attention.head_count", SET_U32, 7, 0, LL_BAD_INPUT,
+         "64 is not a multiple of the 7 heads"},
+        {"llama_q8_0", "llama.attention.head_count_kv", SET_U32, 3, 0, LL_BAD_INPUT,
+         "key 'llama.attention.head_count_kv': 3 does not divide the 8 heads"},
+        {"llama_q8_0", "llama.attention.head_count_kv", SET_U32, 4, 0, LL_BAD_INPUT,
+         "tensor 'blk.0.attn_k.weight': 16 x 64, wanted 32 x 64"},
+        {"llama_q8_0", "llama.attention.head_count_kv", SET_U32, 4294967295.0, 0, LL_BAD_INPUT,
+         "4294967295, wanted 1.."},
+        {"llama_q8_0", "llama.rope.dimension_count", SET_U32, 16, 0, LL_BAD_INPUT,
+         "key 'llama.rope.dimension_count': 16, wanted an even number up to the head dimension 8"},
+        {"llama_q8_0", "llama.rope.dimension_count", SET_U32, 7, 0, LL_BAD_INPUT,
+         "7, wanted an even number"},
+        {"llama_q8_0", "llama.attention.layer_norm_rms_epsilon", SET_F32, NAN, 0, LL_BAD_INPUT,
+         "epsilon': nan, wanted a number between 0 and 1"},
+        {"llama_q8_0", "llama.attention.layer_norm_rms_epsilon", SET_F32, 0, 0, LL_BAD_INPUT,
+         "epsilon': 0, wanted"},
+        {"llama_q8_0", "llama.attention.layer_norm_rms_epsilon", SET_F32, INFINITY, 0, LL_BAD_INPUT,
+         "epsilon': inf, wanted"},
+        {"llama_q8_0", "llama.rope.freq_base", SET_F32, -1, 0, LL_BAD_INPUT,
+         "key 'llama.rope.freq_base': -1, wanted"},
+        {"llama_q8_0", "llama.block_count", SET_U32, 3, 0, LL_BAD_INPUT,
+         "tensor 'blk.2.attn_norm.weight' is missing (llama has one of 64)"},
+        {"llama_q8_0", "llama.block_count", SET_U32, 1, 0, LL_UNSUPPORTED,
+         "tensor 'blk.1.attn_norm.weight' has no place in architecture llama"},
+        {"llama_q8_0", "llama.block_count", SET_U32, 0, 0, LL_BAD_INPUT,
+         "key 'llama.block_count': 0, wanted 1..1024"},
+        {"llama_q8_0", "llama.block_count", SET_U32, 1000000, 0, LL_BAD_INPUT,
+         "key 'llama.block_count': 1000000, wanted 1..1024"},
+        {"llama_q8_0", "llama.vocab_size", SET_U32, 321, 0, LL_BAD_INPUT,
+         "tensor 'token_embd.weight': 320 rows, key 'llama.vocab_size' says 321"},
+        {"llama_q8_0", "llama.feed_forward_length", SET_U32, 96, 0, LL_BAD_INPUT,
+         "tensor 'blk.0.ffn_gate.weight': 128 x 64, wanted 96 x 64"},
+        {"llama_q8_0", "llama.embedding_length", SET_U32, 0x7fffffff, 0, LL_BAD_INPUT,
+         "key 'llama.embedding_length': 2147483647, wanted 1.."},
+        {"llama_q8_0", "llama.context_length", RENAME, 0, 0, LL_BAD_INPUT,
+         "key 'llama.context_length' is missing"},
+        {"llama_q8_0", "llama.block_count", SET_TYPE, MDL_KV_F32, 0, LL_BAD_INPUT,
+         "the value is of type f32, wanted an integer"},
+        {"llama_q8_0", "blk.1.ffn_gate.weight", DIMS, 128, 64, LL_BAD_INPUT,
+         "tensor 'blk.1.ffn_gate.weight': 64 x 128, wanted 128 x 64"},
+        {"llama_q8_0", "token_embd.weight", DIMS, 320, 64, LL_BAD_INPUT,
+         "tensor 'token_embd.weight': 64 rows"},
+        {"llama_q8_0", "blk.1.attn_v.weight", TENSOR_NAME, 'x', 0, LL_BAD_INPUT,
+         "tensor 'blk.1.attn_v.weight' is missing (llama has one of 16 x 64)"},
+        {"llama_q8_0", "token_embd.weight", TENSOR_NAME, 'x', 0, LL_BAD_INPUT,
+         "tensor 'token_embd.weight' is missing"},
+        {"llama_q8_0", "output.weight", TENSOR_NAME, 'x', 0, LL_UNSUPPORTED,
+         "tensor 'output.weighx' has no place in architecture llama"},
+        {"llama_q8_0", "output_norm.weight", TENSOR_NAME, 'x', 0, LL_BAD_INPUT,
+         "tensor 'output_norm.weight' is missing (llama has one of 64)"},
+        {"qwen2_q4_0_tied", "blk.0.attn_q.bias", TENSOR_NAME, 'x', 0, LL_BAD_INPUT,
+         "tensor 'blk.0.attn_q.bias' is missing (qwen2 has one of 64)"},
+        {"qwen2_q4_0_tied", "qwen2.attention.head_count_kv", RENAME, 0, 0, LL_BAD_INPUT,
+         "tensor 'blk.0.attn_k.weight': 32 x 64, wanted 64 x 64"},
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         bytes b = load(c[i].model, "model.gguf");
@@ -201,7 +239,8 @@ static void refused_with(void (*add)(ll_str *), ll_code code, const char *part)
     mdl_graph *mg;
     ll_error e;
     ll_code rc = open_model((bytes){s.s, s.n}, &m, &mg, &e);
-    if (rc != code || !strstr(e.msg, part)) fail_msg("got %s '%s', wanted '%s'", ll_code_name(rc), e.msg, part);
+    if (rc != code || !strstr(e.msg, part))
+        fail_msg("got %s '%s', wanted '%s'", ll_code_name(rc), e.msg, part);
     close_model(m, mg);
     ll_str_finish(&s);
 }
@@ -225,14 +264,19 @@ static void add_tokens(ll_str *s)
 
 static void what_the_expressions_do_not_say_is_unsupported_by_name(void **st)
 {
-    refused_with(add_yarn, LL_UNSUPPORTED, "key 'llama.rope.scaling.type': rope scaling 'yarn' is not supported (supported: none, linear)");
+    refused_with(add_yarn, LL_UNSUPPORTED,
+                 "key 'llama.rope.scaling.type': rope scaling 'yarn' is not supported (supported: "
+                 "none, linear)");
     refused_with(add_linear, LL_BAD_INPUT, "key 'llama.rope.scaling.factor' is missing");
     refused_with(add_experts, LL_UNSUPPORTED, "key 'llama.expert_count': experts is not supported");
     refused_with(add_no_experts, LL_BAD_INPUT, "tensor 'blk.0.attn_norm.weight' is missing");
-    refused_with(add_window, LL_UNSUPPORTED, "key 'llama.attention.sliding_window': a sliding window is not supported");
-    refused_with(add_list, LL_UNSUPPORTED, "key 'llama.attention.sliding_window': a sliding window is not supported");
+    refused_with(add_window, LL_UNSUPPORTED,
+                 "key 'llama.attention.sliding_window': a sliding window is not supported");
+    refused_with(add_list, LL_UNSUPPORTED,
+                 "key 'llama.attention.sliding_window': a sliding window is not supported");
     refused_with(add_value_length, LL_UNSUPPORTED, "8 differs from the key length 16");
-    refused_with(add_tokens, LL_BAD_INPUT, "key 'tokenizer.ggml.tokens': 1 tokens, tensor 'token_embd.weight' has 5 rows");
+    refused_with(add_tokens, LL_BAD_INPUT,
+                 "key 'tokenizer.ggml.tokens': 1 tokens, tensor 'token_embd.weight' has 5 rows");
 }
 
 static void other_architectures_are_named_with_the_list(void **st)
@@ -244,7 +288,8 @@ static void other_architectures_are_named_with_the_list(void **st)
     put_head(&s, 3, 0, 1);
     put_kv_str(&s, "general.architecture", "mamba\x01");
     assert_int_equal(open_model((bytes){s.s, s.n}, &m, &mg, &e), LL_UNSUPPORTED);
-    assert_string_equal(e.msg, "t.gguf: architecture 'mamba\\x01' is not supported (supported: llama, qwen2)");
+    assert_string_equal(
+        e.msg, "t.gguf: architecture 'mamba\\x01' is not supported (supported: llama, qwen2)");
     ll_str_clear(&s);
     put_head(&s, 3, 0, 0);
     assert_int_equal(open_model((bytes){s.s, s.n}, &m, &mg, &e), LL_BAD_INPUT);

@@ -1,6 +1,7 @@
-/* test_model_eval.c FOLDER: what the model's expressions mean, by te_eval alone (no compiler yet): logits of
- * tiny models against those recorded from other software, in one step, in a batch of two sequences whose
- * pages lie in any order among stale ones, and in two steps through the cache. */
+/* test_model_eval.c FOLDER: what the model's expressions mean, by te_eval alone (no compiler
+ * yet): logits of tiny models against those recorded from other software, in one step, in a
+ * batch of two sequences whose pages lie in any order among stale ones, and in two steps through
+ * the cache. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,19 +71,23 @@ static void bind_plain(te_env *env, te_tensor *t, ll_dtype type, const void *mem
     free(v);
 }
 
-/* The planes of a quantised weight from its bytes in the file, by the type's own from_file expressions. */
+/* The planes of a quantised weight from its bytes in the file, by the type's own from_file
+ * expressions. */
 static void bind_quant(te_env *env, te_tensor *w, const unsigned char *mem, size_t n_bytes)
 {
     ll_error e = {0};
     te_graph *g = te_graph_create();
     te_ref rows = w->shape[0], cols = w->shape[1];
     int64_t blocks = cols->u.i / w->quant->block;
-    te_tensor *bytes = te_input(g, "bytes", LL_U8, te_int(g, rows->u.i), te_int(g, blocks), te_int(g, w->quant->bytes));
+    te_tensor *bytes = te_input(g, "bytes", LL_U8, te_int(g, rows->u.i), te_int(g, blocks),
+                                te_int(g, w->quant->bytes));
     te_env *file = te_env_create(g);
     bind_plain(file, bytes, LL_U8, mem, n_bytes);
     for (int p = 0; p < w->n_plane; p++) {
-        te_ref n = te_axis(g, "n", te_int(g, rows->u.i)), i = te_axis(g, "i", te_int(g, blocks * w->quant->plane[p].count));
-        te_tensor *plane = te_def(g, "plane", te_quant_from_file(g, w->quant, p, bytes, n, i), n, i);
+        te_ref n = te_axis(g, "n", te_int(g, rows->u.i)),
+               i = te_axis(g, "i", te_int(g, blocks * w->quant->plane[p].count));
+        te_tensor *plane =
+            te_def(g, "plane", te_quant_from_file(g, w->quant, p, bytes, n, i), n, i);
         const te_value *v;
         size_t count;
         if (te_error(g)) fail_msg("%s", te_error(g)->msg);
@@ -105,7 +110,9 @@ static void bind_weights(te_env *env, const mdl_model *m, const mdl_graph *mg)
         unsigned char *mem = malloc((size_t)w->data->size);
         ok(mdl_gguf_read(m->file, w->data, 0, mem, (size_t)w->data->size, &e), &e);
         if (w->t->quant) bind_quant(env, w->t, mem, (size_t)w->data->size);
-        else bind_plain(env, w->t, w->data->type->dtype, mem, (size_t)(w->data->size / w->data->type->bytes));
+        else
+            bind_plain(env, w->t, w->data->type->dtype, mem,
+                       (size_t)(w->data->size / w->data->type->bytes));
         free(mem);
     }
 }
@@ -197,7 +204,8 @@ static double compare(te_env *env, const mdl_graph *mg, size_t at, const float *
     return worst;
 }
 
-/* The largest difference lies in least..limit: a coarser number format must be seen, and not more than it. */
+/* The largest difference lies in least..limit: a coarser number format must be seen, and not
+ * more than it. */
 static void check(const char *model, mdl_options options, double least, double limit)
 {
     char path[4096];
@@ -228,7 +236,8 @@ static void check(const char *model, mdl_options options, double least, double l
     te_env_destroy(a);
     te_env_destroy(b);
     print_message("%s: %.2g in a batch of two, %.2g in two steps\n", model, d7 > d1 ? d7 : d1, d6);
-    if (!(d7 <= limit && d1 <= limit && d6 <= limit && d7 >= least)) fail_msg("%s: logits differ by %g, %g, %g", model, d7, d1, d6);
+    if (!(d7 <= limit && d1 <= limit && d6 <= limit && d7 >= least))
+        fail_msg("%s: logits differ by %g, %g, %g", model, d7, d1, d6);
 
     mdl_graph_destroy(mg);
     mdl_close(m);
@@ -241,8 +250,14 @@ static const mdl_options plain = {.kv = LL_F32}, f16_cache = {.kv = LL_F16},
 
 static void llama_with_plain_weights(void **st) { check("llama_f16", plain, 0, 3e-5); }
 static void llama_with_quantised_weights(void **st) { check("llama_q8_0", plain, 0, 3e-5); }
-static void qwen2_with_biases_and_a_tied_head(void **st) { check("qwen2_q4_0_tied", plain, 0, 3e-5); }
-static void a_cache_of_f16_rounds_keys_and_values(void **st) { check("llama_f16", f16_cache, 1e-4, 1e-2); }
+static void qwen2_with_biases_and_a_tied_head(void **st)
+{
+    check("qwen2_q4_0_tied", plain, 0, 3e-5);
+}
+static void a_cache_of_f16_rounds_keys_and_values(void **st)
+{
+    check("llama_f16", f16_cache, 1e-4, 1e-2);
+}
 
 static void activations_of_8_bits_meet_quantised_weights_only(void **st)
 {

@@ -1,7 +1,7 @@
-/* test_model_odd.c: a model that nobody has: 3 query heads of 10 elements over one K/V head, a width that is
- * no multiple of the heads, rotation of 6 of the 10 elements with a linear scale and frequency factors,
- * biases everywhere, f16 and bf16 matrices. Its file is written here; the expressions (te_eval) are compared
- * with a forward pass in plain C. */
+/* test_model_odd.c: a model that nobody has: 3 query heads of 10 elements over one K/V head, a
+ * width that is no multiple of the heads, rotation of 6 of the 10 elements with a linear scale
+ * and frequency factors, biases everywhere, f16 and bf16 matrices. Its file is written here; the
+ * expressions (te_eval) are compared with a forward pass in plain C. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,11 @@ enum { D = 14, FF = 22, H = 3, HD = 10, ROT = 6, V = 17, LAYERS = 2, T = 9, CTX 
 enum { F32 = 0, F16 = 1, BF16 = 30 };
 static const double base = 333, scale = 2.5, eps = 1e-3;
 
-typedef struct mat { int rows, cols, type; double v[64 * 64]; char name[64]; } mat; /* cols 0: a vector */
+typedef struct mat { /* cols 0: a vector */
+    int rows, cols, type;
+    double v[64 * 64];
+    char name[64];
+} mat;
 static mat all[64];
 static int n_all;
 
@@ -37,7 +41,9 @@ static mat *add(int layer, const char *name, int rows, int cols, int type)
     else snprintf(m->name, sizeof m->name, "blk.%d.%s", layer, name);
     for (int i = 0; i < rows * (cols ? cols : 1); i++) {
         double x = value() * (cols ? 0.6 : 0.3) + (strstr(name, "norm") ? 1 : 0);
-        m->v[i] = type == F16 ? (double)ll_f16_to(ll_f16_from(x)) : type == BF16 ? (double)ll_bf16_to(ll_bf16_from(x)) : (double)(float)x;
+        m->v[i] = type == F16    ? (double)ll_f16_to(ll_f16_from(x))
+                  : type == BF16 ? (double)ll_bf16_to(ll_bf16_from(x))
+                                 : (double)(float)x;
     }
     return m;
 }
@@ -62,9 +68,10 @@ static void make_weights(void)
     for (int l = 0; l < LAYERS; l++) {
         add(l, "attn_norm.weight", D, 0, F32);
         add(l, "ffn_norm.weight", D, 0, F16);
-        static const struct { const char *name; int rows, cols; } w[] = {
-            {"attn_q", H * HD, D}, {"attn_k", HD, D}, {"attn_v", HD, D}, {"attn_output", D, H * HD}, {"ffn_gate", FF, D},
-            {"ffn_up", FF, D}, {"ffn_down", D, FF}};
+        static const struct { const char *name; int rows, cols;
+        } w[] = {{"attn_q", H * HD, D},      {"attn_k", HD, D},   {"attn_v", HD, D},
+                 {"attn_output", D, H * HD}, {"ffn_gate", FF, D}, {"ffn_up", FF, D},
+                 {"ffn_down", D, FF}};
         for (int i = 0; i < 7; i++) {
             char name[64];
             snprintf(name, sizeof name, "%s.weight", w[i].name);
@@ -106,7 +113,9 @@ static ll_str make_model(void)
     for (int i = 0; i < n_all; i++) {
         const mat *m = &all[i];
         pad_to(&data, 32);
-        put_tensor(&s, m->name, m->cols ? 2 : 1, m->cols ? (uint64_t[]){(uint64_t)m->cols, (uint64_t)m->rows} : (uint64_t[]){(uint64_t)m->rows},
+        put_tensor(&s, m->name, m->cols ? 2 : 1,
+                   m->cols ? (uint64_t[]){(uint64_t)m->cols, (uint64_t)m->rows}
+                           : (uint64_t[]){(uint64_t)m->rows},
                    (uint32_t)m->type, data.n);
         for (int k = 0; k < m->rows * (m->cols ? m->cols : 1); k++) {
             uint16_t h = m->type == F16 ? ll_f16_from(m->v[k]) : ll_bf16_from(m->v[k]);
@@ -148,7 +157,8 @@ static void rotate(double *x, int heads, int pos)
     const mat *f = get(-1, "rope_freqs.weight");
     for (int h = 0; h < heads; h++)
         for (int i = 0; i < ROT / 2; i++) {
-            double a = pos / scale / f->v[i] * pow(base, -2.0 * i / ROT), *p = x + h * HD + 2 * i, u = p[0], v = p[1];
+            double a = pos / scale / f->v[i] * pow(base, -2.0 * i / ROT), *p = x + h * HD + 2 * i,
+                   u = p[0], v = p[1];
             p[0] = u * cos(a) - v * sin(a);
             p[1] = v * cos(a) + u * sin(a);
         }
@@ -206,10 +216,18 @@ static void bind_all(te_env *env, const mdl_model *m, const mdl_graph *mg, const
 {
     static te_value v[8192], iv[5][T + 2];
     ll_error e = {0};
-    static const struct { const char *dim; int64_t v; } dims[] = {{"T", T}, {"S", 1}, {"R", T}, {"PAGES", 1}, {"BLOCKS", 2}};
+    static const struct {
+        const char *dim;
+        int64_t v;
+    } dims[] = {{"T", T}, {"S", 1}, {"R", T}, {"PAGES", 1}, {"BLOCKS", 2}};
     for (int i = 0; i < 5; i++)
         if (te_env_dim(env, dims[i].dim, dims[i].v, &e)) fail_msg("%s", e.msg);
-    for (int t = 0; t < T; t++) iv[0][t].i = ids[t], iv[1][t].i = t, iv[2][t].i = 0, iv[3][t].i = T - 1 - t; /* rows backwards */
+    for (int t = 0; t < T; t++) {
+        iv[0][t].i = ids[t];
+        iv[1][t].i = t;
+        iv[2][t].i = 0;
+        iv[3][t].i = T - 1 - t; /* rows backwards */
+    }
     bind(env, mg->tokens, iv[0], T);
     bind(env, mg->pos, iv[1], T);
     bind(env, mg->seg, iv[2], T);
@@ -221,13 +239,17 @@ static void bind_all(te_env *env, const mdl_model *m, const mdl_graph *mg, const
         const mdl_weight *w = &mg->weight[i];
         size_t n = w->data ? (size_t)(w->data->size / w->data->type->bytes) : w->n_values;
         unsigned char mem[8192];
-        if (w->data && mdl_gguf_read(m->file, w->data, 0, mem, (size_t)w->data->size, &e)) fail_msg("%s", e.msg);
+        if (w->data && mdl_gguf_read(m->file, w->data, 0, mem, (size_t)w->data->size, &e))
+            fail_msg("%s", e.msg);
         for (size_t k = 0; k < n; k++)
-            te_value_load(w->data ? w->data->type->dtype : LL_F32, w->data ? (const void *)mem : w->values, k, &v[k]);
+            te_value_load(w->data ? w->data->type->dtype : LL_F32,
+                          w->data ? (const void *)mem : w->values, k, &v[k]);
         bind(env, w->t, v, n);
     }
     for (int k = 0; k < 2 * BLOCK * HD; k++) v[k].f = NAN;
-    for (int l = 0; l < LAYERS; l++) bind(env, mg->layer[l].k_pool, v, 2 * BLOCK * HD), bind(env, mg->layer[l].v_pool, v, 2 * BLOCK * HD);
+    for (int l = 0; l < LAYERS; l++)
+        bind(env, mg->layer[l].k_pool, v, 2 * BLOCK * HD),
+            bind(env, mg->layer[l].v_pool, v, 2 * BLOCK * HD);
 }
 
 static void an_odd_model_equals_a_plain_forward_pass(void **st)
@@ -241,20 +263,23 @@ static void an_odd_model_equals_a_plain_forward_pass(void **st)
     make_weights();
     ll_str s = make_model();
     if (open_bytes(s.s, s.n, &g, &e) || mdl_open_gguf(g, &m, &e)) fail_msg("%s", e.msg);
-    if (mdl_build_graph(m, &(mdl_options){.kv = LL_F32, .kv_block = BLOCK}, &mg, &e)) fail_msg("%s", e.msg);
+    if (mdl_build_graph(m, &(mdl_options){.kv = LL_F32, .kv_block = BLOCK}, &mg, &e))
+        fail_msg("%s", e.msg);
     forward(ids, T, want);
     te_env *env = te_env_create(mg->g);
     bind_all(env, m, mg, ids);
     const te_value *got, *top, *lse;
     size_t n, n_top, n_lse;
-    if (te_eval(env, mg->logits, &got, &n, &e) || te_eval(env, mg->max, &top, &n_top, &e) || te_eval(env, mg->lse, &lse, &n_lse, &e))
+    if (te_eval(env, mg->logits, &got, &n, &e) || te_eval(env, mg->max, &top, &n_top, &e) ||
+        te_eval(env, mg->lse, &lse, &n_lse, &e))
         fail_msg("%s", e.msg);
     assert_int_equal(n, T * V);
     for (int r = 0; r < T; r++) {
         double max = -INFINITY, sum = 0;
         for (int i = 0; i < V; i++) {
             double w = want[T - 1 - r][i];
-            if (!(fabs(got[r * V + i].f - w) <= 2e-5 * (1 + fabs(w)))) fail_msg("row %d, logit %d: %g, wanted %g", r, i, got[r * V + i].f, w);
+            if (!(fabs(got[r * V + i].f - w) <= 2e-5 * (1 + fabs(w))))
+                fail_msg("row %d, logit %d: %g, wanted %g", r, i, got[r * V + i].f, w);
             if (w > max) max = w;
         }
         for (int i = 0; i < V; i++) sum += exp(want[T - 1 - r][i] - max);
@@ -279,8 +304,12 @@ static void frequency_factors_must_fit(void **st)
         else all[1].rows = ROT;
         ll_str s = make_model();
         if (open_bytes(s.s, s.n, &g, &e) || mdl_open_gguf(g, &m, &e)) fail_msg("%s", e.msg);
-        assert_int_equal(mdl_build_graph(m, &(mdl_options){.kv = LL_F32, .kv_block = BLOCK}, &mg, &e), LL_BAD_INPUT);
-        assert_non_null(strstr(e.msg, i < 4 ? "tensor 'rope_freqs.weight': factor 2 is" : "tensor 'rope_freqs.weight': 6 of type F32, wanted 3 of F32"));
+        assert_int_equal(
+            mdl_build_graph(m, &(mdl_options){.kv = LL_F32, .kv_block = BLOCK}, &mg, &e),
+            LL_BAD_INPUT);
+        assert_non_null(
+            strstr(e.msg, i < 4 ? "tensor 'rope_freqs.weight': factor 2 is"
+                                : "tensor 'rope_freqs.weight': 6 of type F32, wanted 3 of F32"));
         mdl_close(m);
         ll_str_finish(&s);
     }

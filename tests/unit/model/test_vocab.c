@@ -1,4 +1,5 @@
-/* test_vocab.c: vocabularies from GGUF metadata: what is refused, by name, before it reaches a module. */
+/* test_vocab.c: vocabularies from GGUF metadata: what is refused, by name, before it reaches a
+ * module. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +39,10 @@ static void key_types(file *f, mdl_kv_type item, const int *v, uint64_t n)
     f->n_kv++;
 }
 
-static void key_str(file *f, const char *key, const char *v) { put_kv_str(&f->s, key, v), f->n_kv++; }
+static void key_str(file *f, const char *key, const char *v)
+{
+    put_kv_str(&f->s, key, v), f->n_kv++;
+}
 static void key_u32(file *f, const char *key, uint32_t v) { put_kv_u32(&f->s, key, v), f->n_kv++; }
 
 static file start(const char *model, const char *pre)
@@ -73,7 +77,8 @@ static void refused(file *f, ll_code code, const char *part)
     ll_str out = {0};
     ll_code rc = serialise(f, &out, &e);
     if (rc != code || !strstr(e.msg, part) || strncmp(e.msg, "t.gguf: ", 8))
-        fail_msg("got %s '%s', wanted %s with '%s'", ll_code_name(rc), e.msg, ll_code_name(code), part);
+        fail_msg("got %s '%s', wanted %s with '%s'", ll_code_name(rc), e.msg, ll_code_name(code),
+                 part);
     assert_int_equal(out.n, 0);
     ll_str_finish(&out);
 }
@@ -124,7 +129,8 @@ static void kinds_that_are_not_supported_are_named_with_the_list(void **st)
     f = start("gpt2", "llama-bpe");
     key_strings(&f, "tokenizer.ggml.tokens", tokens, 4);
     key_strings(&f, "tokenizer.ggml.merges", merges, 1);
-    refused(&f, LL_UNSUPPORTED, "pre-tokeniser 'llama-bpe' is not supported (supported: gpt-2, smollm, qwen2)");
+    refused(&f, LL_UNSUPPORTED,
+            "pre-tokeniser 'llama-bpe' is not supported (supported: gpt-2, smollm, qwen2)");
     f = start("gpt2", NULL);
     key_strings(&f, "tokenizer.ggml.tokens", tokens, 4);
     key_strings(&f, "tokenizer.ggml.merges", merges, 1);
@@ -197,7 +203,8 @@ static void t2_arrays_of_another_length_or_type(void **st)
     f = start("gpt2", "gpt-2");
     key_strings(&f, "tokenizer.ggml.tokens", tokens, 4);
     key_str(&f, "tokenizer.ggml.merges", "a b");
-    refused(&f, LL_BAD_INPUT, "key 'tokenizer.ggml.merges': the value is of type string, wanted an array of string");
+    refused(&f, LL_BAD_INPUT,
+            "key 'tokenizer.ggml.merges': the value is of type string, wanted an array of string");
     f = start("gpt2", "gpt-2");
     key_u32(&f, "tokenizer.ggml.tokens", 3);
     refused(&f, LL_BAD_INPUT, "key 'tokenizer.ggml.tokens': the value is of type u32");
@@ -219,7 +226,8 @@ static void t3_special_ids_outside_the_vocabulary(void **st)
 
 static void t4_byte_tokens_are_read_strictly(void **st)
 {
-    static const char *const bad[] = {"<0x-1>", "<0xZZ>", "<0x1FF>", "<0x1>", "<0X11>", "<0x+1>", "<0x 1>"};
+    static const char *const bad[] = {"<0x-1>", "<0xZZ>", "<0x1FF>", "<0x1>",
+                                      "<0X11>", "<0x+1>", "<0x 1>"};
     static const int byte_type[] = {6};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         file f = start("gpt2", "gpt-2");

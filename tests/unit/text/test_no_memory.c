@@ -1,5 +1,6 @@
-/* test_no_memory.c: every allocation of opening a file, writing its tokenizer, opening that and using it,
- * made to fail, once and from then on: LL_NO_SPACE with a sentence, nothing leaked, and the next call works. */
+/* test_no_memory.c: every allocation of opening a file, writing its tokenizer, opening that and
+ * using it, made to fail, once and from then on: LL_NO_SPACE with a sentence, nothing leaked,
+ * and the next call works. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,8 @@
 #include "model/tokenizer.h"
 #include "runtime/text/tokenizer.h"
 
-static long fail_at = -1, made, live; /* the allocation that fails (-1: none); made so far; not yet freed */
+static long fail_at = -1; /* the allocation that fails; -1: none */
+static long made, live;   /* allocations so far; those not yet freed */
 static int sticky;
 
 void *__real_malloc(size_t n);
@@ -31,7 +33,10 @@ static int refuse(void)
 }
 static void *count(void *p) { return live += p != NULL, p; }
 void *__wrap_malloc(size_t n) { return refuse() ? NULL : count(__real_malloc(n)); }
-void *__wrap_calloc(size_t n, size_t size) { return refuse() ? NULL : count(__real_calloc(n, size)); }
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return refuse() ? NULL : count(__real_calloc(n, size));
+}
 void *__wrap_realloc(void *p, size_t n)
 {
     if (refuse()) return NULL;
@@ -105,7 +110,8 @@ static void every_failed_allocation_is_a_sentence_and_no_leak(void **st)
             ll_code rc = run(&e);
             fail_at = -1;
             if (rc != LL_NO_SPACE || !strstr(e.msg, "no memory") || live)
-                fail_msg("allocation %ld of %ld: %s '%s', %ld left", i, all, ll_code_name(rc), e.msg, live);
+                fail_msg("allocation %ld of %ld: %s '%s', %ld left", i, all, ll_code_name(rc),
+                         e.msg, live);
         }
     e = (ll_error){0};
     assert_int_equal(run(&e), LL_OK);
@@ -114,6 +120,7 @@ static void every_failed_allocation_is_a_sentence_and_no_leak(void **st)
 int main(void)
 {
     make_file_bytes();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_failed_allocation_is_a_sentence_and_no_leak)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_failed_allocation_is_a_sentence_and_no_leak)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
-/* test_tok_model.c FOLDER MODEL.gguf REFERENCE.json: the tokenizer of a real model, through its serialised form,
- * against ids recorded from other software: plain, with special tokens parsed, and back to text. Also the
- * time that opening takes. The model lies in
- * $LLMIR_MODELS, else in FOLDER; exit 77 when it is in neither. */
+/* test_tok_model.c FOLDER MODEL.gguf REFERENCE.json: the tokenizer of a real model, through its
+ * serialised form, against ids recorded from other software: plain, with special tokens parsed,
+ * and back to text. Also the time that opening takes. The model lies in $LLMIR_MODELS, else in
+ * FOLDER; exit 77 when it is in neither. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@
 
 static int failures;
 
-static void fail_item(const char *what, const char *text, const int32_t *got, size_t n, const json_t *want)
+static void fail_item(const char *what, const char *text, const int32_t *got, size_t n,
+                      const json_t *want)
 {
     char *w = want ? json_dumps(want, JSON_COMPACT) : NULL;
     fprintf(stderr, "%s of '%s': got [", what, text);
@@ -24,18 +25,21 @@ static void fail_item(const char *what, const char *text, const int32_t *got, si
     failures++;
 }
 
-static void check_ids(const rt_tok *t, const char *text, size_t len, unsigned flags, const json_t *want)
+static void check_ids(const rt_tok *t, const char *text, size_t len, unsigned flags,
+                      const json_t *want)
 {
     int32_t ids[8192];
     size_t n = 8192, query = 0;
     ll_error e = {0};
-    if (rt_tok_encode(t, text, len, flags, ids, &n, &e) || rt_tok_encode(t, text, len, flags, NULL, &query, &e) || query != n) {
+    if (rt_tok_encode(t, text, len, flags, ids, &n, &e) ||
+        rt_tok_encode(t, text, len, flags, NULL, &query, &e) || query != n) {
         fprintf(stderr, "'%s': %s\n", text, e.msg);
         failures++;
         return;
     }
     bool same = n == json_array_size(want);
-    for (size_t i = 0; same && i < n; i++) same = ids[i] == json_integer_value(json_array_get(want, i));
+    for (size_t i = 0; same && i < n; i++)
+        same = ids[i] == json_integer_value(json_array_get(want, i));
     if (!same) fail_item(flags ? "ids with special tokens" : "ids", text, ids, n, want);
 }
 
@@ -52,7 +56,8 @@ static void check_text(const rt_tok *t, const json_t *ids, const char *want, siz
         memcpy(streamed + s_len, s.out, s.n_out);
         s_len += s.n_out;
     }
-    if (rt_tok_decode(t, id, n, 0, out, &n_out, &e) || n_out != len || memcmp(out, want, len)) fail_item("text", want, id, n, NULL);
+    if (rt_tok_decode(t, id, n, 0, out, &n_out, &e) || n_out != len || memcmp(out, want, len))
+        fail_item("text", want, id, n, NULL);
     if (s_len != len || memcmp(streamed, want, len)) fail_item("streamed text", want, id, n, NULL);
     rt_tok_stream_finish(&s);
 }
@@ -91,7 +96,8 @@ static rt_tok *open_model(const char *path, ll_str *bytes)
             if (rt_tok_open(bytes->s, bytes->n, path, &t, &e)) break;
             if (now() - t2 < best) best = now() - t2;
         }
-        printf("serialised in %.0f ms, %zu bytes; opens in %.2f ms\n", 1e3 * (t1 - t0), bytes->n, 1e3 * best);
+        printf("serialised in %.0f ms, %zu bytes; opens in %.2f ms\n", 1e3 * (t1 - t0), bytes->n,
+               1e3 * best);
         if (best > 0.05) fprintf(stderr, "opening takes more than 50 ms\n"), failures++;
     }
     if (e.code) fprintf(stderr, "%s\n", e.msg), failures++;
@@ -116,11 +122,14 @@ int main(int argc, char **argv)
     ll_str bytes = {0};
     rt_tok *t = open_model(path, &bytes);
     if (!t) return 1;
-    if (rt_tok_get_info(t)->n_vocab != json_integer_value(json_object_get(ref, "n_vocab"))) failures++;
+    if (rt_tok_get_info(t)->n_vocab != json_integer_value(json_object_get(ref, "n_vocab")))
+        failures++;
     size_t i, n_items = 0;
     json_array_foreach(json_object_get(ref, "items"), i, item) {
-        json_t *text = json_object_get(item, "t"), *ids = json_object_get(item, "ids"), *sp = json_object_get(item, "sp");
-        const char *s = json_string_value(text), *hex = json_string_value(json_object_get(item, "det_hex"));
+        json_t *text = json_object_get(item, "t"), *ids = json_object_get(item, "ids"),
+               *sp = json_object_get(item, "sp");
+        const char *s = json_string_value(text),
+                   *hex = json_string_value(json_object_get(item, "det_hex"));
         char det[65536];
         size_t len = json_string_length(text);
         check_ids(t, s, len, 0, ids);

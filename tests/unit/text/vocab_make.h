@@ -1,5 +1,5 @@
-/* vocab_make.h: small vocabularies made in memory, serialised and opened. Text is given as bytes; the
- * printable alphabet of GPT-2 is applied here, by its definition. */
+/* vocab_make.h: small vocabularies made in memory, serialised and opened. Text is given as
+ * bytes; the printable alphabet of GPT-2 is applied here, by its definition. */
 #ifndef LLMIR_TESTS_VOCAB_MAKE_H
 #define LLMIR_TESTS_VOCAB_MAKE_H
 
@@ -25,8 +25,9 @@ static inline void add_printable(ll_str *out, const void *p, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint32_t cp = s[i], k = 0;
         char c[4];
-        if (!((cp > 32 && cp < 127) || (cp >= 0xa1 && cp != 0xad))) { /* the k-th byte that does not print */
-            for (uint32_t b = 0; b < cp; b++) k += !((b > 32 && b < 127) || (b >= 0xa1 && b != 0xad));
+        if (!((cp > 32 && cp < 127) || (cp >= 0xa1 && cp != 0xad))) { /* the k-th that does not */
+            for (uint32_t b = 0; b < cp; b++)
+                k += !((b > 32 && b < 127) || (b >= 0xa1 && b != 0xad));
             cp = 256 + k;
         }
         ll_str_addn(out, c, ll_utf8_put(cp, c));
@@ -68,8 +69,16 @@ static inline vocab *vocab_create(const char *pre)
 {
     vocab *v = calloc(1, sizeof *v);
     if (!v) abort();
-    v->v = (mdl_vocab){.file = "toy", .pre = {pre, strlen(pre)}, .token = v->token, .type = v->type, .merge = v->merge,
-                       .bos = -1, .eos = -1, .eot = -1, .pad = -1, .unk = -1};
+    v->v = (mdl_vocab){.file = "toy",
+                       .pre = {pre, strlen(pre)},
+                       .token = v->token,
+                       .type = v->type,
+                       .merge = v->merge,
+                       .bos = -1,
+                       .eos = -1,
+                       .eot = -1,
+                       .pad = -1,
+                       .unk = -1};
     return v;
 }
 
@@ -86,7 +95,8 @@ static inline rt_tok *vocab_open(vocab *v)
     rt_tok *t;
     ll_error e = {0};
     ll_str_clear(&v->bytes);
-    if (mdl_vocab_write(&v->v, &v->bytes, &e) || rt_tok_open(v->bytes.s, v->bytes.n, "toy", &t, &e)) {
+    if (mdl_vocab_write(&v->v, &v->bytes, &e) ||
+        rt_tok_open(v->bytes.s, v->bytes.n, "toy", &t, &e)) {
         fprintf(stderr, "%s\n", e.msg);
         abort();
     }

@@ -201,7 +201,10 @@ ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, i
 
 static ll_code bind_inputs(te_env *env, const lp_func *plain, const memory *m, dims *d, ll_error *err)
 {
-    for (int i = 0; i < d->n; i++) LL_TRY(te_env_dim(env, d->dim[i].name, d->dim[i].value, err));
+    for (int i = 0; i < plain->n_dim; i++) {
+        const char *name = plain->dim[i]->u.dim->name;
+        LL_TRY(te_env_dim(env, name, dim_value(d, name), err));
+    }
     for (int p = 0; p < plain->n_param; p++) {
         place at = place_of(plain->param[p], d);
         if (!plain->param[p]->given) continue;

@@ -27,7 +27,8 @@ static void rebuf_one(sch *s, lp_stmt *st, lp_buf *from, lp_buf *to)
 
 static const char *axis_name(const te_tensor *t, int d, sch *s)
 {
-    return t->kind == TE_DEF && t->axis[d] ? t->axis[d]->u.axis->name : ll_sprintf(te_arena(s->g), "i%d", d);
+    bool named = t->body && t->n_axis == t->ndim && t->kind != TE_UPDATE;
+    return named ? t->axis[d]->u.axis->name : ll_sprintf(te_arena(s->g), "i%d", d);
 }
 
 static lp_stmt *wrap(sch *s, const te_ref *var, int n, lp_stmt *body)
@@ -42,6 +43,12 @@ static const char *free_loop_name(sch *s, const char *stage, const char *axis)
 }
 
 /* ---- cache_write ------------------------------------------------------------------------------------------ */
+
+static bool note_bound(lp_stmt *st, void *p)
+{
+    if (st->kind == LP_FOR && (st->u.loop.how == LP_PARALLEL || st->u.loop.how >= LP_CLAIM) && st->u.loop.how != LP_ROTATE) *(lp_stmt **)p = st;
+    return true;
+}
 
 ll_code sch_cache_write(sch *s, int argc, const char *const *argv, ll_error *err)
 {
@@ -58,6 +65,13 @@ ll_code sch_cache_write(sch *s, int argc, const char *const *argv, ll_error *err
     lp_stmt *group[64];
     int n;
     LL_TRY(sch_stage_group(s, b, group, 64, &n, err));
+    for (int i = 0; i < n; i++) {
+        lp_stmt *bound = NULL, *rest = group[i]->next;
+        group[i]->next = NULL;
+        lp_walk(group[i], note_bound, &bound);
+        group[i]->next = rest;
+        if (bound) return ll_fail(err, LL_NOT_LEGAL, "%s is bound already; cache first, then bind", bound->u.loop.var->u.axis->name);
+    }
     lp_buf *c = sch_buf_like(s, t, name, scope, t->shape);
     for (int i = 0; i < n; i++) {
         rebuf_one(s, group[i], b, c);

@@ -53,6 +53,9 @@ typedef struct guards {
     bool strip;    /* second pass: remove them                      */
 } guards;
 
+static te_ref lesser(te_ref a, te_ref b) { return te_prove_le(a, b) ? a : te_prove_le(b, a) ? b : te_min(a, b); }
+static te_ref greater(te_ref a, te_ref b) { return te_prove_le(a, b) ? b : te_prove_le(b, a) ? a : te_max(a, b); }
+
 /* The least v for which `cond` may fail, for every value of the inner loops; NULL: not such a guard. */
 static te_ref holds_below(guards *q, te_ref cond)
 {
@@ -60,7 +63,7 @@ static te_ref holds_below(guards *q, te_ref cond)
     sch_span hi, lo;
     if (cond->op == TE_AND) {
         te_ref a = holds_below(q, cond->src[0]), b = holds_below(q, cond->src[1]);
-        return a && b ? te_min(a, b) : NULL;
+        return a && b ? lesser(a, b) : NULL;
     }
     if ((cond->op != TE_LT && cond->op != TE_LE) || cond->src[0]->dtype != LL_S64) return NULL;
     if (!sch_span_of(g, cond->src[0], q->fixed, q->n_fixed, &hi) || !sch_span_of(g, cond->src[1], q->fixed, q->n_fixed, &lo)) return NULL;
@@ -83,7 +86,7 @@ static bool look(lp_stmt *st, void *p)
         st->u.guard.cond = te_iconst(q->s->g, LL_BOOL, 1); /* lp_simplify drops it */
         return true;
     }
-    q->clean = q->clean ? te_min(q->clean, v) : v;
+    q->clean = q->clean ? lesser(q->clean, v) : v;
     q->n++;
     return true;
 }
@@ -148,7 +151,7 @@ ll_code sch_unswitch(sch *s, int argc, const char *const *argv, ll_error *err)
     lp_walk(loop->u.loop.body, look, &q);
     if (!q.n) return ll_fail(err, LL_NOT_LEGAL, "%s holds no guard `e < N` with e growing by a constant", argv[0]);
     if (var->u.axis->max) return ll_fail(err, LL_NOT_LEGAL, "%s has an extent read from memory", argv[0]);
-    te_ref clean = te_simplify(g, te_max(te_int(g, 0), te_min(extent, q.clean)));
+    te_ref clean = te_simplify(g, greater(te_int(g, 0), lesser(extent, q.clean)));
     lp_stmt *tail_body = lp_clone(s->fn, loop->u.loop.body);
     q.strip = true;
     lp_walk(loop->u.loop.body, look, &q);

@@ -155,32 +155,84 @@ static void names_of(const sch *s, names *n)
 
 static const char *any(maker *m, const char *const *list, int n) { return n ? list[chk_below(&m->r, n)] : "none"; }
 
+/* Loops below or round a random loop; loops that read a stage: arguments that have a chance. */
+typedef struct near { const te_tensor *stage; const char *loop[MAX_NAMES]; int n; lp_stmt *from; } near;
+
+static te_ref see(te_ref e, void *p)
+{
+    near *q = p;
+    if (te_loads(e, q->stage)) q->stage = NULL;
+    return e;
+}
+
+static bool reads_below(lp_stmt *st, void *p)
+{
+    lp_each_expr(st, see, p);
+    return true;
+}
+
+static bool note_reader(lp_stmt *st, void *p)
+{
+    near *q = p, inner = {.stage = q->stage};
+    if (st->kind != LP_FOR) return true;
+    if (q->stage) {
+        lp_walk(st->u.loop.body, reads_below, &inner);
+        if (inner.stage) return true;
+    }
+    if (q->n < MAX_NAMES) q->loop[q->n++] = st->u.loop.var->u.axis->name;
+    return true;
+}
+
+static bool find_loop(lp_stmt *st, void *p)
+{
+    near *q = p;
+    if (st->kind == LP_FOR && !strcmp(st->u.loop.var->u.axis->name, q->loop[0])) q->from = st;
+    return true;
+}
+
+static const char *below(maker *m, const sch *s, const char *loop)
+{
+    near q = {.loop = {loop}}, in = {.n = 0};
+    lp_walk(s->fn->body, find_loop, &q);
+    if (q.from) lp_walk(q.from->u.loop.body, note_reader, &in);
+    return in.n ? in.loop[chk_below(&m->r, in.n < 3 ? in.n : 3)] : loop;
+}
+
+static const char *reader(maker *m, const sch *s, const char *stage)
+{
+    near q = {.n = 0};
+    for (int i = 0; i < s->fn->n_buf; i++)
+        if (!strcmp(s->fn->buf[i]->t->name, stage)) q.stage = s->fn->buf[i]->t;
+    if (q.stage) lp_walk(s->fn->body, note_reader, &q);
+    return q.n ? q.loop[chk_below(&m->r, q.n)] : "none";
+}
+
 static void random_line(maker *m, const sch *s, char *out)
 {
     static const char *const tails[] = {"", "", "", " tail=clamp", " tail=exact"};
     static const char *const scopes[] = {"reg", "thread", "thread"};
     names n;
     names_of(s, &n);
-#define LOOP any(m, n.loop, n.n_loop)
-#define STAGE any(m, n.stage, n.n_stage)
-    switch (pick(m, 0, 23)) {
-    case 0: case 1: case 2: case 3: snprintf(out, LINE, "split %s %d%s", LOOP, pick(m, 1, 6), tails[pick(m, 0, 4)]); break;
-    case 4: { const char *a = LOOP; snprintf(out, LINE, "fuse %s %s", a, LOOP); break; }
-    case 5: case 6: case 7: { const char *a = LOOP; snprintf(out, LINE, "reorder %s %s", a, LOOP); break; }
-    case 8: { const char *a = LOOP, *b = LOOP; snprintf(out, LINE, "reorder %s %s %s", a, b, LOOP); break; }
-    case 9: { const char *a = LOOP; snprintf(out, LINE, "fission %s %s.a %s.b", a, a, a); break; }
-    case 10: { const char *a = LOOP; snprintf(out, LINE, "merge %s %s", a, LOOP); break; }
-    case 11: snprintf(out, LINE, "vectorize %s", LOOP); break;
-    case 12: snprintf(out, LINE, chk_below(&m->r, 2) ? "parallel %s" : "claim %s", LOOP); break;
-    case 13: case 14: case 15: { const char *a = STAGE, *b = LOOP; snprintf(out, LINE, "at %s %s %s", a, b, scopes[pick(m, 0, 2)]); break; }
-    case 16: snprintf(out, LINE, "inline %s", STAGE); break;
-    case 17: snprintf(out, LINE, "cache_write %s %s", STAGE, scopes[pick(m, 0, 2)]); break;
-    case 18: { const char *a = any(m, n.buf, n.n_buf), *b = STAGE; snprintf(out, LINE, "cache_read %s %s %s thread", a, b, LOOP); break; }
-    case 19: snprintf(out, LINE, "rfactor %s", LOOP); break;
-    case 20: { const char *a = LOOP; snprintf(out, LINE, "union %s %s", a, LOOP); break; }
-    case 21: snprintf(out, LINE, "unswitch %s", LOOP); break;
-    case 22: snprintf(out, LINE, chk_below(&m->r, 2) ? "unit %s" : "unroll %s", LOOP); break;
-    default: snprintf(out, LINE, chk_below(&m->r, 2) ? "rotate %s 2" : "sink %s", LOOP); break;
+    const char *a = any(m, n.loop, n.n_loop), *b = chk_below(&m->r, 4) ? below(m, s, a) : any(m, n.loop, n.n_loop);
+    const char *st = any(m, n.stage, n.n_stage), *by = chk_below(&m->r, 8) ? reader(m, s, st) : a;
+    switch (pick(m, 0, 24)) {
+    case 0: case 1: case 2: case 3: snprintf(out, LINE, "split %s %d%s", a, pick(m, 1, 6), tails[pick(m, 0, 4)]); break;
+    case 4: snprintf(out, LINE, "fuse %s %s", a, b); break;
+    case 5: case 6: case 7: snprintf(out, LINE, "reorder %s %s", b, a); break;
+    case 8: { const char *c = below(m, s, b); snprintf(out, LINE, "reorder %s %s %s", c, a, b); break; }
+    case 9: snprintf(out, LINE, "fission %s %s.a %s.b", a, a, a); break;
+    case 10: case 24: { const char *c = any(m, n.loop, n.n_loop); snprintf(out, LINE, "merge %s %s", a, c); break; }
+    case 11: snprintf(out, LINE, "vectorize %s", a); break;
+    case 12: snprintf(out, LINE, chk_below(&m->r, 2) ? "parallel %s" : "claim %s", a); break;
+    case 13: case 14: case 15: snprintf(out, LINE, "at %s %s %s", st, by, scopes[pick(m, 0, 2)]); break;
+    case 16: snprintf(out, LINE, "inline %s", st); break;
+    case 17: snprintf(out, LINE, "cache_write %s %s", st, scopes[pick(m, 0, 2)]); break;
+    case 18: snprintf(out, LINE, "cache_read %s %s %s thread", any(m, n.buf, n.n_buf), st, a); break;
+    case 19: snprintf(out, LINE, "rfactor %s", a); break;
+    case 20: { const char *c = any(m, n.loop, n.n_loop); snprintf(out, LINE, "union %s %s", a, c); break; }
+    case 21: snprintf(out, LINE, "unswitch %s", a); break;
+    case 22: snprintf(out, LINE, chk_below(&m->r, 2) ? "unit %s" : "unroll %s", a); break;
+    default: snprintf(out, LINE, chk_below(&m->r, 2) ? "rotate %s 2" : "sink %s", a); break;
     }
 }
 
@@ -294,7 +346,7 @@ static bool one_case(uint64_t seed, result *out)
     }
     sch *s = sch_create(b.g, "k", b.root, b.n_root, &b.target, &err);
     ll_str before = {0}, after = {0};
-    int n = pick(&m, 3, 12);
+    int n = pick(&m, 3, 16);
     for (int i = 0; i < n && ok; i++) {
         char line[LINE];
         random_line(&m, s, line);

@@ -421,7 +421,6 @@ cg_v cg_across(cg *c, te_op op, ll_dtype t, cg_v v)
         for (int i = 0; i < w; i++) lane[i] = i;
         cg_v lo = cg_shuffle(c, v, NULL, lane, w / 2), hi = cg_shuffle(c, v, NULL, lane + w / 2, w / 2);
         v = cg_combine(c, op, t, lo, hi);
-        if (w == 2) v = cg_width(v) == 1 ? v : cg_extract(c, v, 0);
     }
     return v;
 }

@@ -80,6 +80,10 @@ cg_v cg_real(cg *c, cg_t like, double x)
 
 cg_v cg_shuffle(cg *c, cg_v a, cg_v b, const int *lane, int n)
 {
+    if (n == 1) {
+        if (lane[0] < 0) return LLVMGetPoison(cg_scalar_type(a));
+        return lane[0] < cg_width(a) ? cg_extract(c, a, lane[0]) : cg_extract(c, b, lane[0] - cg_width(a));
+    }
     bool same = !b && n == cg_width(a);
     cg_v m[CG_MAX_LANES];
     for (int i = 0; i < n; i++) {

@@ -90,10 +90,7 @@ static cg_v load_span(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, i
 {
     int w = 1, lane[CG_MAX_LANES];
     while (w * 2 < span) w *= 2;
-    if (w == span || span == 1) {
-        for (int i = 0; i < p->lanes; i++) lane[i] = (int)((byte[i] - lo) / size);
-        return cg_shuffle(c, load_kept(c, p, elt, lo, (int)span), NULL, lane, p->lanes);
-    }
+    if (span == 1) return cg_splat(c, load_kept(c, p, elt, lo, 1), p->lanes);
     if (w * 2 == span) {
         for (int i = 0; i < p->lanes; i++) lane[i] = (int)((byte[i] - lo) / size);
         return cg_shuffle(c, load_kept(c, p, elt, lo, w * 2), NULL, lane, p->lanes);
@@ -254,7 +251,7 @@ static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
     bool straddle = 8 % p->bits != 0;
     if (p->dyn) return load_bits_dyn(c, p, mask, straddle);
     int64_t byte[CG_MAX_LANES] = {0}, byte2[CG_MAX_LANES] = {0};
-    int sh[CG_MAX_LANES] = {0}, sh2[CG_MAX_LANES] = {0};
+    int sh[CG_MAX_LANES] = {0}, sh2[CG_MAX_LANES] = {0}, over_mask[CG_MAX_LANES] = {0};
     bool same = true, two = false, low = false;
     for (int i = 0; i < p->lanes; i++) {
         int64_t at = p->bit + p->off[i];
@@ -263,6 +260,7 @@ static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
         bool over = sh[i] + p->bits > 8;
         byte2[i] = byte[i] + over;
         sh2[i] = over ? 8 - sh[i] : 0;
+        over_mask[i] = over ? 255 : 0;
         two = two || over;
         low = low || sh[i] + p->bits < 8 || over;
         same = same && sh[i] == sh[0];
@@ -271,7 +269,7 @@ static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
     if (!same || sh[0]) v = LLVMBuildLShr(B, v, shift_const(c, sh, p->lanes), "");
     if (two) {
         cg_v hi = LLVMBuildShl(B, bytes_of(c, p, byte2, mask), shift_const(c, sh2, p->lanes), "");
-        v = LLVMBuildOr(B, v, hi, "");
+        v = LLVMBuildOr(B, v, LLVMBuildAnd(B, hi, shift_const(c, over_mask, p->lanes), ""), "");
     }
     return low ? LLVMBuildAnd(B, v, cg_int(c, LLVMTypeOf(v), (1 << p->bits) - 1), "") : v;
 }

@@ -54,6 +54,8 @@ static void send_all(int fd, const void *p, size_t n)
 
 _Noreturn static void work(cg_job *job, int fd)
 {
+    static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL); /* the host's handlers stay there */
     head h;
     memset(&h, 0, sizeof h);
     h.code = (int32_t)cg_compile_here(job, &h.error);

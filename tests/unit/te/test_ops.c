@@ -306,6 +306,29 @@ static void a_quantised_linear_and_embedding_use_the_logical_values(void **state
     end(&f);
 }
 
+/* f32 bits to every small format; NaN is compared as a class. */
+static void casts_to_small_formats_are_bit_exact(void **state)
+{
+    static const struct { const char *name; ll_dtype t, bits; } to[] = {
+        {"bf16", LL_BF16, LL_U16}, {"f16", LL_F16, LL_U16}, {"e4m3fn", LL_E4M3, LL_U8}, {"e5m2", LL_E5M2, LL_U8}};
+    fixture f = begin("refs/ops/cast/table");
+    te_tensor *x = input(&f, "f32_bits", LL_U32, 0);
+    for (int k = 0; k < 4; k++) {
+        te_ref i = te_axis(f.g, "i", x->shape[0]), v = te_bits(LL_F32, te_at(x, i)), c = te_cast(to[k].t, v);
+        const te_value *got = values(&f, te_def(f.g, "y", te_bits(to[k].bits, c), i));
+        const te_value *value = values(&f, te_def(f.g, "z", c, i));
+        const ref_tensor *want = ref_tensor_of(f.c, to[k].name);
+        for (size_t j = 0; j < want->n; j++) {
+            te_value w;
+            te_value_load(to[k].t, want->p, j, &w);
+            if (isnan(w.f) ? !isnan(value[j].f) : got[j].i != ref_i(want, j))
+                fail_msg("%s: %#llx gives %#llx, wanted %#llx", to[k].name, (unsigned long long)ref_i(ref_tensor_of(f.c, "f32_bits"), j),
+                         (unsigned long long)got[j].i, (unsigned long long)ref_i(want, j));
+        }
+    }
+    end(&f);
+}
+
 static void a_block_of_zeros_quantises_to_zeros(void **state)
 {
     fixture f = begin(NULL);
@@ -385,7 +408,7 @@ int main(void)
         cmocka_unit_test(rotary_positions_of_both_pairings_and_partial), cmocka_unit_test(silu_gates),
         cmocka_unit_test(attention_over_a_paged_cache), cmocka_unit_test(appended_keys_are_attended),
         cmocka_unit_test(a_quantised_linear_and_embedding_use_the_logical_values),
-        cmocka_unit_test(a_block_of_zeros_quantises_to_zeros), cmocka_unit_test(sampling_statistics_of_a_row),
+        cmocka_unit_test(casts_to_small_formats_are_bit_exact), cmocka_unit_test(a_block_of_zeros_quantises_to_zeros), cmocka_unit_test(sampling_statistics_of_a_row),
         cmocka_unit_test(every_operator_round_trips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

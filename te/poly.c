@@ -175,6 +175,8 @@ static const te_poly *poly_make(te_polys *s, te_ref a)
             break;
         default: break;
         }
+        te_range known = te_range_of(a);
+        if (known.lo == known.hi && known.lo != INT64_MIN) r = te_poly_const(s, known.lo);
     }
     return r ? r : te_poly_atom(s, a);
 }

@@ -464,14 +464,25 @@ static te_ref narrow(te_ref a) /* integers other than s64 */
     return a;
 }
 
+/* An axis of extent 1 is 0 as an index; as the axis that a reduction binds it stays. */
+static te_ref at_origin(te_polys *s, te_ref a)
+{
+    te_ref idx[TE_MAX_DIM];
+    for (int i = 0; i < a->n; i++) {
+        te_range r = te_range_of(a->src[i]);
+        idx[i] = r.lo == r.hi ? te_int(s->g, r.lo) : a->src[i];
+    }
+    return te_with_src(s->g, a, idx);
+}
+
 static te_ref step(te_ref a, void *ctx)
 {
     te_polys *s = ctx;
     ll_dtype t = (ll_dtype)a->dtype;
     if (a->n == 0 || a->op == TE_LOAD) {
         te_range r = te_range_of(a);
-        bool fixed = te_has_facts(a) && a->op != TE_INT && r.lo == r.hi && !te_is_poison(a);
-        return fixed ? te_intern(s->g, TE_INT, t, r.lo, NULL, 0) : a;
+        bool fixed = te_has_facts(a) && a->op != TE_INT && a->op != TE_AXIS && r.lo == r.hi && !te_is_poison(a);
+        return fixed ? te_intern(s->g, TE_INT, t, r.lo, NULL, 0) : a->op == TE_LOAD ? at_origin(s, a) : a;
     }
     if (te_is_reduce(a)) return a;
     if (te_has_facts(a) && te_range_of(a).lo == te_range_of(a).hi)

@@ -93,6 +93,14 @@ static bool parses_back(te_graph *g, te_tensor *t, ll_error *err)
     return ok;
 }
 
+static bool is_ragged(const te_tensor *t)
+{
+    bool yes = false;
+    for (int i = 0; i < t->n_axis; i++) yes |= t->axis[i]->u.axis->max != NULL;
+    for (int i = 1; te_is_reduce(t->body) && i < t->body->n; i++) yes |= t->body->src[i]->u.axis->max != NULL;
+    return yes;
+}
+
 static bool holds(uint64_t seed, int size, void *ctx)
 {
     unsigned flags = *(unsigned *)ctx;
@@ -106,7 +114,7 @@ static bool holds(uint64_t seed, int size, void *ctx)
         reductions += te_is_reduce(t->body);
         for (size_t i = 0; i < te_n_tensors(g); i++) {
             quantised += te_tensor_at(g, i)->kind == TE_PLANE && te_loads(t->body, te_tensor_at(g, i));
-            ragged += te_tensor_at(g, i)->kind == TE_DEF && te_tensor_at(g, i)->axis[0]->u.axis->max != NULL;
+            ragged += te_tensor_at(g, i)->kind == TE_DEF && is_ragged(te_tensor_at(g, i));
             symbolic += te_tensor_at(g, i)->ndim && te_tensor_at(g, i)->shape[0]->op == TE_DIM;
         }
         te_tensor *s = simplified(g, t);

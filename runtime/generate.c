@@ -55,8 +55,9 @@ static ll_code tokens(gen *g, int32_t next)
     for (;;) {
         if (rt_tok_is_eog(tok, next) && !g->p.ignore_end) return g->r.stop = LLMIR_STOP_END, LL_OK;
         g->r.n_generated++;
-        LL_TRY(rt_tok_stream_add(tok, &g->text, next, flags, g->err));
-        LL_TRY(tell(g, next, g->text.out ? g->text.out : "", g->text.n_out));
+        if ((uint32_t)next < rt_tok_get_info(tok)->n_vocab) LL_TRY(rt_tok_stream_add(tok, &g->text, next, flags, g->err));
+        else g->text.n_out = 0; /* a row that only pads the vocabulary has no text */
+        LL_TRY(tell(g, next, g->text.n_out ? g->text.out : "", g->text.n_out));
         if (g->p.max_tokens && g->r.n_generated >= g->p.max_tokens) return g->r.stop = LLMIR_STOP_LENGTH, LL_OK;
         if (g->s->n >= g->s->engine->max.context) return g->r.stop = LLMIR_STOP_CONTEXT, LL_OK;
         LL_TRY(feed(g, &next, 1, NULL, &next));

@@ -63,6 +63,9 @@ static ll_code open_text(llmir_model *m, ll_error *err)
 {
     const rt_table *tok = &m->blob.table[LLMIR_SEC_TOKENIZER], *chat = &m->blob.table[LLMIR_SEC_CHAT];
     if (tok->bytes) LL_TRY(rt_tok_open(tok->p, tok->bytes, m->path, &m->tok, err));
+    if (m->tok && rt_tok_get_info(m->tok)->n_vocab > rt_blob_model(&m->blob)->vocab)
+        return ll_fail(err, LL_BAD_INPUT, "%s: the tokenizer has %u tokens, the model's vocabulary %u", m->path,
+                       rt_tok_get_info(m->tok)->n_vocab, rt_blob_model(&m->blob)->vocab);
     if (!chat->bytes) return LL_OK;
     m->chat = malloc(chat->bytes + 1);
     if (!m->chat) return ll_fail(err, LL_NO_SPACE, "%s: no memory for the chat template", m->path);

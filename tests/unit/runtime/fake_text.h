@@ -1,0 +1,28 @@
+/* fake_text.h: the fake model with a tokenizer: token b < 256 is byte b; 256 "<end>" ends a text; 257 "<user>"
+ * is another control token. */
+#ifndef LLMIR_TESTS_FAKE_TEXT_H
+#define LLMIR_TESTS_FAKE_TEXT_H
+
+#include <stdio.h>
+
+#include "tests/unit/runtime/fake.h"
+#include "tests/unit/text/vocab_make.h"
+
+enum { FAKE_END = 256, FAKE_USER = 257 };
+
+static inline ll_code fake_write_text(const char *path, const char *object, ll_error *err)
+{
+    vocab *v = vocab_of_bytes("gpt-2");
+    vocab_add(v, "<end>", 5, MDL_TOKEN_CONTROL);
+    vocab_add(v, "<user>", 6, MDL_TOKEN_CONTROL);
+    for (char name[8]; v->v.n < FAKE_VOCAB - 2;) /* the last two only pad */
+        vocab_add(v, name, (size_t)snprintf(name, sizeof name, "u%u", v->v.n), MDL_TOKEN_UNUSED);
+    v->v.eos = FAKE_END;
+    ll_code rc = mdl_vocab_write(&v->v, &v->bytes, err);
+    fake_options o = {.tokenizer = v->bytes.s, .n_tokenizer = v->bytes.n};
+    if (rc == LL_OK) rc = fake_write(path, object, &o, err);
+    vocab_destroy(v);
+    return rc;
+}
+
+#endif

@@ -1,0 +1,171 @@
+"""The command-line tools on the fake model: what they print, where, and with which exit code.
+
+test_cli.py TOOLS_DIR FAKE.so
+"""
+import csv, io, json, os, sqlite3, struct, subprocess, sys, tempfile
+
+tools, fake = sys.argv[1], sys.argv[2]
+VOCAB, MOD, CONTEXT = 300, 8191, 200
+failures = 0
+
+
+def run(tool, *args, stdin="", **kw):
+    return subprocess.run([os.path.join(tools, tool), *map(str, args)], input=stdin, capture_output=True, text=True, errors="replace", timeout=60, **kw)
+
+
+def check(what, ok, shown=""):
+    global failures
+    if not ok:
+        failures += 1
+        print(f"FAILED: {what}: {shown}")
+
+
+def states(tokens):
+    sums, out = [0, 0], []
+    for t in tokens:
+        x = MOD - 1 if t == 299 else (t * 37 + 11) % MOD
+        for l in range(2):
+            sums[l] += x
+            x = (x + (l + 2) * sums[l]) % MOD
+        out.append(x)
+    return out
+
+
+def greedy(prompt, n):
+    ids = list(prompt)
+    for _ in range(n):
+        ids.append(states(ids)[-1] % VOCAB)
+    return ids[len(prompt):]
+
+
+# ---- llmir-run ----
+r = run("llmir-run", fake, "--tokens", "1,2,3", "-n", 9, "--json", "--ignore-eos")
+check("json exit", r.returncode == 0, r.stderr)
+j = json.loads(r.stdout)
+check("json keys", sorted(j) == ["decode_tps", "ids", "prefill_tps", "prompt_ids", "stop", "text"], j)
+check("greedy ids", j["ids"] == greedy([1, 2, 3], 9), j)
+check("stop", j["stop"] == "length" and j["prompt_ids"] == [1, 2, 3], j)
+check("stderr is quiet with --json and no terminal", r.stderr == "", r.stderr)
+for t in (1, 2, 3):
+    for kv, block in (("f32", 16), ("f32", 64), ("f16", 16)):
+        k = json.loads(run("llmir-run", fake, "--tokens", "1,2,3", "-n", 9, "--json", "--ignore-eos", "-t", t, "--kv", kv, "--kv-block", block).stdout)
+        check(f"same ids with -t {t} --kv {kv}/{block}", k["ids"] == j["ids"], k)
+
+text = "h\u00e9 <user>"
+r = run("llmir-run", fake, "-p", text, "-n", 3, "--json", "--ignore-eos")
+j = json.loads(r.stdout)
+want = list("h\u00e9 ".encode()) + [257]
+check("prompt with a special token", j["prompt_ids"] == want, j)
+with tempfile.NamedTemporaryFile("w", suffix=".txt") as f:
+    f.write(text)
+    f.flush()
+    check("-f reads the same prompt", json.loads(run("llmir-run", fake, "-f", f.name, "-n", 3, "--json", "--ignore-eos").stdout)["prompt_ids"] == want)
+check("-f - reads stdin", json.loads(run("llmir-run", fake, "-f", "-", "-n", 3, "--json", "--ignore-eos", stdin=text).stdout)["prompt_ids"] == want)
+
+r = run("llmir-run", fake, "-p", "abc", "-n", 20, "--ignore-eos")
+ids = json.loads(run("llmir-run", fake, "-p", "abc", "-n", 20, "--json", "--ignore-eos").stdout)["ids"]
+raw = subprocess.run([os.path.join(tools, "llmir-run"), fake, "-p", "abc", "-n", "20", "--ignore-eos"], capture_output=True).stdout
+special = {256: b"<end>", 257: b"<user>", **{i: b"u%d" % i for i in range(258, 298)}}
+check("text on stdout", raw == b"".join(special.get(i, bytes([i]) if i < 256 else b"") for i in ids), raw)
+
+# a prompt whose next token is the end
+for a in range(256):
+    p = next(([a, b] for b in range(256) if states([a, b])[-1] % VOCAB == 256), None)
+    if p:
+        break
+r = json.loads(run("llmir-run", fake, "--tokens", ",".join(map(str, p)), "--json").stdout)
+check("the end token stops and is not printed", r["stop"] == "end" and r["ids"] == [], r)
+r = json.loads(run("llmir-run", fake, "--tokens", ",".join(map(str, p)), "-n", 2, "--json", "--ignore-eos").stdout)
+check("--ignore-eos goes on", len(r["ids"]) == 2 and r["ids"][0] == 256, r)
+r = json.loads(run("llmir-run", fake, "--tokens", "1,2,3", "-n", 1000, "-c", 20, "--json", "--ignore-eos").stdout)
+check("the context stops", r["stop"] == "context" and len(r["ids"]) == 18, r)  # the last one is not computed
+
+a = run("llmir-run", fake, "--tokens", "5,6", "-n", 30, "--temp", 0.9, "--seed", 3, "--json", "--ignore-eos").stdout
+b = run("llmir-run", fake, "--tokens", "5,6", "-n", 30, "--temp", 0.9, "--seed", 3, "--json", "--ignore-eos", "-t", 1).stdout
+c = run("llmir-run", fake, "--tokens", "5,6", "-n", 30, "--temp", 0.9, "--seed", 4, "--json", "--ignore-eos").stdout
+check("same seed, same text", json.loads(a)["ids"] == json.loads(b)["ids"] != json.loads(c)["ids"])
+
+with tempfile.TemporaryDirectory() as d:
+    f = os.path.join(d, "logits")
+    prompt = [7, 8, 9, 10]
+    j = json.loads(run("llmir-run", fake, "--tokens", "7,8,9,10", "-n", 3, "--json", "--ignore-eos", "--logits", f).stdout)
+    v = struct.unpack(f"{4 * VOCAB}f", open(f, "rb").read())
+    s = states(prompt + j["ids"])[3:]
+    check("logits of the last prompt position and each generated one",
+          all(v[r * VOCAB + i] == -abs(i - s[r] % VOCAB) for r in range(4) for i in range(VOCAB)))
+    run("llmir-run", fake, "--tokens", "7,8,9,10", "-n", 0, "--json", "--logits", f, "--all-logits")
+    v = struct.unpack(f"{4 * VOCAB}f", open(f, "rb").read())
+    s = states(prompt)
+    check("--all-logits", all(v[r * VOCAB + i] == -abs(i - s[r] % VOCAB) for r in range(4) for i in range(VOCAB)))
+    r = run("llmir-run", fake, "--tokens", "1", "--logits", os.path.join(d, "no", "such"))
+    check("unwritable logits", r.returncode == 1 and "no/such" in r.stderr, r)
+if os.path.exists("/dev/full"):
+    r = run("llmir-run", fake, "--tokens", "1", "--logits", "/dev/full", "--ignore-eos")
+    check("full disk", r.returncode in (1, 6) and r.stderr, r)
+
+lines = ["hello", "a\u20ac\U0001f600", "<end>", "", "\x00x"]
+r = run("llmir-run", fake, "--tokenize", stdin="\n".join(map(json.dumps, lines)) + "\n")
+out = [json.loads(x) for x in r.stdout.splitlines()]
+check("--tokenize", out == [list(x.encode()) for x in lines], r)
+back = run("llmir-run", fake, "--detokenize", stdin=r.stdout)
+check("--detokenize", [json.loads(x) for x in back.stdout.splitlines()] == lines, back)
+r = run("llmir-run", fake, "--tokenize-special", stdin='"a<end>b"\n')
+check("--tokenize-special", json.loads(r.stdout) == [97, 256, 98], r)
+check("--detokenize shows specials", json.loads(run("llmir-run", fake, "--detokenize", stdin="[97, 256]\n").stdout) == "a<end>")
+check("broken UTF-8 becomes U+FFFD", json.loads(run("llmir-run", fake, "--detokenize", stdin="[226, 130]\n").stdout) == "\ufffd\ufffd")
+for bad in ('"open', "[1]", "{}"):
+    r = run("llmir-run", fake, "--tokenize", stdin=bad + "\n")
+    check(f"--tokenize {bad}", r.returncode == 4 and "line 1" in r.stderr, r)
+r = run("llmir-run", fake, "--detokenize", stdin="[300]\n")
+check("--detokenize of an unknown id", r.returncode == 4, r)
+
+for args in ([], [fake], [fake, "-p", "a", "--tokens", "1"], [fake, "-p", "a", "--temp", "nan"], [fake, "-p", "a", "-n", "-3"],
+             [fake, "-p", "a", "--no-such-flag"], [fake, "--tokens", "1,"], [fake, "--tokens", "300"], [fake, "-p", ""],
+             [fake, fake, "-p", "a"], [fake, "-p", "a", "-t", "0"], [fake, "-p", "a", "--top-p", "2"],
+             [fake, "-p", "x" * (CONTEXT + 1)], [fake, "-p", "a", "-c", CONTEXT + 1], [fake, "-p", "a", "--all-logits"]):
+    r = run("llmir-run", *args)
+    check(f"wrong use {args}", r.returncode == 2 and r.stdout == "" and r.stderr, (r.returncode, r.stderr))
+check("unsupported KV type", run("llmir-run", fake, "-p", "a", "--kv", "f8").returncode == 3)
+check("missing module", run("llmir-run", "/nonexistent.so", "-p", "a").returncode == 4)
+check("no module", run("llmir-run", __file__, "-p", "a").returncode == 4)
+check("missing prompt file", run("llmir-run", fake, "-f", "/nonexistent").returncode == 4)
+for tool in ("llmir-run", "llmir-bench", "llmir-info"):
+    r = run(tool, "--version")
+    check(f"{tool} --version", r.returncode == 0 and r.stdout.startswith(tool + " "), r)
+    r = run(tool, "--help")
+    check(f"{tool} --help", r.returncode == 0 and "Usage" in r.stdout and max(map(len, r.stdout.splitlines())) < 100, r)
+
+# ---- llmir-bench ----
+common = [fake, "-p", "32,16", "-n", "8", "-d", "0,40", "-b", "1,3", "-r", 2, "-t", 2]
+tests = ["pp32", "pp16", "tg8", "b3", "pp32@d40", "pp16@d40", "tg8@d40", "b3@d40"]
+r = run("llmir-bench", *common)
+rows = [[c.strip() for c in x.strip("|").split("|")] for x in r.stdout.splitlines()]
+check("md columns", rows[0] == ["model", "size", "params", "backend", "threads", "test", "t/s"], rows[0])
+check("md tests", [x[5] for x in rows[2:]] == tests, rows)
+rows = list(csv.DictReader(io.StringIO(run("llmir-bench", *common, "-o", "csv").stdout)))
+check("csv", [x["test"] for x in rows] == tests and all(float(x["t/s"]) > 0 for x in rows), rows)
+rows = json.loads(run("llmir-bench", *common, "-o", "json").stdout)
+check("json", [x["test"] for x in rows] == tests and all(len(x["samples_ts"]) == 2 for x in rows), rows)
+rows = [json.loads(x) for x in run("llmir-bench", *common, "-o", "jsonl").stdout.splitlines()]
+check("jsonl", [x["test"] for x in rows] == tests, rows)
+db = sqlite3.connect(":memory:")
+db.executescript(run("llmir-bench", *common, "-o", "sql").stdout)
+check("sql", [x[0] for x in db.execute("select test from llmir_bench")] == tests)
+r = run("llmir-bench", fake, "-p", "0", "-n", "8", "-r", "1", "--profile")
+check("profile names kernels on stderr", "combine" in r.stderr and "GB/s" in r.stderr and "combine" not in r.stdout, r)
+check("bench beyond the context", run("llmir-bench", fake).returncode == 2)
+check("bench wrong format", run("llmir-bench", fake, "-o", "xml").returncode == 2)
+
+# ---- llmir-info ----
+r = run("llmir-info", "--json", fake)
+j = json.loads(r.stdout)
+check("info json", j["module"]["arch"] == "sums" and len(j["module"]["kernels"]) == 10 and j["module"]["eos"] == 256, j)
+check("info devices", [d["device"] for d in j["devices"]] == ["cpu", "cuda"] and all("target" in d or "missing" in d or "note" in d for d in j["devices"]))
+r = run("llmir-info", fake, "--traces")
+check("info traces", "split i 3" in r.stdout and "def x" in r.stdout, r)
+r = run("llmir-info")
+check("info alone", r.returncode == 0 and "cpu" in r.stdout, r)
+check("info on another file", run("llmir-info", __file__).returncode == 4)
+
+print("failures:", failures)
+sys.exit(failures > 0)

@@ -2,9 +2,9 @@
  * computed from layouts (are elements apart? which bit goes where? bank conflicts, conversions) are in
  * layout_map.c.
  *
- * Text:  layout(16@32 ...@(K / 32) * 4096 | 4@8 4@512 2@4 ...@4096; offset 64; xor 3 bits 10 -> 7)
+ * Text:  layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096; offset 64; xor 3 bits 10 -> 7)
  * One list of digits per dimension, dimension 0 first, `|` between them, fastest digit first: size@stride. A stride
- * in bits is bare; `4@lane.1`, `2@reg.1`, `2@warp.1` are digits of other places; `...` is the rest of its dimension;
+ * in bits is bare, an expression in parentheses; `4@lane.1`, `2@reg.1`, `2@warp.1` are digits of other places; `...` is the rest of its dimension;
  * `-` a dimension that the place does not depend on. `xor n bits FROM -> TO` is one swizzle. */
 #include "schedule/layout.h"
 
@@ -106,7 +106,10 @@ static void print_digit(ll_str *out, const lp_digit *d)
 {
     if (d->size) ll_str_addf(out, "%lld@%s", (long long)d->size, place_name[d->place]);
     else ll_str_addf(out, "...@%s", place_name[d->place]);
+    bool leaf = d->stride->n == 0;
+    if (!leaf) ll_str_addc(out, '(');
     te_print_expr(out, d->stride);
+    if (!leaf) ll_str_addc(out, ')');
 }
 
 void lp_layout_print(ll_str *out, const lp_layout *l)

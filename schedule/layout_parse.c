@@ -59,9 +59,11 @@ static te_ref stride(text *t)
     }
     ll_str s = {0};
     ll_str_addn(&s, start, (size_t)(t->p - start));
-    te_ref e = te_parse_expr(t->g, ll_str_cstr(&s), NULL, 0, t->err);
+    ll_error err = {0};
+    te_ref e = te_parse_expr(t->g, ll_str_cstr(&s), NULL, 0, &err);
     ll_str_finish(&s);
     if (!e || te_is_poison(e)) {
+        t->p = start;
         fail(t, "a stride");
         return te_int(t->g, 0);
     }

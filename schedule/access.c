@@ -336,8 +336,10 @@ bool sch_alias(sch *s, const sch_access *a, const sch_access *b, const te_ref *f
             if (t[i].equal) add_equal(&q, t[i].atom);
     }
     close_equals(s, &q, fixed, n_fixed);
-    for (int i = 0; i < n_var; i++)
+    for (int i = 0; i < n_var; i++) {
+        same[i] = te_is_int(var[i]->u.axis->extent, 1);
         for (int j = 0; j < q.n && !same[i]; j++) same[i] = q.e[j] == var[i];
+    }
     return true;
 }
 

@@ -64,7 +64,7 @@ static bool index_is_axes(const stage_nest *n, const te_ref *idx, int ndim)
 {
     if (ndim != n->n_axis) return false;
     for (int i = 0; i < ndim; i++)
-        if (idx[i] != n->axis[i]) return false;
+        if (idx[i] != n->axis[i] && !(te_is_int(idx[i], 0) && te_is_int(n->axis[i]->u.axis->extent, 1))) return false;
     return true;
 }
 

@@ -550,8 +550,3 @@ int64_t mdl_kv_int_at(const mdl_gguf *g, const mdl_kv *kv, uint64_t i)
 {
     return int_at(g->head + kv->at + i * kv_types[kv->item].size, kv->item);
 }
-
-double mdl_kv_float_at(const mdl_gguf *g, const mdl_kv *kv, uint64_t i)
-{
-    return float_at(g->head + kv->at + i * kv_types[kv->item].size, kv->item);
-}

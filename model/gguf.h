@@ -92,7 +92,6 @@ typedef struct mdl_str_iter {
 bool mdl_str_next(mdl_str_iter *it, const char **s, size_t *n);
 /* Item i of an array of integers (any width) as int64; the caller has checked type and count. */
 int64_t mdl_kv_int_at(const mdl_gguf *g, const mdl_kv *kv, uint64_t i);
-double mdl_kv_float_at(const mdl_gguf *g, const mdl_kv *kv, uint64_t i);
 bool mdl_kv_is_int(mdl_kv_type t);
 const char *mdl_kv_type_name(mdl_kv_type t);
 

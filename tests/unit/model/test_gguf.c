@@ -118,6 +118,45 @@ static void values_of_another_type_or_range_are_named(void **st)
     ll_str_finish(&s);
 }
 
+static void every_width_of_number_is_read(void **st)
+{
+    static const struct { mdl_kv_type type; int64_t v; } c[] = {
+        {MDL_KV_U8, 200}, {MDL_KV_I8, -100}, {MDL_KV_U16, 60000}, {MDL_KV_I16, -30000},
+        {MDL_KV_U32, 4000000000}, {MDL_KV_I32, -2000000000}, {MDL_KV_U64, INT64_MAX - 1},
+        {MDL_KV_I64, INT64_MIN + 1}, {MDL_KV_U64, -1}};
+    ll_str s = {0};
+    mdl_gguf *g;
+    ll_error e;
+    put_head(&s, 3, 0, 9 + 2);
+    for (int i = 0; i < 9; i++) {
+        static const int size[] = {1, 1, 2, 2, 4, 4, 8, 8, 8};
+        put_str(&s, (char[]){'k', (char)('0' + i), 0});
+        put_u32(&s, c[i].type);
+        ll_str_addn(&s, &c[i].v, (size_t)size[i]);
+    }
+    put_str(&s, "f");
+    put_u32(&s, MDL_KV_F32), put_f32(&s, 0.5f);
+    put_str(&s, "d");
+    double d = 0.1;
+    put_u32(&s, MDL_KV_F64), ll_str_addn(&s, &d, 8);
+    if (open_bytes(s.s, s.n, &g, &e)) fail_msg("%s", e.msg);
+    for (int i = 0; i < 8; i++) {
+        int64_t v = 0;
+        char key[] = {'k', (char)('0' + i), 0};
+        assert_int_equal(mdl_gguf_int(g, key, INT64_MIN, INT64_MAX, true, &v, &e), LL_OK);
+        assert_true(v == c[i].v);
+    }
+    int64_t v = 5; /* 2^64 - 1 fits no range of int64 that has an end */
+    assert_int_equal(mdl_gguf_int(g, "k8", 0, INT64_MAX - 1, true, &v, &e), LL_BAD_INPUT);
+    double f = 0;
+    assert_int_equal(mdl_gguf_float(g, "f", true, &f, &e), LL_OK);
+    assert_true(f == 0.5);
+    assert_int_equal(mdl_gguf_float(g, "d", true, &f, &e), LL_OK);
+    assert_true(f == 0.1);
+    mdl_gguf_close(g);
+    ll_str_finish(&s);
+}
+
 static void g1_every_cut_of_a_file_is_refused(void **st)
 {
     ll_str s = good_file();
@@ -468,6 +507,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file_gives_its_keys_and_data),
         cmocka_unit_test(values_of_another_type_or_range_are_named),
+        cmocka_unit_test(every_width_of_number_is_read),
         cmocka_unit_test(g1_every_cut_of_a_file_is_refused),
         cmocka_unit_test(g1_a_file_that_shrinks_is_an_error),
         cmocka_unit_test(g1_paths_that_are_no_regular_file_are_refused),

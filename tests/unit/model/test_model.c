@@ -97,6 +97,22 @@ static void the_graph_has_every_weight_once_and_a_cache_for_each_layer(void **st
     }
 }
 
+static void one_token_of_one_sequence_has_literal_sizes(void **st)
+{
+    bytes b = load("llama_f16", "model.gguf");
+    mdl_model *m;
+    mdl_graph *mg, *one;
+    ll_error e;
+    assert_int_equal(open_model(b, &m, &mg, &e), LL_OK);
+    const mdl_options o = {.kv = LL_F16, .kv_block = 16, .max_tokens = 1};
+    assert_int_equal(mdl_build_graph(m, &o, &one, &e), LL_OK);
+    assert_true(te_is_int(one->T, 1) && te_is_int(one->S, 1) && te_is_int(one->R, 1));
+    assert_int_equal(mg->T->op, TE_DIM);
+    mdl_graph_destroy(one);
+    close_model(m, mg);
+    free(b.p);
+}
+
 static void options_are_checked(void **st)
 {
     static const mdl_options bad[] = {{LL_BF16, 16},
@@ -256,6 +272,18 @@ static void add_list(ll_str *s)
     put_str(s, "llama.attention.sliding_window");
     put_u32(s, MDL_KV_ARRAY), put_u32(s, MDL_KV_U32), put_u64(s, 1), put_u32(s, 7);
 }
+static void add_no_scaling(ll_str *s) { put_kv_str(s, "llama.rope.scaling.type", "none"); }
+static void add_logit_scale(ll_str *s)
+{
+    put_str(s, "llama.logit_scale");
+    put_u32(s, MDL_KV_F32), put_f32(s, 0.5f);
+}
+static void add_not_causal(ll_str *s)
+{
+    put_str(s, "llama.attention.causal");
+    put_u32(s, MDL_KV_BOOL), put_u8(s, 0);
+}
+static void add_bad_tokenizer(ll_str *s) { put_kv_u32(s, "tokenizer.ggml.model", 1); }
 static void add_tokens(ll_str *s)
 {
     put_str(s, "tokenizer.ggml.tokens");
@@ -275,6 +303,13 @@ static void what_the_expressions_do_not_say_is_unsupported_by_name(void **st)
     refused_with(add_list, LL_UNSUPPORTED,
                  "key 'llama.attention.sliding_window': a sliding window is not supported");
     refused_with(add_value_length, LL_UNSUPPORTED, "8 differs from the key length 16");
+    refused_with(add_no_scaling, LL_BAD_INPUT, "tensor 'blk.0.attn_norm.weight' is missing");
+    refused_with(add_logit_scale, LL_UNSUPPORTED,
+                 "key 'llama.logit_scale': a scale of the logits is not supported");
+    refused_with(add_not_causal, LL_UNSUPPORTED,
+                 "key 'llama.attention.causal': attention that is not causal is not supported");
+    refused_with(add_bad_tokenizer, LL_BAD_INPUT,
+                 "key 'tokenizer.ggml.model': the value is of type u32, wanted string");
     refused_with(add_tokens, LL_BAD_INPUT,
                  "key 'tokenizer.ggml.tokens': 1 tokens, tensor 'token_embd.weight' has 5 rows");
 }
@@ -303,6 +338,7 @@ int main(int argc, char **argv)
     folder = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_graph_has_every_weight_once_and_a_cache_for_each_layer),
+        cmocka_unit_test(one_token_of_one_sequence_has_literal_sizes),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(g8_wrong_models_are_named),
         cmocka_unit_test(what_the_expressions_do_not_say_is_unsupported_by_name),

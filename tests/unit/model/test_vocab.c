@@ -210,6 +210,81 @@ static void t2_arrays_of_another_length_or_type(void **st)
     refused(&f, LL_BAD_INPUT, "key 'tokenizer.ggml.tokens': the value is of type u32");
 }
 
+static void lists_of_another_item_type(void **st)
+{
+    file f = start("gpt2", "gpt-2");
+    put_str(&f.s, "tokenizer.ggml.tokens");
+    put_u32(&f.s, MDL_KV_ARRAY), put_u32(&f.s, MDL_KV_U32), put_u64(&f.s, 1), put_u32(&f.s, 1);
+    f.n_kv++;
+    refused(&f, LL_BAD_INPUT, "the value is of type array of u32, wanted an array of string");
+    f = start("gpt2", "gpt-2");
+    key_strings(&f, "tokenizer.ggml.tokens", tokens, 4);
+    key_strings(&f, "tokenizer.ggml.merges", merges, 1);
+    key_str(&f, "tokenizer.ggml.token_type", "1");
+    refused(&f, LL_BAD_INPUT, "key 'tokenizer.ggml.token_type': wanted an array of integers");
+    f = good();
+    key_u32(&f, "tokenizer.ggml.add_bos_token", 1);
+    refused(&f, LL_BAD_INPUT, "key 'tokenizer.ggml.add_bos_token': the value is of type u32");
+}
+
+/* The writer checks what it is given, whoever calls. */
+static void a_vocabulary_made_elsewhere_is_checked_too(void **st)
+{
+    static mdl_span token[] = {
+        {"a", 1}, {"<0xfF>", 6}, {"\xe2\x82\xac", 3}, {"\xc4\xa0", 2}, {"\xff", 1}};
+    static uint8_t type[] = {1, 6, 1, 1, 1};
+    const mdl_vocab right = {.file = "t.gguf",
+                             .pre = {"gpt-2", 5},
+                             .token = token,
+                             .type = type,
+                             .n = 5,
+                             .bos = -1,
+                             .eos = 0,
+                             .eot = 3,
+                             .pad = -1,
+                             .unk = -1,
+                             .add_eos = true};
+    ll_str out = {0};
+    ll_error e = {0};
+    assert_int_equal(mdl_vocab_write(&right, &out, &e), LL_OK);
+    llmir_tok_header h;
+    memcpy(&h, out.s, sizeof h);
+    assert_int_equal(h.flags, LLMIR_TOK_ADD_EOS);
+    assert_int_equal(h.n_eog, 2);
+    uint32_t byte[256];
+    memcpy(byte, out.s + sizeof h, sizeof byte);
+    assert_int_equal(byte[0xff], 1); /* the byte token: what is not UTF-8 reads as it is */
+    assert_int_equal(byte[' '], 3);
+    assert_int_equal(byte[0xe2], LLMIR_TOK_NONE); /* outside the alphabet: its own text */
+    ll_str_finish(&out);
+
+    static const struct {
+        int64_t bos, eos, eot, pad, unk;
+        uint32_t n;
+        size_t n_merge;
+        const char *part;
+    } bad[] = {
+        {5, -1, -1, -1, -1, 5, 0, "bos is token 5, the vocabulary has 5"},
+        {-1, 1 << 30, -1, -1, -1, 5, 0, "eos is token"},
+        {-1, -1, 5, -1, -1, 5, 0, "eot is token"},
+        {-1, -1, -1, INT64_MAX, -1, 5, 0, "pad is token"},
+        {-1, -1, -1, -1, 5, 5, 0, "unk is token"},
+        {-1, -1, -1, -1, -1, 0, 0, "a vocabulary of 0 tokens"},
+        {-1, -1, -1, -1, -1, UINT32_MAX, 0, "a vocabulary of 4294967295 tokens"},
+        {-1, -1, -1, -1, -1, 5, SIZE_MAX, "merges, at most"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        mdl_vocab v = right;
+        v.bos = bad[i].bos, v.eos = bad[i].eos, v.eot = bad[i].eot, v.pad = bad[i].pad,
+        v.unk = bad[i].unk;
+        v.n = bad[i].n, v.n_merge = bad[i].n_merge;
+        e = (ll_error){0};
+        if (mdl_vocab_write(&v, &out, &e) != LL_BAD_INPUT || !strstr(e.msg, bad[i].part))
+            fail_msg("'%s', wanted '%s'", e.msg, bad[i].part);
+    }
+    ll_str_finish(&out);
+}
+
 static void t3_special_ids_outside_the_vocabulary(void **st)
 {
     static const char *const key[] = {"bos", "eos", "eot", "padding", "unknown"};
@@ -276,6 +351,8 @@ int main(void)
         cmocka_unit_test(kinds_that_are_not_supported_are_named_with_the_list),
         cmocka_unit_test(t1_vocabularies),
         cmocka_unit_test(t2_arrays_of_another_length_or_type),
+        cmocka_unit_test(lists_of_another_item_type),
+        cmocka_unit_test(a_vocabulary_made_elsewhere_is_checked_too),
         cmocka_unit_test(t3_special_ids_outside_the_vocabulary),
         cmocka_unit_test(t4_byte_tokens_are_read_strictly),
         cmocka_unit_test(t6_merges_name_tokens),

@@ -71,7 +71,7 @@ static vocab *random_vocab(void)
         strcpy(toy[i].l, l);
         strcpy(toy[i].r, r);
         vocab_merge(v, l, strlen(l), r, strlen(r));
-        if (n < 64) snprintf(known[n++], 64, "%s%s", toy[i].l, toy[i].r);
+        if (n < 64) strcat(strcpy(known[n++], toy[i].l), toy[i].r);
         i++;
     }
     return v;

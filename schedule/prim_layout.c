@@ -85,12 +85,8 @@ static ll_code parse(sch *s, const lp_buf *b, int argc, const char *const *argv,
 {
     *out = lp_layout_parse(s->g, join(s, argc, argv), b->t->ndim, err);
     if (!*out) return LL_USAGE;
-    lp_buf with = *b;
-    with.layout = *out;
-    bitmap m = {0};
-    bool apart = mark(&with, &m);
-    free(m.bit);
-    if (!apart) return ll_fail(err, LL_NOT_LEGAL, "elements of %s are not shown to lie apart", b->t->name);
+    if (!lp_layout_injective(*out, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype)))
+        return ll_fail(err, LL_NOT_LEGAL, "elements of %s are not proved to lie apart", b->t->name);
     return LL_OK;
 }
 

@@ -21,7 +21,7 @@ static const double base = 333, scale = 2.5, eps = 1e-3;
 typedef struct mat { /* cols 0: a vector */
     int rows, cols, type;
     double v[64 * 64];
-    char name[64];
+    char name[128];
 } mat;
 static mat all[64];
 static int n_all;
@@ -50,7 +50,7 @@ static mat *add(int layer, const char *name, int rows, int cols, int type)
 
 static const mat *get(int layer, const char *name)
 {
-    char full[64];
+    char full[128];
     if (layer < 0) snprintf(full, sizeof full, "%s", name);
     else snprintf(full, sizeof full, "blk.%d.%s", layer, name);
     for (int i = 0; i < n_all; i++)

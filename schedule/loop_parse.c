@@ -16,6 +16,8 @@
 
 enum { MAX_DEPTH = 200, MAX_NAME = 200 };
 
+enum { MAX_LATE = 256 };
+
 typedef struct parser {
     te_graph *g;
     lp_func *f;
@@ -25,6 +27,8 @@ typedef struct parser {
     int depth;
     te_scope *scope;
     int n_scope, cap_scope;
+    struct late { lp_buf *b; const char *at; } late[MAX_LATE]; /* parameters `within` one that stands further on */
+    int n_late;
 } parser;
 
 /* ---- characters and words ------------------------------------------------------------------------- */
@@ -250,7 +254,16 @@ static lp_buf *buffer(parser *w, const char *way, lp_scope scope)
     } else {
         b = lp_buf_add(w->f, t, scope, NULL);
     }
-    if (take(w, "within")) b->within = buf(w);
+    if (take(w, "within")) {
+        skip(w);
+        const char *at = w->p;
+        if (way && !buf_named(w, name(w)) && w->n_late < MAX_LATE) {
+            w->late[w->n_late++] = (struct late){b, at};
+        } else {
+            w->p = at;
+            b->within = buf(w);
+        }
+    }
     if (take(w, "align")) b->align = (int)number(w, 1, 1 << 20);
     if (take(w, "layout(")) b->layout = layout(w, t->ndim);
     return b;
@@ -560,6 +573,12 @@ static void parse_params(parser *w)
         if (k == 4) fail_at(w, w->p, "wanted in, out, inout or weight");
         else buffer(w, way[k], LP_GLOBAL);
     }
+    const char *end = w->p;
+    for (int i = 0; w->ok && i < w->n_late; i++) {
+        w->p = w->late[i].at;
+        w->late[i].b->within = buf(w);
+    }
+    if (w->ok) w->p = end;
 }
 
 static void parse_kernel(parser *w)

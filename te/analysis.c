@@ -1,7 +1,8 @@
 /* analysis.c: proofs over s64 expressions and affine forms, on top of poly.c and simplify.c.
  *
- * A proof first works on the expressions as they stand; when that does not do, on their simplified forms,
- * which live in a child graph that is dropped afterwards, so that asking never grows a graph. */
+ * A proof first works on the expressions as they stand; when that does not do, on their
+ * simplified forms, which live in a child graph that is dropped afterwards, so that asking never
+ * grows a graph. */
 #include "te/poly.h"
 
 /* b - a >= gap ? */
@@ -11,11 +12,15 @@ static bool proved_in(te_polys *s, te_ref a, te_ref b, int64_t gap)
     return te_poly_ge0(s, te_poly_add(s, d, te_poly_const(s, gap), -1));
 }
 
-static bool has_digits(te_ref a, void *ctx) { return a->op != TE_DIV && a->op != TE_MOD && a->op != TE_MIN && a->op != TE_MAX; }
+static bool has_digits(te_ref a, void *ctx)
+{
+    return a->op != TE_DIV && a->op != TE_MOD && a->op != TE_MIN && a->op != TE_MAX;
+}
 
 static bool proved(te_ref a, te_ref b, int64_t gap)
 {
-    if (te_is_poison(a) || te_is_poison(b) || a->dtype != b->dtype || !te_has_facts(a)) return false;
+    if (te_is_poison(a) || te_is_poison(b) || a->dtype != b->dtype || !te_has_facts(a))
+        return false;
     te_range x = te_range_of(a), y = te_range_of(b);
     if (a->dtype != LL_S64)
         return (a == b && gap <= 0) || (a->dtype != LL_U64 && (gap ? x.hi < y.lo : x.hi <= y.lo));
@@ -76,7 +81,8 @@ te_affine te_affine_of(te_graph *g, te_ref a)
     te_polys_init(&s, g);
     te_graph *before = te_graph_use(g);
     const te_poly *p = te_poly_of(&s, a);
-    te_affine f = {p->n, p->c, LL_NEW_N(&g->arena, int64_t, p->n), LL_NEW_N(&g->arena, te_ref, p->n)};
+    te_affine f = {p->n, p->c, LL_NEW_N(&g->arena, int64_t, p->n),
+                   LL_NEW_N(&g->arena, te_ref, p->n)};
     for (int i = 0; i < p->n; i++) {
         te_ref x = p->t[i].f[0];
         for (int j = 1; j < p->t[i].nf; j++) x = te_mul(x, p->t[i].f[j]);
@@ -99,8 +105,10 @@ te_ref te_affine_expr(te_graph *g, const te_affine *f)
     te_polys_init(&s, g);
     te_graph *before = te_graph_use(g);
     const te_poly *p = te_poly_const(&s, f->c);
-    for (int i = 0; i < f->n && p; i++) p = te_poly_add(&s, p, te_poly_of(&s, f->atom[i]), f->coef[i]);
-    te_ref a = p ? te_poly_expr(&s, p) : te_fail(g, LL_USAGE, "an affine form of %d terms is too large", f->n);
+    for (int i = 0; i < f->n && p; i++)
+        p = te_poly_add(&s, p, te_poly_of(&s, f->atom[i]), f->coef[i]);
+    te_ref a = p ? te_poly_expr(&s, p)
+                 : te_fail(g, LL_USAGE, "an affine form of %d terms is too large", f->n);
     te_graph_use(before);
     te_polys_finish(&s);
     return a;

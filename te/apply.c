@@ -1,7 +1,7 @@
-/* apply.c: what one operator does to evaluated sources, with its rounding: the single definition of the
- * numbers of te, used by literal folding, te_eval and the loop evaluator. Also rounding, wrapping and
- * dense typed memory. Refuses (returns false) what has no meaning: division by zero, a shift past the
- * width, an operator on types it is not defined for. */
+/* apply.c: what one operator does to evaluated sources, with its rounding: the single definition
+ * of the numbers of te, used by literal folding, te_eval and the loop evaluator. Also rounding,
+ * wrapping and dense typed memory. Refuses (returns false) what has no meaning: division by
+ * zero, a shift past the width, an operator on types it is not defined for. */
 #include <math.h>
 #include <string.h>
 
@@ -83,13 +83,14 @@ void te_value_store(ll_dtype t, void *mem, size_t i, te_value v)
         return;
     }
     size_t at = i * (size_t)bits;
-    unsigned mask = ((1u << bits) - 1) << at % 8, val = ((unsigned)raw & ((1u << bits) - 1)) << at % 8;
+    unsigned mask = ((1u << bits) - 1) << at % 8, val = ((unsigned)raw & ((1u << bits) - 1))
+                                                        << at % 8;
     p[at / 8] = (unsigned char)((p[at / 8] & ~mask) | val);
     if (mask >> 8) p[at / 8 + 1] = (unsigned char)((p[at / 8 + 1] & ~(mask >> 8)) | val >> 8);
 }
 
-/* An int64 as a double that still rounds once when rounded further: the bits that double cannot hold are
- * folded into its last bit ("round to odd"). */
+/* An int64 as a double that still rounds once when rounded further: the bits that double cannot
+ * hold are folded into its last bit ("round to odd"). */
 static double sticky(int64_t v, bool is_unsigned)
 {
     uint64_t m = !is_unsigned && v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
@@ -218,5 +219,6 @@ bool te_apply(te_op op, ll_dtype result, ll_dtype source, const te_value *src, t
     bool binary = op >= TE_ADD && op <= TE_MAX;
     binary = binary || (op >= TE_AND && op <= TE_SHR) || (op >= TE_LT && op <= TE_NE);
     if (binary) two[1] = src[1];
-    return ll_dtype_is_float(source) ? float_op(op, result, two, out) : int_op(op, result, source, two, out);
+    return ll_dtype_is_float(source) ? float_op(op, result, two, out)
+                                     : int_op(op, result, source, two, out);
 }

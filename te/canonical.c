@@ -1,6 +1,7 @@
-/* canonical.c: the text that says what `roots` compute and nothing else: tensors b0, b1... in the order in
- * which a walk from the roots needs them, axes i0, i1... per definition, dims (by name, with bounds) in order
- * of use. Names and the order of creation leave no trace; it parses like any te text, but for its last line. */
+/* canonical.c: the text that says what `roots` compute and nothing else: tensors b0, b1... in
+ * the order in which a walk from the roots needs them, axes i0, i1... per definition, dims (by
+ * name, with bounds) in order of use. Names and the order of creation leave no trace; it parses
+ * like any te text, but for its last line. */
 #include <string.h>
 
 #include "te/internal.h"
@@ -66,7 +67,10 @@ static void need(canon *c, const te_tensor *t)
     ll_str_addc(&c->body, '\n');
 }
 
-static const char *name_of(const te_tensor *t, void *ctx) { return te_memo_get(&((canon *)ctx)->tensor, t); }
+static const char *name_of(const te_tensor *t, void *ctx)
+{
+    return te_memo_get(&((canon *)ctx)->tensor, t);
+}
 
 void te_canonical(ll_str *out, te_tensor *const *roots, int n)
 {

@@ -1,5 +1,5 @@
-/* cells.c: an expression as a graph of cells (eval.h): one small function per operator, with direct ones for
- * f32, f64 and s64 and te_apply for the rest. */
+/* cells.c: an expression as a graph of cells (eval.h): one small function per operator, with
+ * direct ones for f32, f64 and s64 and te_apply for the rest. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,15 +38,17 @@ static void undefined(te_cell *c, te_value a, te_value b)
     char text[200];
     if (c->r->e->failed) return;
     snprintf(text, sizeof text, "%s", te_show(c->a));
-    te_env_fail(c->r->e, LL_FAILED, "%s: %s: %s of %lld and %lld has no value", c->r->t ? c->r->t->name : "expression",
-                text, te_op_name((te_op)c->a->op), (long long)a.i, (long long)b.i);
+    te_env_fail(c->r->e, LL_FAILED, "%s: %s: %s of %lld and %lld has no value",
+                c->r->t ? c->r->t->name : "expression", text, te_op_name((te_op)c->a->op),
+                (long long)a.i, (long long)b.i);
 }
 
 static void general(te_cell *c)
 {
     te_value s[3] = {{.i = 0}};
     for (int i = 0; i < c->a->n; i++) s[i] = te_cell_get(c->src[i]);
-    if (!te_apply((te_op)c->a->op, (ll_dtype)c->a->dtype, (ll_dtype)c->a->src[0]->dtype, s, &c->v)) {
+    if (!te_apply((te_op)c->a->op, (ll_dtype)c->a->dtype, (ll_dtype)c->a->src[0]->dtype, s,
+                  &c->v)) {
         c->v.i = 0;
         undefined(c, s[0], s[1]);
     }
@@ -73,7 +75,8 @@ static void outside(te_cell *c, int d, int64_t at)
     if (c->r->e->failed) return;
     snprintf(text, sizeof text, "%s", te_show(c->a));
     te_env_fail(c->r->e, LL_FAILED, "%s: %s: index %d of %s is %lld, its size is %lld",
-                c->r->t ? c->r->t->name : "expression", text, d, st->t->name, (long long)at, (long long)st->shape[d]);
+                c->r->t ? c->r->t->name : "expression", text, d, st->t->name, (long long)at,
+                (long long)st->shape[d]);
 }
 
 static void load(te_cell *c)
@@ -114,9 +117,12 @@ static cell_fn fn_of(te_ref a)
     case TE_LOAD: return load;
     case TE_SELECT: return choose;
     case TE_CAST: return cast_fn(t, (ll_dtype)a->src[0]->dtype);
-    case TE_ADD: return t == LL_F32 ? f32_add : t == LL_F64 ? f64_add : t == LL_S64 ? s64_add : general;
-    case TE_SUB: return t == LL_F32 ? f32_sub : t == LL_F64 ? f64_sub : t == LL_S64 ? s64_sub : general;
-    case TE_MUL: return t == LL_F32 ? f32_mul : t == LL_F64 ? f64_mul : t == LL_S64 ? s64_mul : general;
+    case TE_ADD:
+        return t == LL_F32 ? f32_add : t == LL_F64 ? f64_add : t == LL_S64 ? s64_add : general;
+    case TE_SUB:
+        return t == LL_F32 ? f32_sub : t == LL_F64 ? f64_sub : t == LL_S64 ? s64_sub : general;
+    case TE_MUL:
+        return t == LL_F32 ? f32_mul : t == LL_F64 ? f64_mul : t == LL_S64 ? s64_mul : general;
     case TE_DIV: return t == LL_F32 ? f32_div : t == LL_S64 ? s64_div : general;
     case TE_MOD: return t == LL_S64 ? s64_mod : general;
     case TE_EXP: return t == LL_F32 ? f32_exp : general;
@@ -125,7 +131,7 @@ static cell_fn fn_of(te_ref a)
     }
 }
 
-/* ---- programs ------------------------------------------------------------------------------------------ */
+/* ---- programs ----------------------------------------------------------------------------- */
 
 static te_cell *cell_new(te_run *r, te_ref a, int level)
 {
@@ -185,7 +191,10 @@ static bool make(te_ref a, void *ctx) /* sources first */
     return true;
 }
 
-static te_cell *cell_of(te_run *r, te_ref a) { return te_walk(a, make, r) ? te_memo_get(&r->cells, a) : NULL; }
+static te_cell *cell_of(te_run *r, te_ref a)
+{
+    return te_walk(a, make, r) ? te_memo_get(&r->cells, a) : NULL;
+}
 
 static bool add_axis(te_run *r, te_ref a)
 {
@@ -219,7 +228,8 @@ te_run *te_run_make(te_env *e, te_tensor *t)
     r->reduce = te_is_reduce(body) ? (te_op)body->op : TE_INT;
     r->n_own = t->n_axis;
     for (int i = 0; i < t->n_axis && ok; i++) ok = add_axis(r, t->axis[i]);
-    for (int i = 0; i < t->ndim && ok && t->kind == TE_UPDATE; i++) ok = (r->at[i] = cell_of(r, t->at[i])) != NULL;
+    for (int i = 0; i < t->ndim && ok && t->kind == TE_UPDATE; i++)
+        ok = (r->at[i] = cell_of(r, t->at[i])) != NULL;
     if (ok && t->init) ok = (r->init = cell_of(r, t->init)) != NULL;
     for (int i = 1; i < body->n && ok && r->reduce != TE_INT; i++) ok = add_axis(r, body->src[i]);
     if (ok) ok = (r->body = cell_of(r, r->reduce != TE_INT ? body->src[0] : body)) != NULL;

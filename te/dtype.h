@@ -1,5 +1,6 @@
-/* dtype.h: element types. Sub-byte codes (u1..u7) exist in memory as bit fields; a loaded value of any
- * integer type is its exact integer. `s64` is also the type of axes, dims and index arithmetic. */
+/* dtype.h: element types. Sub-byte codes (u1..u7) exist in memory as bit fields; a loaded value
+ * of any integer type is its exact integer. `s64` is also the type of axes, dims and index
+ * arithmetic. */
 #ifndef LLMIR_TE_DTYPE_H
 #define LLMIR_TE_DTYPE_H
 

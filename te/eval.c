@@ -1,9 +1,11 @@
-/* eval.c: te_eval and te_eval_point: the meaning of definitions, over programs of cells (cells.c).
+/* eval.c: te_eval and te_eval_point: the meaning of definitions, over programs of cells
+ * (cells.c).
  *
- * te_eval computes whole tensors, each once, dependencies first; te_eval_point computes one element and
- * only what it needs, remembering elements of definitions on the way. Sums accumulate in double (integers
- * modulo 2^64) and round once. Elements that a definition with dependent extents does not reach are 0 when
- * it is computed whole. A failed call leaves inputs and finished tensors as they were. */
+ * te_eval computes whole tensors, each once, dependencies first; te_eval_point computes one
+ * element and only what it needs, remembering elements of definitions on the way. Sums
+ * accumulate in double (integers modulo 2^64) and round once. Elements that a definition with
+ * dependent extents does not reach are 0 when it is computed whole. A failed call leaves inputs
+ * and finished tensors as they were. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,12 +50,14 @@ void te_env_destroy(te_env *e)
     free(e);
 }
 
-/* The end of a public call: programs that failed half-way hold values that are none, so they are dropped. */
+/* The end of a public call: programs that failed half-way hold values that are none, so they are
+ * dropped. */
 static ll_code done(te_env *e, ll_error *err)
 {
     if (!e->failed) return LL_OK;
     for (size_t i = 0; i < e->stores.cap; i++)
-        if (e->stores.slot[i].key && e->stores.slot[i].value) ((te_store *)e->stores.slot[i].value)->run = NULL;
+        if (e->stores.slot[i].key && e->stores.slot[i].value)
+            ((te_store *)e->stores.slot[i].value)->run = NULL;
     e->failed = false;
     return ll_fail(err, e->err.code, "%s", e->err.msg);
 }
@@ -64,13 +68,16 @@ ll_code te_env_dim(te_env *e, const char *name, int64_t v, ll_error *err)
     if (!d) return ll_fail(err, LL_USAGE, "no dim %s", name);
     const te_dim_info *i = d->u.dim;
     if (v < i->lo || v > i->hi || v % i->multiple != 0)
-        return ll_fail(err, LL_USAGE, "dim %s = %lld: wanted %lld..%lld, multiple %lld", name, (long long)v,
-                       (long long)i->lo, (long long)i->hi, (long long)i->multiple);
+        return ll_fail(err, LL_USAGE, "dim %s = %lld: wanted %lld..%lld, multiple %lld", name,
+                       (long long)v, (long long)i->lo, (long long)i->hi, (long long)i->multiple);
     int64_t *old = ll_map_get_str(&e->dims, name);
-    if (old && *old != v) return ll_fail(err, LL_USAGE, "dim %s is %lld already", name, (long long)*old);
+    if (old && *old != v)
+        return ll_fail(err, LL_USAGE, "dim %s is %lld already", name, (long long)*old);
     int64_t *p = LL_NEW(&e->arena, int64_t);
     *p = v;
-    return ll_map_set_str(&e->dims, name, p) ? LL_OK : ll_fail(err, LL_NO_SPACE, "no memory for dim %s", name);
+    return ll_map_set_str(&e->dims, name, p)
+               ? LL_OK
+               : ll_fail(err, LL_NO_SPACE, "no memory for dim %s", name);
 }
 
 te_store *te_store_of(te_env *e, te_tensor *t)
@@ -92,13 +99,13 @@ te_store *te_store_of(te_env *e, te_tensor *t)
     return s;
 }
 
-/* ---- binding ------------------------------------------------------------------------------------------- */
+/* ---- binding ------------------------------------------------------------------------------ */
 
 static bool in_bounds(te_env *e, te_tensor *t, int64_t lo, int64_t hi, int64_t v, size_t i)
 {
     if (v >= lo && v < hi) return true;
-    te_env_fail(e, LL_BAD_INPUT, "%s: element %zu is %lld, wanted %lld <= value < %lld", t->name, i, (long long)v,
-                (long long)lo, (long long)hi);
+    te_env_fail(e, LL_BAD_INPUT, "%s: element %zu is %lld, wanted %lld <= value < %lld", t->name, i,
+                (long long)v, (long long)lo, (long long)hi);
     return false;
 }
 
@@ -118,7 +125,8 @@ static bool check_bounds(te_env *e, te_store *s)
 static te_store *bindable(te_env *e, te_tensor *t)
 {
     if (t->quant || t->kind == TE_PAGED) {
-        te_env_fail(e, LL_USAGE, "%s has no storage of its own: bind its %s", t->name, t->quant ? "planes" : "pool");
+        te_env_fail(e, LL_USAGE, "%s has no storage of its own: bind its %s", t->name,
+                    t->quant ? "planes" : "pool");
         return NULL;
     }
     te_store *s = te_store_of(e, t);
@@ -131,7 +139,8 @@ ll_code te_env_bind(te_env *e, te_tensor *t, const te_value *v, size_t n, ll_err
 {
     te_store *s = bindable(e, t);
     if (!s) return done(e, err);
-    if (n != s->n) return ll_fail(err, LL_USAGE, "%s: %zu values given, its shape has %zu", t->name, n, s->n);
+    if (n != s->n)
+        return ll_fail(err, LL_USAGE, "%s: %zu values given, its shape has %zu", t->name, n, s->n);
     s->v = malloc((n + !n) * sizeof *v);
     if (!s->v) return ll_fail(err, LL_NO_SPACE, "no memory for %zu values of %s", n, t->name);
     ll_dtype d = (ll_dtype)t->dtype;
@@ -152,14 +161,17 @@ ll_code te_env_bind_mem(te_env *e, te_tensor *t, const void *mem, size_t bytes, 
 {
     te_store *s = bindable(e, t);
     if (!s) return done(e, err);
-    size_t bits = (size_t)ll_dtype_bits((ll_dtype)t->dtype), want = bits >= 8 ? s->n * (bits / 8) : (s->n * bits + 7) / 8;
-    if (bytes != want) return ll_fail(err, LL_USAGE, "%s: %zu bytes given, its shape has %zu", t->name, bytes, want);
+    size_t bits = (size_t)ll_dtype_bits((ll_dtype)t->dtype),
+           want = bits >= 8 ? s->n * (bits / 8) : (s->n * bits + 7) / 8;
+    if (bytes != want)
+        return ll_fail(err, LL_USAGE, "%s: %zu bytes given, its shape has %zu", t->name, bytes,
+                       want);
     s->mem = mem;
     if (!check_bounds(e, s)) s->mem = NULL;
     return done(e, err);
 }
 
-/* ---- elements ------------------------------------------------------------------------------------------ */
+/* ---- elements ----------------------------------------------------------------------------- */
 
 typedef struct acc {
     te_op op;
@@ -259,7 +271,7 @@ static te_run *run_of(te_env *e, te_store *s)
     return s->run;
 }
 
-/* ---- whole tensors -------------------------------------------------------------------------------------- */
+/* ---- whole tensors ------------------------------------------------------------------------ */
 
 static bool whole(te_env *e, te_store *s);
 
@@ -292,8 +304,8 @@ static bool target(te_run *r, const te_store *s, size_t *lin)
     for (int d = 0; d < s->t->ndim; d++) {
         int64_t at = te_cell_get(r->at[d]).i;
         if ((uint64_t)at >= (uint64_t)s->shape[d]) {
-            te_env_fail(r->e, LL_FAILED, "%s: writes index %d of %s at %lld, its size is %lld", s->t->name, d,
-                        s->t->base->name, (long long)at, (long long)s->shape[d]);
+            te_env_fail(r->e, LL_FAILED, "%s: writes index %d of %s at %lld, its size is %lld",
+                        s->t->name, d, s->t->base->name, (long long)at, (long long)s->shape[d]);
             return false;
         }
         *lin = *lin * (size_t)s->shape[d] + (size_t)at;
@@ -313,7 +325,8 @@ static void write_all(te_run *r, te_store *s, int level, unsigned char *written)
         return;
     }
     if (!target(r, s, &lin)) return;
-    if (written[lin]) te_env_fail(r->e, LL_FAILED, "%s: two iterations write element %zu", s->t->name, lin);
+    if (written[lin])
+        te_env_fail(r->e, LL_FAILED, "%s: two iterations write element %zu", s->t->name, lin);
     written[lin] = 1;
     s->v[lin] = te_cell_get(r->body);
 }
@@ -331,7 +344,8 @@ static bool dependencies(te_env *e, te_tensor *t)
 {
     bool ok = te_walk(t->body, need_whole, e) && (!t->init || te_walk(t->init, need_whole, e));
     for (int i = 0; i < t->n_axis && ok; i++) ok = te_walk(t->axis[i], need_whole, e);
-    for (int i = 0; i < t->ndim && ok && t->kind == TE_UPDATE; i++) ok = te_walk(t->at[i], need_whole, e);
+    for (int i = 0; i < t->ndim && ok && t->kind == TE_UPDATE; i++)
+        ok = te_walk(t->at[i], need_whole, e);
     return ok;
 }
 
@@ -379,7 +393,8 @@ static bool whole(te_env *e, te_store *s)
 ll_code te_eval(te_env *e, te_tensor *t, const te_value **out, size_t *n, ll_error *err)
 {
     te_store *s = t->quant || t->kind == TE_PAGED ? NULL : te_store_of(e, t);
-    if (t->quant || t->kind == TE_PAGED) te_env_fail(e, LL_USAGE, "%s has no storage of its own", t->name);
+    if (t->quant || t->kind == TE_PAGED)
+        te_env_fail(e, LL_USAGE, "%s has no storage of its own", t->name);
     if (s && whole(e, s)) {
         *out = s->v;
         *n = s->n;
@@ -387,7 +402,7 @@ ll_code te_eval(te_env *e, te_tensor *t, const te_value **out, size_t *n, ll_err
     return done(e, err);
 }
 
-/* ---- single elements --------------------------------------------------------------------------------------- */
+/* ---- single elements ---------------------------------------------------------------------- */
 
 struct te_point { size_t key; te_value v; }; /* key: linear index + 1 */
 
@@ -539,8 +554,8 @@ static bool linear(te_env *e, const te_store *s, const int64_t *idx, size_t *lin
     *lin = 0;
     for (int i = 0; i < s->t->ndim; i++) {
         if ((uint64_t)idx[i] >= (uint64_t)s->shape[i]) {
-            te_env_fail(e, LL_USAGE, "%s: index %d is %lld, its size is %lld", s->t->name, i, (long long)idx[i],
-                        (long long)s->shape[i]);
+            te_env_fail(e, LL_USAGE, "%s: index %d is %lld, its size is %lld", s->t->name, i,
+                        (long long)idx[i], (long long)s->shape[i]);
             return false;
         }
         *lin = *lin * (size_t)s->shape[i] + (size_t)idx[i];
@@ -548,12 +563,13 @@ static bool linear(te_env *e, const te_store *s, const int64_t *idx, size_t *lin
     return true;
 }
 
-ll_code te_eval_bound(te_env *e, te_tensor *t, const int64_t *idx, te_value *out, double *abs_sum, int64_t *n_terms,
-                      ll_error *err)
+ll_code te_eval_bound(te_env *e, te_tensor *t, const int64_t *idx, te_value *out, double *abs_sum,
+                      int64_t *n_terms, ll_error *err)
 {
     te_store *s = t->quant || t->kind == TE_PAGED ? NULL : te_store_of(e, t);
     size_t lin;
-    if (t->quant || t->kind == TE_PAGED) te_env_fail(e, LL_USAGE, "%s has no storage of its own", t->name);
+    if (t->quant || t->kind == TE_PAGED)
+        te_env_fail(e, LL_USAGE, "%s has no storage of its own", t->name);
     if (!s || !linear(e, s, idx, &lin)) return done(e, err);
     if (s->whole) *out = s->v[lin];
     else if (s->mem) te_value_load((ll_dtype)t->dtype, s->mem, lin, out);

@@ -9,7 +9,8 @@ enum { TE_MAX_LEVEL = 2 * TE_MAX_DIM + 1 };
 typedef struct te_run te_run;
 typedef struct te_cell te_cell;
 
-/* Values of one tensor under the bound dims. Dense, or raw memory of the caller, or known point by point. */
+/* Values of one tensor under the bound dims. Dense, or raw memory of the caller, or known point
+ * by point. */
 typedef struct te_store {
     te_tensor *t;
     int64_t shape[TE_MAX_DIM];
@@ -24,9 +25,9 @@ typedef struct te_store {
     bool whole;                /* v holds every element                           */
 } te_store;
 
-/* One node of a program. Its value is valid while stamp == *clock: the clock of the innermost axis that it
- * depends on, so what an inner loop does not change is not computed again; and what a `select` does not
- * take is not computed at all. */
+/* One node of a program. Its value is valid while stamp == *clock: the clock of the innermost
+ * axis that it depends on, so what an inner loop does not change is not computed again; and what
+ * a `select` does not take is not computed at all. */
 struct te_cell {
     te_value v;
     uint64_t stamp;
@@ -66,7 +67,8 @@ bool te_run_scalar(te_env *e, te_ref a, int64_t *out);
 te_store *te_store_of(te_env *e, te_tensor *t); /* NULL with e->err set */
 /* Element `at` (linear index `lin`) of a store that is not whole. */
 te_value te_point_value(te_env *e, te_store *s, const int64_t *at, size_t lin);
-void te_env_fail(te_env *e, ll_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void te_env_fail(te_env *e, ll_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static inline te_value te_cell_get(te_cell *c)
 {

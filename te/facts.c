@@ -1,9 +1,9 @@
 /* facts.c: what is known of one integer node from its sources: an interval and a congruence.
  *
- * s64 is the type of indices and is taken never to overflow: a bound that leaves int64 becomes "unknown" on
- * that side. Other integer types wrap, so a result that may leave its type has the type's whole range.
- * u64 values above INT64_MAX are negative int64 here, so u64 keeps an interval only while it is inside
- * [0, INT64_MAX]. */
+ * s64 is the type of indices and is taken never to overflow: a bound that leaves int64 becomes
+ * "unknown" on that side. Other integer types wrap, so a result that may leave its type has the
+ * type's whole range. u64 values above INT64_MAX are negative int64 here, so u64 keeps an
+ * interval only while it is inside [0, INT64_MAX]. */
 #include "base/ckd.h"
 #include "te/internal.h"
 
@@ -11,7 +11,10 @@ typedef __int128 wide;
 
 static const te_range all = {INT64_MIN, INT64_MAX};
 
-static int64_t sat(wide v) { return v > INT64_MAX ? INT64_MAX : v < INT64_MIN ? INT64_MIN : (int64_t)v; }
+static int64_t sat(wide v)
+{
+    return v > INT64_MAX ? INT64_MAX : v < INT64_MIN ? INT64_MIN : (int64_t)v;
+}
 static bool known(te_range r) { return r.lo != INT64_MIN && r.hi != INT64_MAX; }
 
 static te_range type_range(ll_dtype t)
@@ -35,7 +38,10 @@ static te_range fit(ll_dtype t, wide lo, wide hi)
 }
 
 /* INT64_MIN / INT64_MAX stand for the infinities in interval arithmetic of s64. */
-static wide ext(int64_t v) { return v == INT64_MAX ? (wide)1 << 100 : v == INT64_MIN ? -((wide)1 << 100) : v; }
+static wide ext(int64_t v)
+{
+    return v == INT64_MAX ? (wide)1 << 100 : v == INT64_MIN ? -((wide)1 << 100) : v;
+}
 static wide wmul(wide a, wide b)
 {
     const wide inf = (wide)1 << 100;
@@ -58,7 +64,10 @@ static te_range mul_range(ll_dtype t, te_range a, te_range b)
     return fit(t, min4(p, q, r, s), max4(p, q, r, s));
 }
 
-static int64_t div_end(int64_t v, int64_t d) { return v == INT64_MAX || v == INT64_MIN ? v : ll_floordiv(v, d); }
+static int64_t div_end(int64_t v, int64_t d)
+{
+    return v == INT64_MAX || v == INT64_MIN ? v : ll_floordiv(v, d);
+}
 
 static te_range div_range(ll_dtype t, te_range a, te_range b)
 {
@@ -102,8 +111,14 @@ static int decide(te_op op, te_range a, te_range b)
     switch (op) {
     case TE_LT: return a.hi < b.lo ? 1 : a.lo >= b.hi ? 0 : -1;
     case TE_LE: return a.hi <= b.lo ? 1 : a.lo > b.hi ? 0 : -1;
-    case TE_EQ: return a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 1 : a.hi < b.lo || b.hi < a.lo ? 0 : -1;
-    default: return a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 0 : a.hi < b.lo || b.hi < a.lo ? 1 : -1;
+    case TE_EQ:
+        return a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 1
+               : a.hi < b.lo || b.hi < a.lo                 ? 0
+                                                            : -1;
+    default:
+        return a.lo == a.hi && b.lo == b.hi && a.lo == b.lo ? 0
+               : a.hi < b.lo || b.hi < a.lo                 ? 1
+                                                            : -1;
     }
 }
 
@@ -117,7 +132,8 @@ static te_range compare_range(te_ref a)
 
 static te_range shift_range(te_op op, ll_dtype t, te_range a, te_range b)
 {
-    if (b.lo != b.hi || b.lo < 0 || b.lo > 62) return op == TE_SHR && a.lo >= 0 ? (te_range){0, a.hi} : type_range(t);
+    if (b.lo != b.hi || b.lo < 0 || b.lo > 62)
+        return op == TE_SHR && a.lo >= 0 ? (te_range){0, a.hi} : type_range(t);
     te_range c = {(int64_t)1 << b.lo, (int64_t)1 << b.lo};
     return op == TE_SHL ? mul_range(t, a, c) : div_range(t, a, c);
 }
@@ -154,7 +170,8 @@ static te_range axis_range(const te_axis_info *x)
 static te_range range_of(te_ref a)
 {
     ll_dtype t = (ll_dtype)a->dtype;
-    te_range x = a->n > 0 ? te_range_of(a->src[0]) : all, y = a->n > 1 ? te_range_of(a->src[1]) : all;
+    te_range x = a->n > 0 ? te_range_of(a->src[0]) : all,
+             y = a->n > 1 ? te_range_of(a->src[1]) : all;
     switch (a->op) {
     case TE_INT: return (te_range){a->u.i, a->u.i};
     case TE_DIM: return (te_range){a->u.dim->lo, a->u.dim->hi};
@@ -186,13 +203,14 @@ static te_range range_of(te_ref a)
         if (ll_dtype_is_signed(t)) return fit(t, -1 - ext(x.hi), -1 - ext(x.lo));
         return (te_range){type_range(t).hi - x.hi, type_range(t).hi - x.lo};
     case TE_LT: case TE_LE: case TE_EQ: case TE_NE: return compare_range(a);
-    case TE_SELECT: return x.lo == 1 ? y : x.hi == 0 ? te_range_of(a->src[2]) : join(y, te_range_of(a->src[2]));
+    case TE_SELECT:
+        return x.lo == 1 ? y : x.hi == 0 ? te_range_of(a->src[2]) : join(y, te_range_of(a->src[2]));
     case TE_CAST: return te_has_facts(a->src[0]) ? fit(t, ext(x.lo), ext(x.hi)) : type_range(t);
     default: return type_range(t);
     }
 }
 
-/* ---- congruences ----------------------------------------------------------------------------------- */
+/* ---- congruences -------------------------------------------------------------------------- */
 
 static wide wgcd(wide a, wide b)
 {
@@ -212,7 +230,8 @@ static const te_cong anything = {1, 0};
 static te_cong cong_make(wide mod, wide rem)
 {
     if (mod < 0) mod = -mod;
-    if (mod == 0) return rem >= INT64_MIN && rem <= INT64_MAX ? (te_cong){0, (int64_t)rem} : anything;
+    if (mod == 0)
+        return rem >= INT64_MIN && rem <= INT64_MAX ? (te_cong){0, (int64_t)rem} : anything;
     if (mod > INT64_MAX) return anything;
     rem %= mod;
     return (te_cong){(int64_t)mod, (int64_t)(rem < 0 ? rem + mod : rem)};
@@ -231,7 +250,8 @@ static te_cong cong_add(te_cong a, te_cong b, int sign)
 static te_cong cong_mul(te_cong a, te_cong b)
 {
     const wide big = (wide)1 << 60;
-    if (a.mod > big || b.mod > big || a.rem > big || b.rem > big || a.rem < -big || b.rem < -big) return anything;
+    if (a.mod > big || b.mod > big || a.rem > big || b.rem > big || a.rem < -big || b.rem < -big)
+        return anything;
     wide m = wgcd(wgcd((wide)a.mod * b.mod, (wide)a.mod * b.rem), (wide)b.mod * a.rem);
     return cong_make(m, (wide)a.rem * b.rem);
 }
@@ -253,7 +273,8 @@ static te_cong cong_mod(te_cong a, te_cong b)
 
 static te_cong cong_of(te_ref a)
 {
-    te_cong x = a->n > 0 ? te_cong_of(a->src[0]) : anything, y = a->n > 1 ? te_cong_of(a->src[1]) : anything;
+    te_cong x = a->n > 0 ? te_cong_of(a->src[0]) : anything,
+            y = a->n > 1 ? te_cong_of(a->src[1]) : anything;
     switch (a->op) {
     case TE_INT: return (te_cong){0, a->u.i};
     case TE_DIM: return (te_cong){a->u.dim->multiple, 0};
@@ -270,7 +291,8 @@ static te_cong cong_of(te_ref a)
         if (y.mod != 0 || y.rem < 0 || y.rem > 60) return anything;
         return cong_mul(x, (te_cong){0, (int64_t)1 << y.rem});
     case TE_AND: /* with 2^k - 1 */
-        if (y.mod != 0 || y.rem < 0 || y.rem == INT64_MAX || (y.rem & (y.rem + 1)) != 0) return anything;
+        if (y.mod != 0 || y.rem < 0 || y.rem == INT64_MAX || (y.rem & (y.rem + 1)) != 0)
+            return anything;
         return cong_mod(x, (te_cong){0, y.rem + 1});
     default: return anything;
     }
@@ -287,7 +309,8 @@ void te_facts_make(te_node *a)
         int bits = ll_dtype_bits(t) < 62 ? ll_dtype_bits(t) : 62;
         bool exact = a->op == TE_INT || a->op == TE_LOAD;
         if (!exact) f->cong = cong_make(wgcd(f->cong.mod, (wide)1 << bits), f->cong.rem);
-        if (f->cong.mod == (int64_t)1 << bits && f->range.lo >= 0 && bits < 62) f->cong = (te_cong){0, f->cong.rem};
+        if (f->cong.mod == (int64_t)1 << bits && f->range.lo >= 0 && bits < 62)
+            f->cong = (te_cong){0, f->cong.rem};
     }
     if (f->range.lo == f->range.hi) f->cong = (te_cong){0, f->range.lo};
     if (f->cong.mod == 0 && t != LL_BOOL) f->range = (te_range){f->cong.rem, f->cong.rem};

@@ -1,8 +1,9 @@
 /* graph.c: graphs, interning, leaves and errors of te.h.
  *
- * A graph is an arena, an open-addressed table of its nodes, its tensors by number and by name, and its
- * dims by name. A child graph looks a node up in its whole chain before it makes one, so equal
- * expressions are one pointer across the chain. Axes and variables are not interned: each is itself. */
+ * A graph is an arena, an open-addressed table of its nodes, its tensors by number and by name,
+ * and its dims by name. A child graph looks a node up in its whole chain before it makes one, so
+ * equal expressions are one pointer across the chain. Axes and variables are not interned: each
+ * is itself. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +71,7 @@ te_graph *te_home(te_graph *g)
     return te_younger(current, g) == current ? current : g;
 }
 
-/* ---- errors ------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------- */
 
 const ll_error *te_error(const te_graph *g)
 {
@@ -126,7 +127,7 @@ te_tensor *te_poison_tensor(te_graph *g)
     return g->poison_tensor;
 }
 
-/* ---- interning ---------------------------------------------------------------------------------- */
+/* ---- interning ---------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -162,7 +163,8 @@ static bool grow(te_graph *g)
     for (size_t i = 0; i < g->n_slot; i++) {
         te_node *a = g->slot[i];
         if (!a) continue;
-        size_t k = (size_t)node_hash((te_op)a->op, (ll_dtype)a->dtype, a->u.i, a->src, a->n) & (n - 1);
+        size_t k =
+            (size_t)node_hash((te_op)a->op, (ll_dtype)a->dtype, a->u.i, a->src, a->n) & (n - 1);
         while (s[k]) k = (k + 1) & (n - 1);
         s[k] = a;
     }
@@ -194,11 +196,12 @@ te_ref te_intern(te_graph *g, te_op op, ll_dtype t, int64_t payload, const te_re
     return a;
 }
 
-/* ---- names -------------------------------------------------------------------------------------- */
+/* ---- names -------------------------------------------------------------------------------- */
 
 bool te_is_word(const char *s)
 {
-    static const char *const words[] = {"in", "def", "update", "paged", "dim", "true", "false", "inf", "nan"};
+    static const char *const words[] = {"in",   "def",   "update", "paged", "dim",
+                                        "true", "false", "inf",    "nan"};
     ll_dtype t;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(s, words[i]) == 0) return true;
@@ -222,7 +225,8 @@ size_t te_n_tensors(const te_graph *g) { return g->first_tensor + g->n_tensor; }
 te_tensor *te_tensor_at(const te_graph *g, size_t i)
 {
     for (; g; g = g->parent)
-        if (i >= g->first_tensor) return i < te_n_tensors(g) ? g->tensor[i - g->first_tensor] : NULL;
+        if (i >= g->first_tensor)
+            return i < te_n_tensors(g) ? g->tensor[i - g->first_tensor] : NULL;
     return NULL;
 }
 
@@ -256,7 +260,8 @@ static const char *free_name(te_graph *g, const char *name)
 te_tensor *te_tensor_new(te_graph *g, te_tensor_kind kind, const char *name, ll_dtype t, int ndim)
 {
     if (!te_is_name(name)) {
-        te_fail(g, LL_USAGE, "`%s` cannot name a tensor: letters, digits, `_`, `.`", name ? name : "");
+        te_fail(g, LL_USAGE, "`%s` cannot name a tensor: letters, digits, `_`, `.`",
+                name ? name : "");
         return te_poison_tensor(g);
     }
     if (kind == TE_INPUT && te_find(g, name)) {
@@ -289,7 +294,7 @@ te_tensor *te_tensor_new(te_graph *g, te_tensor_kind kind, const char *name, ll_
     return x;
 }
 
-/* ---- leaves ------------------------------------------------------------------------------------- */
+/* ---- leaves ------------------------------------------------------------------------------- */
 
 te_ref te_int(te_graph *g, int64_t v) { return te_intern(te_home(g), TE_INT, LL_S64, v, NULL, 0); }
 
@@ -318,14 +323,17 @@ te_ref te_dim_multiple(te_graph *g, const char *name, int64_t lo, int64_t hi, in
     const te_node *old = te_is_name(name) ? te_find_dim(g, name) : NULL;
     if (!te_is_name(name)) return te_fail(g, LL_USAGE, "`%s` cannot name a dim", name ? name : "");
     if (lo < 0 || hi < lo || multiple < 1)
-        return te_fail(g, LL_USAGE, "dim %s: bounds %lld..%lld, multiple %lld: wanted 0 <= lo <= hi and multiple >= 1",
-                       name, (long long)lo, (long long)hi, (long long)multiple);
+        return te_fail(
+            g, LL_USAGE,
+            "dim %s: bounds %lld..%lld, multiple %lld: wanted 0 <= lo <= hi and multiple >= 1",
+            name, (long long)lo, (long long)hi, (long long)multiple);
     if (old) {
         const te_dim_info *d = old->u.dim;
         if (d->lo == lo && d->hi == hi && d->multiple == multiple) return old;
-        return te_fail(g, LL_USAGE, "dim %s: declared in %lld..%lld multiple %lld, now %lld..%lld multiple %lld",
-                       name, (long long)d->lo, (long long)d->hi, (long long)d->multiple, (long long)lo,
-                       (long long)hi, (long long)multiple);
+        return te_fail(g, LL_USAGE,
+                       "dim %s: declared in %lld..%lld multiple %lld, now %lld..%lld multiple %lld",
+                       name, (long long)d->lo, (long long)d->hi, (long long)d->multiple,
+                       (long long)lo, (long long)hi, (long long)multiple);
     }
     te_dim_info *d = LL_NEW(&g->arena, te_dim_info);
     *d = (te_dim_info){ll_strdup(&g->arena, name), lo, hi, multiple};
@@ -343,13 +351,16 @@ te_ref te_dim(te_graph *g, const char *name, int64_t lo, int64_t hi)
 
 te_ref te_axis_upto(te_graph *g, const char *name, te_ref extent, te_ref max)
 {
-    if (te_is_poison(extent)) return extent ? extent : te_fail(g, LL_USAGE, "axis %s: no extent", name);
+    if (te_is_poison(extent))
+        return extent ? extent : te_fail(g, LL_USAGE, "axis %s: no extent", name);
     if (max && te_is_poison(max)) return max;
-    if (!te_is_name(name)) return te_fail(g, LL_USAGE, "`%s` cannot name an axis", name ? name : "");
+    if (!te_is_name(name))
+        return te_fail(g, LL_USAGE, "`%s` cannot name an axis", name ? name : "");
     if (extent->dtype != LL_S64 || (max && max->dtype != LL_S64))
         return te_fail(g, LL_USAGE, "axis %s: its extent is %s, wanted s64", name,
                        ll_dtype_name((ll_dtype)extent->dtype));
-    if (max && te_range_of(max).lo < 0) return te_fail(g, LL_USAGE, "axis %s: its bound may be negative", name);
+    if (max && te_range_of(max).lo < 0)
+        return te_fail(g, LL_USAGE, "axis %s: its bound may be negative", name);
     te_axis_info *x = LL_NEW(&g->arena, te_axis_info);
     *x = (te_axis_info){ll_strdup(&g->arena, name), extent, max};
     te_node *a = node_new(g, TE_AXIS, LL_S64, 0);
@@ -358,18 +369,22 @@ te_ref te_axis_upto(te_graph *g, const char *name, te_ref extent, te_ref max)
     return a;
 }
 
-te_ref te_axis(te_graph *g, const char *name, te_ref extent) { return te_axis_upto(g, name, extent, NULL); }
+te_ref te_axis(te_graph *g, const char *name, te_ref extent)
+{
+    return te_axis_upto(g, name, extent, NULL);
+}
 
 te_ref te_var(te_graph *g, const char *name, ll_dtype t)
 {
-    if (!te_is_name(name)) return te_fail(g, LL_USAGE, "`%s` cannot name a variable", name ? name : "");
+    if (!te_is_name(name))
+        return te_fail(g, LL_USAGE, "`%s` cannot name a variable", name ? name : "");
     te_node *a = node_new(g, TE_VAR, t, 0);
     a->u.name = ll_strdup(&g->arena, name);
     if (te_has_facts(a)) te_facts_make(a);
     return a;
 }
 
-/* ---- operator table ------------------------------------------------------------------------------ */
+/* ---- operator table ----------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *spelling;

@@ -1,5 +1,5 @@
-/* internal.h: what the files of te/ share and nobody else may see: the graph, interning, the facts kept
- * behind each node, and a small pointer map for memoised walks. */
+/* internal.h: what the files of te/ share and nobody else may see: the graph, interning, the
+ * facts kept behind each node, and a small pointer map for memoised walks. */
 #ifndef LLMIR_TE_INTERNAL_H
 #define LLMIR_TE_INTERNAL_H
 
@@ -53,7 +53,8 @@ typedef struct te_bytes {
     te_tensor *t;
     te_ref row[2];
 } te_bytes;
-te_ref te_parse_with(te_graph *g, const char *text, const te_scope *scope, int n, const te_bytes *b, ll_error *err);
+te_ref te_parse_with(te_graph *g, const char *text, const te_scope *scope, int n, const te_bytes *b,
+                     ll_error *err);
 
 /* Pointer -> pointer, for one walk: open addressing on malloc. A zeroed memo is empty. */
 typedef struct te_memo {

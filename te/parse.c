@@ -7,10 +7,11 @@
  *     def f32 acc[t, n < 576] = sum(k: x[t, k] * W[n, k]) from 0.0
  *     update f16 pool2[t, d] = f16(x[t, d]) into pool[s64(page[t]), d]
  *
- * A text becomes tokens, a statement a small tree, the tree nodes of the graph. The tree stands between
- * because an axis may be used before its extent is known: `acc[t, n]` takes the size of the first dimension
- * that the axis indexes alone, in reading order. Types are checked by the builders; their sentence is given
- * with the place in the text, and the graph's own error state is left as it was. `#` starts a comment. */
+ * A text becomes tokens, a statement a small tree, the tree nodes of the graph. The tree stands
+ * between because an axis may be used before its extent is known: `acc[t, n]` takes the size of
+ * the first dimension that the axis indexes alone, in reading order. Types are checked by the
+ * builders; their sentence is given with the place in the text, and the graph's own error state
+ * is left as it was. `#` starts a comment. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ typedef struct parser {
     int nest;
 } parser;
 
-/* ---- errors ------------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------- */
 
 static bool fail(parser *p, size_t at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -86,9 +87,12 @@ static bool fail(parser *p, size_t at, const char *fmt, ...)
     return false;
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------------- */
+/* ---- tokens ------------------------------------------------------------------------------- */
 
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 static bool is_name_char(char c) { return is_letter(c) || is_digit(c) || c == '.'; }
 
@@ -114,11 +118,13 @@ static bool lex_number(parser *p, size_t *at, tok *t)
         real = true;
         for (e++; is_digit(*e);) e++;
     }
-    if ((*e == 'e' || *e == 'E') && (is_digit(e[1]) || ((e[1] == '-' || e[1] == '+') && is_digit(e[2])))) {
+    if ((*e == 'e' || *e == 'E') &&
+        (is_digit(e[1]) || ((e[1] == '-' || e[1] == '+') && is_digit(e[2])))) {
         real = true;
         for (e += 2; is_digit(*e);) e++;
     }
-    if (is_name_char(*e) && !(e[0] == '.' && e[1] == '.')) return fail(p, *at, "a number runs into a name");
+    if (is_name_char(*e) && !(e[0] == '.' && e[1] == '.'))
+        return fail(p, *at, "a number runs into a name");
     t->kind = real ? T_FLT : T_INT;
     t->type = real ? LL_F32 : LL_S64;
     t->f = strtod(s, NULL);
@@ -126,10 +132,12 @@ static bool lex_number(parser *p, size_t *at, tok *t)
     if (!real) {
         errno = 0;
         t->i = strtoull(s, NULL, 10);
-        if (errno == ERANGE && !ll_dtype_is_float(t->type)) return fail(p, *at, "an integer beyond 64 bits");
+        if (errno == ERANGE && !ll_dtype_is_float(t->type))
+            return fail(p, *at, "an integer beyond 64 bits");
         if (ll_dtype_is_float(t->type)) t->kind = T_FLT;
     } else if (!ll_dtype_is_float(t->type)) {
-        return fail(p, *at, "a literal with a fraction cannot have type %s", ll_dtype_name(t->type));
+        return fail(p, *at, "a literal with a fraction cannot have type %s",
+                    ll_dtype_name(t->type));
     }
     t->n = (size_t)(e - s) + more;
     *at += t->n;
@@ -149,7 +157,8 @@ static bool lex_name(parser *p, size_t *at, tok *t)
         t->type = LL_F32;
         t->f = inf ? (double)INFINITY : (double)NAN;
         t->n += suffix(s + 3, &t->type);
-        if (!ll_dtype_is_float(t->type)) return fail(p, *at, "%.3s cannot have type %s", s, ll_dtype_name(t->type));
+        if (!ll_dtype_is_float(t->type))
+            return fail(p, *at, "%.3s cannot have type %s", s, ll_dtype_name(t->type));
     }
     *at += t->n;
     return true;
@@ -177,7 +186,9 @@ static bool lex(parser *p)
 {
     size_t at = 0, cap = 0;
     for (;;) {
-        while (p->text[at] == ' ' || p->text[at] == '\n' || p->text[at] == '\t' || p->text[at] == '\r') at++;
+        while (p->text[at] == ' ' || p->text[at] == '\n' || p->text[at] == '\t' ||
+               p->text[at] == '\r')
+            at++;
         if (p->text[at] == '#') {
             while (p->text[at] && p->text[at] != '\n') at++;
             continue;
@@ -192,7 +203,9 @@ static bool lex(parser *p)
         t->at = at;
         char c = p->text[at];
         if (!c) return true;
-        if (!(is_digit(c) ? lex_number(p, &at, t) : is_letter(c) ? lex_name(p, &at, t) : lex_punct(p, &at, t)))
+        if (!(is_digit(c)    ? lex_number(p, &at, t)
+              : is_letter(c) ? lex_name(p, &at, t)
+                             : lex_punct(p, &at, t)))
             return false;
     }
 }
@@ -200,7 +213,10 @@ static bool lex(parser *p)
 static const tok *peek(const parser *p) { return &p->t[p->pos]; }
 static size_t here(const parser *p) { return peek(p)->at; }
 
-static bool is_punct(const tok *t, const char *s) { return t->kind == T_PUNCT && strcmp(t->p, s) == 0; }
+static bool is_punct(const tok *t, const char *s)
+{
+    return t->kind == T_PUNCT && strcmp(t->p, s) == 0;
+}
 static bool is_word(const parser *p, const tok *t, const char *s)
 {
     return t->kind == T_NAME && t->n == strlen(s) && memcmp(p->text + t->at, s, t->n) == 0;
@@ -218,7 +234,8 @@ static bool expect(parser *p, const char *s)
     if (take(p, s)) return true;
     const tok *t = peek(p);
     if (t->kind == T_END) return fail(p, t->at, "wanted `%s`, the text ends", s);
-    return fail(p, t->at, "wanted `%s`, got `%.*s`", s, (int)(t->n < 60 ? t->n : 60), p->text + t->at);
+    return fail(p, t->at, "wanted `%s`, got `%.*s`", s, (int)(t->n < 60 ? t->n : 60),
+                p->text + t->at);
 }
 
 static const char *name(parser *p, const char *what)
@@ -232,7 +249,7 @@ static const char *name(parser *p, const char *what)
     return ll_strndup(&p->arena, p->text + t->at, t->n);
 }
 
-/* ---- expressions to trees ------------------------------------------------------------------------------- */
+/* ---- expressions to trees ----------------------------------------------------------------- */
 
 static ast *expr(parser *p, int level);
 
@@ -343,7 +360,8 @@ static ast *number(parser *p, bool negative)
     uint64_t limit = t->type == LL_U64 ? UINT64_MAX : (uint64_t)INT64_MAX + negative;
     a->i = (int64_t)(negative ? 0 - t->i : t->i);
     if (t->i > limit || te_wrap_to(t->type, a->i) != a->i) {
-        fail(p, t->at, "%s%llu does not fit %s", negative ? "-" : "", (unsigned long long)t->i, ll_dtype_name(t->type));
+        fail(p, t->at, "%s%llu does not fit %s", negative ? "-" : "", (unsigned long long)t->i,
+             ll_dtype_name(t->type));
         return NULL;
     }
     return a;
@@ -388,7 +406,8 @@ static int infix_level(const parser *p, te_op *op)
     return 0;
 }
 
-/* Infix operators of at least this level: 1 comparisons, 2 |, 3 ^, 4 &, 5 shifts, 6 + -, 7 * / %, 8 none. */
+/* Infix operators of at least this level: 1 comparisons, 2 |, 3 ^, 4 &, 5 shifts, 6 + -, 7 * /
+ * %, 8 none. */
 static ast *expr(parser *p, int level)
 {
     te_op op = TE_ADD;
@@ -414,7 +433,7 @@ static ast *expr(parser *p, int level)
     return a;
 }
 
-/* ---- trees to nodes --------------------------------------------------------------------------------------- */
+/* ---- trees to nodes ----------------------------------------------------------------------- */
 
 static te_ref build(parser *p, const ast *a);
 
@@ -452,14 +471,16 @@ static te_ref inferred(const parser *p, const ast *a, const char *s)
 {
     const te_tensor *t = a->kind == A_INDEX ? te_find(p->g, a->name) : NULL;
     for (int i = 0; i < a->n; i++) {
-        if (t && i < t->ndim && a->arg[i]->kind == A_NAME && strcmp(a->arg[i]->name, s) == 0) return t->shape[i];
+        if (t && i < t->ndim && a->arg[i]->kind == A_NAME && strcmp(a->arg[i]->name, s) == 0)
+            return t->shape[i];
         te_ref r = inferred(p, a->arg[i], s);
         if (r) return r;
     }
     return NULL;
 }
 
-static bool make_axes(parser *p, const axis_decl *d, int n, ast *const *where, int n_where, te_ref *out)
+static bool make_axes(parser *p, const axis_decl *d, int n, ast *const *where, int n_where,
+                      te_ref *out)
 {
     for (int i = 0; i < n; i++) {
         te_ref extent = NULL, max = NULL;
@@ -467,10 +488,13 @@ static bool make_axes(parser *p, const axis_decl *d, int n, ast *const *where, i
         if (d[i].max && !(max = build(p, d[i].max))) return false;
         for (int j = 0; j < n_where && !extent; j++) extent = inferred(p, where[j], d[i].name);
         if (!extent)
-            return fail(p, d[i].at, "the extent of axis %s: give it as `%s < N`, or use the axis alone as an index",
-                        d[i].name, d[i].name);
+            return fail(
+                p, d[i].at,
+                "the extent of axis %s: give it as `%s < N`, or use the axis alone as an index",
+                d[i].name, d[i].name);
         out[i] = te_axis_upto(p->g, d[i].name, extent, max);
-        if (te_is_poison(out[i])) return fail(p, d[i].at, "%s", te_error(p->g) ? te_error(p->g)->msg : "no axis");
+        if (te_is_poison(out[i]))
+            return fail(p, d[i].at, "%s", te_error(p->g) ? te_error(p->g)->msg : "no axis");
         scope_push(p, d[i].name, out[i]);
     }
     return true;
@@ -509,7 +533,8 @@ static te_ref build_call(parser *p, const ast *a)
             return NULL;
         }
         if (op == TE_SELECT) return checked(p, a, te_select(v[0], v[1], v[2]));
-        return checked(p, a, a->n == 1 ? te_unary((te_op)op, v[0]) : te_binary((te_op)op, v[0], v[1]));
+        return checked(p, a,
+                       a->n == 1 ? te_unary((te_op)op, v[0]) : te_binary((te_op)op, v[0], v[1]));
     }
     fail(p, a->at, "no operator %s", a->name);
     return NULL;
@@ -560,7 +585,7 @@ static te_ref build(parser *p, const ast *a)
     return NULL;
 }
 
-/* ---- statements ------------------------------------------------------------------------------------------- */
+/* ---- statements --------------------------------------------------------------------------- */
 
 static bool integer(parser *p, int64_t *out)
 {
@@ -583,7 +608,8 @@ static bool dim_line(parser *p)
     int64_t lo = 0, hi = 0, multiple = 1;
     size_t at = here(p);
     const char *s = name(p, "a name");
-    if (!s || !expect(p, "in") || !integer(p, &lo) || !expect(p, "..") || !integer(p, &hi)) return false;
+    if (!s || !expect(p, "in") || !integer(p, &lo) || !expect(p, "..") || !integer(p, &hi))
+        return false;
     if (take(p, "multiple") && !integer(p, &multiple)) return false;
     if (!te_is_poison(te_dim_multiple(p->g, s, lo, hi, multiple))) return true;
     return fail(p, at, "%s", te_error(p->g)->msg);
@@ -611,14 +637,15 @@ static bool input_line(parser *p)
     if (!tn || !(s = name(p, "a name")) || !list(p, v, &n)) return false;
     const te_quant *q = ll_dtype_parse(tn, &type) ? NULL : te_quant_by_name(tn);
     if (!q && !ll_dtype_parse(tn, &type)) return fail(p, at, "no type %s", tn);
-    /* `in 0..S`, or the next statement: `in f32 y[...]`; the last token is T_END, so there is a next */
+    /* `in 0..S`, or the next statement `in f32 y[...]`? T_END is last, so there is a next token */
     bool next = is_word(p, peek(p), "in") && peek(p)[1].kind == T_NAME && peek(p)[2].kind == T_NAME;
     if (!next && take(p, "in")) {
         ast *a = expr(p, 2), *b = a && expect(p, "..") ? expr(p, 2) : NULL;
         if (!b || !(lo = build(p, a)) || !(hi = build(p, b))) return false;
     }
     te_tensor *t;
-    if (q && (n != 2 || lo)) return fail(p, at, "%s: a quantised input has two dimensions and no bounds", s);
+    if (q && (n != 2 || lo))
+        return fail(p, at, "%s: a quantised input has two dimensions and no bounds", s);
     if (q) t = te_input_quant(p->g, s, q, v[0], v[1]);
     else t = lo ? te_input_index(p->g, s, type, lo, hi, v, n) : te_input_(p->g, s, type, v, n);
     if (!made(p, at, t)) return false;
@@ -632,17 +659,20 @@ static bool paged_line(parser *p)
     int64_t block = 0;
     size_t at = here(p);
     const char *tn = name(p, "a type"), *s, *pool, *table;
-    if (!tn || !(s = name(p, "a name")) || !expect(p, "=") || !(pool = name(p, "a pool")) || !expect(p, "by") ||
-        !(table = name(p, "a table")) || !expect(p, ",") || !expect(p, "block") || !integer(p, &block))
+    if (!tn || !(s = name(p, "a name")) || !expect(p, "=") || !(pool = name(p, "a pool")) ||
+        !expect(p, "by") || !(table = name(p, "a table")) || !expect(p, ",") ||
+        !expect(p, "block") || !integer(p, &block))
         return false;
     te_tensor *x = te_find(p->g, pool), *y = te_find(p->g, table);
     if (!x || !y) return fail(p, at, "no tensor %s", x ? table : pool);
     if (!ll_dtype_parse(tn, &type) || type != x->dtype)
-        return fail(p, at, "%s: type %s, its pool holds %s", s, tn, ll_dtype_name((ll_dtype)x->dtype));
+        return fail(p, at, "%s: type %s, its pool holds %s", s, tn,
+                    ll_dtype_name((ll_dtype)x->dtype));
     return made(p, at, te_paged(p->g, s, x, y, block));
 }
 
-/* def and update share their head and body: TYPE NAME[AXES] = BODY, then `from INIT` or `into BASE[AT]`. */
+/* def and update share their head and body: TYPE NAME[AXES] = BODY, then `from INIT` or `into
+ * BASE[AT]`. */
 static bool body_line(parser *p, bool update)
 {
     axis_decl *decl;
@@ -652,7 +682,8 @@ static bool body_line(parser *p, bool update)
     ll_dtype type;
     size_t at = here(p);
     const char *tn = name(p, "a type"), *s;
-    if (!tn || !(s = name(p, "a name")) || !expect(p, "[") || !axis_decls(p, &decl, &n, "]") || !expect(p, "="))
+    if (!tn || !(s = name(p, "a name")) || !expect(p, "[") || !axis_decls(p, &decl, &n, "]") ||
+        !expect(p, "="))
         return false;
     if (!ll_dtype_parse(tn, &type)) return fail(p, at, "no type %s", tn);
     if (!(where[0] = expr(p, 1))) return false;
@@ -663,7 +694,8 @@ static bool body_line(parser *p, bool update)
     if (!(body = build(p, where[0]))) return false;
     if (more && !update && !(init = build(p, where[1]))) return false;
     if (body->dtype != type)
-        return fail(p, at, "%s is declared %s, its body is %s", s, tn, ll_dtype_name((ll_dtype)body->dtype));
+        return fail(p, at, "%s is declared %s, its body is %s", s, tn,
+                    ll_dtype_name((ll_dtype)body->dtype));
     if (init) return made(p, at, te_def_init(p->g, s, body, init, axes, n));
     if (!update) return made(p, at, te_def_(NULL, 0, p->g, s, body, axes, n));
     te_tensor *base = where[1]->kind == A_INDEX ? te_find(p->g, where[1]->name) : NULL;
@@ -723,7 +755,8 @@ te_ref te_parse_expr(te_graph *g, const char *text, const te_scope *scope, int n
     return te_parse_with(g, text, scope, n, NULL, err);
 }
 
-te_ref te_parse_with(te_graph *g, const char *text, const te_scope *scope, int n, const te_bytes *b, ll_error *err)
+te_ref te_parse_with(te_graph *g, const char *text, const te_scope *scope, int n, const te_bytes *b,
+                     ll_error *err)
 {
     parser p;
     ll_error saved = g->err;

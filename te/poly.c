@@ -1,10 +1,11 @@
 /* poly.c: arithmetic of poly.h, and the proof that a polynomial is not negative.
  *
- * The proof eliminates atoms, youngest first: where p = x * Q + R and the sign of Q is known, x is replaced
- * by a bound of it, which may be symbolic: an axis lies in [0, extent - 1], an index load in [lo, hi - 1],
- * min(a, b) below a and below b, y / c between (y - c + 1) / c and y / c. After each replacement the
- * numeric interval of the rest is tried. So  to * 32 + ti < T  for  ti < min(32, T - to * 32)  is proved by
- * ti -> min(32, T - to * 32) - 1, then min -> T - to * 32. */
+ * The proof eliminates atoms, youngest first: where p = x * Q + R and the sign of Q is known, x
+ * is replaced by a bound of it, which may be symbolic: an axis lies in [0, extent - 1], an index
+ * load in [lo, hi - 1], min(a, b) below a and below b, y / c between (y - c + 1) / c and y / c.
+ * After each replacement the numeric interval of the rest is tried. So  to * 32 + ti < T  for
+ * ti < min(32, T - to * 32)  is proved by ti -> min(32, T - to * 32) - 1, then min -> T - to *
+ * 32. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 
 typedef __int128 wide;
 
-/* ---- scratch memory --------------------------------------------------------------------------------- */
+/* ---- scratch memory ----------------------------------------------------------------------- */
 
 void te_polys_init(te_polys *s, te_graph *g)
 {
@@ -59,7 +60,7 @@ static te_poly *poly_new(te_polys *s, int n, int64_t c)
     return p;
 }
 
-/* ---- arithmetic --------------------------------------------------------------------------------------- */
+/* ---- arithmetic --------------------------------------------------------------------------- */
 
 static int ref_cmp(te_ref a, te_ref b)
 {
@@ -165,8 +166,12 @@ static const te_poly *poly_make(te_polys *s, te_ref a)
     if (a->dtype == LL_S64) {
         switch (a->op) {
         case TE_INT: r = a->u.i == INT64_MIN ? NULL : te_poly_const(s, a->u.i); break;
-        case TE_ADD: r = te_poly_add(s, te_poly_of(s, a->src[0]), te_poly_of(s, a->src[1]), 1); break;
-        case TE_SUB: r = te_poly_add(s, te_poly_of(s, a->src[0]), te_poly_of(s, a->src[1]), -1); break;
+        case TE_ADD:
+            r = te_poly_add(s, te_poly_of(s, a->src[0]), te_poly_of(s, a->src[1]), 1);
+            break;
+        case TE_SUB:
+            r = te_poly_add(s, te_poly_of(s, a->src[0]), te_poly_of(s, a->src[1]), -1);
+            break;
         case TE_NEG: r = te_poly_scale(s, te_poly_of(s, a->src[0]), -1); break;
         case TE_MUL: r = te_poly_mul(s, te_poly_of(s, a->src[0]), te_poly_of(s, a->src[1])); break;
         case TE_SHL:
@@ -199,7 +204,7 @@ bool te_poly_equal(const te_poly *p, const te_poly *q)
     return true;
 }
 
-/* ---- back to expressions ----------------------------------------------------------------------------- */
+/* ---- back to expressions ------------------------------------------------------------------ */
 
 static te_ref mono_expr(const te_polys *s, const te_mono *m, int64_t coef)
 {
@@ -242,11 +247,14 @@ te_ref te_poly_expr(te_polys *s, const te_poly *p)
     return c ? te_add(sum, te_int(s->g, c)) : sum;
 }
 
-/* ---- intervals and congruences --------------------------------------------------------------------------- */
+/* ---- intervals and congruences ------------------------------------------------------------ */
 
 static const wide INF = (wide)1 << 100;
 static wide ext(int64_t v) { return v == INT64_MAX ? INF : v == INT64_MIN ? -INF : v; }
-static int64_t sat(wide v) { return v >= INT64_MAX ? INT64_MAX : v <= INT64_MIN ? INT64_MIN : (int64_t)v; }
+static int64_t sat(wide v)
+{
+    return v >= INT64_MAX ? INT64_MAX : v <= INT64_MIN ? INT64_MIN : (int64_t)v;
+}
 
 static wide wmul(wide a, wide b)
 {
@@ -260,7 +268,8 @@ te_range te_mono_range(const te_mono *m)
     wide lo = 1, hi = 1;
     for (int i = 0; i < m->nf; i++) {
         te_range r = te_range_of(m->f[i]);
-        wide v[4] = {wmul(lo, ext(r.lo)), wmul(lo, ext(r.hi)), wmul(hi, ext(r.lo)), wmul(hi, ext(r.hi))};
+        wide v[4] = {wmul(lo, ext(r.lo)), wmul(lo, ext(r.hi)), wmul(hi, ext(r.lo)),
+                     wmul(hi, ext(r.hi))};
         lo = hi = v[0];
         for (int j = 1; j < 4; j++) {
             lo = v[j] < lo ? v[j] : lo;
@@ -290,16 +299,18 @@ te_cong te_mono_cong(const te_mono *m)
     for (int i = 1; i < m->nf; i++) {
         te_cong d = te_cong_of(m->f[i]);
         wide big = (wide)1 << 30;
-        if (c.mod > big || d.mod > big || c.rem > big || d.rem > big || c.rem < -big || d.rem < -big)
+        if (c.mod > big || d.mod > big || c.rem > big || d.rem > big || c.rem < -big ||
+            d.rem < -big)
             return (te_cong){1, 0};
-        int64_t mod = te_gcd(te_gcd(c.mod * d.mod, c.mod * d.rem), d.mod * c.rem), rem = c.rem * d.rem;
+        int64_t mod = te_gcd(te_gcd(c.mod * d.mod, c.mod * d.rem), d.mod * c.rem),
+                rem = c.rem * d.rem;
         if (mod) rem = (rem % mod + mod) % mod;
         c = (te_cong){mod, rem};
     }
     return c;
 }
 
-/* ---- p >= 0 ------------------------------------------------------------------------------------------------ */
+/* ---- p >= 0 ------------------------------------------------------------------------------- */
 
 static void sort_monos(te_poly *p)
 {
@@ -394,7 +405,8 @@ static bounds lower_of(te_polys *s, te_ref x)
 static bool ge0(te_polys *s, const te_poly *p, int depth);
 
 /* x = y / c: c * p >= 0 follows from the bounds of y. */
-static bool ge0_through_div(te_polys *s, te_ref x, const te_poly *q, const te_poly *r, bool low, int depth)
+static bool ge0_through_div(te_polys *s, te_ref x, const te_poly *q, const te_poly *r, bool low,
+                            int depth)
 {
     if (x->op != TE_DIV || x->src[1]->op != TE_INT || x->src[1]->u.i <= 0) return false;
     int64_t c = x->src[1]->u.i;
@@ -448,7 +460,8 @@ static bool ge0_monotone(te_polys *s, const te_poly *p, int depth)
     if (p->n != 2 || p->t[0].coef != -p->t[1].coef) return false;
     int up = p->t[0].coef > 0 ? 0 : 1;
     if (p->c % p->t[up].coef != 0) return false;
-    if (!const_quotient(&p->t[up], &c, &y) || !const_quotient(&p->t[1 - up], &c2, &z) || c != c2) return false;
+    if (!const_quotient(&p->t[up], &c, &y) || !const_quotient(&p->t[1 - up], &c2, &z) || c != c2)
+        return false;
     if (__builtin_mul_overflow(p->c / p->t[up].coef, c, &e)) return false;
     const te_poly *d = te_poly_add(s, te_poly_of(s, y), te_poly_of(s, z), -1);
     d = te_poly_add(s, d, te_poly_const(s, e), 1);

@@ -2,8 +2,9 @@
  *
  *     p = c + sum_i coef[i] * f[i][0] * f[i][1] ...
  *
- * Monomials are sorted and distinct, coefficients non-zero. A polynomial lives in its context's scratch
- * memory and never changes. NULL stands for "too large or overflowing": the caller then keeps the node. */
+ * Monomials are sorted and distinct, coefficients non-zero. A polynomial lives in its context's
+ * scratch memory and never changes. NULL stands for "too large or overflowing": the caller then
+ * keeps the node. */
 #ifndef LLMIR_TE_POLY_H
 #define LLMIR_TE_POLY_H
 

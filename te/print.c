@@ -2,11 +2,13 @@
  *
  * Parentheses stand where precedence needs them, tightest first:
  *     calls, loads, literals      * / %      + -      << >>      &      ^      |      < <= == !=
- * An operand of a shift or of a bit operator that is itself another infix keeps its parentheses, and
- * comparisons do not chain. Two axes of one name in one text are told apart by a suffix: k, k_2.
+ * An operand of a shift or of a bit operator that is itself another infix keeps its parentheses,
+ * and comparisons do not chain. Two axes of one name in one text are told apart by a suffix: k,
+ * k_2.
  *
- * An axis prints its extent (`k < 64`, `j < len[s] <= C`) unless the parser can infer it: the first place,
- * in reading order, where the axis stands alone as an index is a dimension of exactly that size. */
+ * An axis prints its extent (`k < 64`, `j < len[s] <= C`) unless the parser can infer it: the
+ * first place, in reading order, where the axis stands alone as an index is a dimension of
+ * exactly that size. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +19,7 @@
 #include "te/print.h"
 #include "te/quant.h"
 
-/* ---- names ----------------------------------------------------------------------------------------- */
+/* ---- names -------------------------------------------------------------------------------- */
 
 typedef struct names {
     te_memo of;   /* AXIS or VAR -> const char * (arena)          */
@@ -70,7 +72,7 @@ static const char *tensor_name(const names *ns, const te_tensor *t)
     return s ? s : t->name;
 }
 
-/* ---- expressions ------------------------------------------------------------------------------------ */
+/* ---- expressions -------------------------------------------------------------------------- */
 
 enum { P_COMPARE = 1, P_OR, P_XOR, P_AND, P_SHIFT, P_ADD, P_MUL, P_ATOM };
 
@@ -117,7 +119,8 @@ static void put_int(ll_str *out, te_ref a)
 {
     if (a->dtype == LL_BOOL) ll_str_add(out, a->u.i ? "true" : "false");
     else ll_str_addf(out, "%" PRId64, a->u.i);
-    if (a->dtype != LL_BOOL && a->dtype != LL_S64) ll_str_addf(out, ":%s", ll_dtype_name((ll_dtype)a->dtype));
+    if (a->dtype != LL_BOOL && a->dtype != LL_S64)
+        ll_str_addf(out, ":%s", ll_dtype_name((ll_dtype)a->dtype));
 }
 
 static void put(ll_str *out, names *ns, te_ref a);
@@ -138,7 +141,8 @@ static void put_operand(ll_str *out, names *ns, te_ref a, int i)
     if (!b) ll_str_addc(out, ')');
 }
 
-/* Where, in reading order, `axis` first stands alone as an index: that dimension's size, or NULL. */
+/* Where, in reading order, `axis` first stands alone as an index: that dimension's size, or
+ * NULL. */
 static te_ref first_use(te_memo *seen, te_ref a, te_ref axis)
 {
     bool found;
@@ -254,7 +258,7 @@ const char *te_show(te_ref a)
     return text;
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------ */
 
 static void put_input(ll_str *out, names *ns, const te_tensor *t)
 {
@@ -278,7 +282,8 @@ static void put_def(ll_str *out, names *ns, const te_tensor *t)
     bool update = t->kind == TE_UPDATE;
     if (t->init) where[n++] = t->init;
     for (int i = 0; update && i < t->ndim; i++) where[n++] = t->at[i];
-    ll_str_addf(out, "%s %s %s[", update ? "update" : "def", ll_dtype_name((ll_dtype)t->dtype), tensor_name(ns, t));
+    ll_str_addf(out, "%s %s %s[", update ? "update" : "def", ll_dtype_name((ll_dtype)t->dtype),
+                tensor_name(ns, t));
     for (int i = 0; i < t->n_axis; i++) name_axis(ns, t->axis[i]);
     for (int i = 0; i < t->n_axis; i++) {
         if (i) ll_str_add(out, ", ");
@@ -310,8 +315,9 @@ void te_print_tensor_as(ll_str *out, const te_tensor *t, const te_print_style *s
         ll_str_addf(out, "] of %s", tensor_name(&ns, t->base));
         break;
     case TE_PAGED:
-        ll_str_addf(out, "paged %s %s = %s by %s, block %" PRId64, ll_dtype_name((ll_dtype)t->dtype),
-                    tensor_name(&ns, t), tensor_name(&ns, t->base), tensor_name(&ns, t->table), t->block);
+        ll_str_addf(out, "paged %s %s = %s by %s, block %" PRId64,
+                    ll_dtype_name((ll_dtype)t->dtype), tensor_name(&ns, t),
+                    tensor_name(&ns, t->base), tensor_name(&ns, t->table), t->block);
         break;
     }
     names_finish(&ns);

@@ -1,5 +1,6 @@
-/* quant.c: reads the rows of quant.def, and rows made at run time, into te_quant, and builds their
- * expressions. A row is checked when it is made: planes that cover the block, texts that parse, types. */
+/* quant.c: reads the rows of quant.def, and rows made at run time, into te_quant, and builds
+ * their expressions. A row is checked when it is made: planes that cover the block, texts that
+ * parse, types. */
 #include "te/quant.h"
 
 #include <pthread.h>
@@ -8,7 +9,7 @@
 
 #include "te/internal.h"
 
-/* ---- texts ------------------------------------------------------------------------------------------ */
+/* ---- texts -------------------------------------------------------------------------------- */
 
 static const char *skip(const char *s)
 {
@@ -19,7 +20,8 @@ static const char *skip(const char *s)
 static size_t word(const char *s)
 {
     size_t n = 0;
-    while ((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= 'A' && s[n] <= 'Z') || (s[n] >= '0' && s[n] <= '9') || s[n] == '_')
+    while ((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= 'A' && s[n] <= 'Z') ||
+           (s[n] >= '0' && s[n] <= '9') || s[n] == '_')
         n++;
     return n;
 }
@@ -29,17 +31,22 @@ static ll_code read_planes(ll_arena *a, te_quant *q, const char *text, ll_error 
 {
     for (const char *s = skip(text); *s; s = skip(s)) {
         te_plane *p = &q->plane[q->n_plane];
-        if (q->n_plane == TE_MAX_PLANE) return ll_fail(err, LL_BAD_INPUT, "%s: more than %d planes", q->name, TE_MAX_PLANE);
+        if (q->n_plane == TE_MAX_PLANE)
+            return ll_fail(err, LL_BAD_INPUT, "%s: more than %d planes", q->name, TE_MAX_PLANE);
         size_t n = word(s);
         const char *type = ll_strndup(a, s, n);
-        if (!ll_dtype_parse(type, &p->dtype)) return ll_fail(err, LL_BAD_INPUT, "%s: plane %d: no type `%s`", q->name, q->n_plane, type);
+        if (!ll_dtype_parse(type, &p->dtype))
+            return ll_fail(err, LL_BAD_INPUT, "%s: plane %d: no type `%s`", q->name, q->n_plane,
+                           type);
         s = skip(s + n);
         n = word(s);
         p->name = ll_strndup(a, s, n);
         char *end;
         long count = s[n] == '[' ? strtol(s + n + 1, &end, 10) : 0;
         if (!te_is_name(p->name) || count < 1 || *end != ']' || q->block % count != 0)
-            return ll_fail(err, LL_BAD_INPUT, "%s: plane %d: wanted `type name[count]`, count a divisor of %d", q->name, q->n_plane, q->block);
+            return ll_fail(err, LL_BAD_INPUT,
+                           "%s: plane %d: wanted `type name[count]`, count a divisor of %d",
+                           q->name, q->n_plane, q->block);
         p->count = (int)count;
         q->n_plane++;
         s = end + 1;
@@ -54,13 +61,18 @@ static ll_code read_from_file(ll_arena *a, te_quant *q, const char *text, ll_err
         size_t n = word(s), len = strcspn(s, ";");
         const char *eq = memchr(s, '=', len);
         int i = 0;
-        while (i < q->n_plane && (strlen(q->plane[i].name) != n || memcmp(q->plane[i].name, s, n) != 0)) i++;
-        if (i == q->n_plane || !eq) return ll_fail(err, LL_BAD_INPUT, "%s: from_file: no plane `%.*s`", q->name, (int)n, s);
+        while (i < q->n_plane &&
+               (strlen(q->plane[i].name) != n || memcmp(q->plane[i].name, s, n) != 0))
+            i++;
+        if (i == q->n_plane || !eq)
+            return ll_fail(err, LL_BAD_INPUT, "%s: from_file: no plane `%.*s`", q->name, (int)n, s);
         q->from_file[i] = ll_strndup(a, eq + 1, len - (size_t)(eq + 1 - s));
         s += len;
     }
     for (int i = 0; i < q->n_plane; i++)
-        if (!q->from_file[i]) return ll_fail(err, LL_BAD_INPUT, "%s: from_file says nothing of plane %s", q->name, q->plane[i].name);
+        if (!q->from_file[i])
+            return ll_fail(err, LL_BAD_INPUT, "%s: from_file says nothing of plane %s", q->name,
+                           q->plane[i].name);
     return LL_OK;
 }
 
@@ -89,16 +101,19 @@ static ll_code check(const te_quant *q, ll_error *err)
     return code;
 }
 
-static ll_code read_row(ll_arena *a, te_quant *q, const char *planes, const char *from_file, ll_error *err)
+static ll_code read_row(ll_arena *a, te_quant *q, const char *planes, const char *from_file,
+                        ll_error *err)
 {
-    if (q->block < 1 || q->bytes < 1) return ll_fail(err, LL_BAD_INPUT, "%s: block %d of %d bytes", q->name, q->block, q->bytes);
+    if (q->block < 1 || q->bytes < 1)
+        return ll_fail(err, LL_BAD_INPUT, "%s: block %d of %d bytes", q->name, q->block, q->bytes);
     LL_TRY(read_planes(a, q, planes, err));
     LL_TRY(read_from_file(a, q, from_file, err));
     return check(q, err);
 }
 
-const te_quant *te_quant_make(ll_arena *arena, const char *name, int block, int bytes, const char *planes,
-                              const char *from_file, const char *value, ll_error *err)
+const te_quant *te_quant_make(ll_arena *arena, const char *name, int block, int bytes,
+                              const char *planes, const char *from_file, const char *value,
+                              ll_error *err)
 {
     te_quant *q = LL_NEW(arena, te_quant);
     *q = (te_quant){.name = ll_strdup(arena, name), .gguf_id = -1, .block = block, .bytes = bytes};
@@ -106,7 +121,7 @@ const te_quant *te_quant_make(ll_arena *arena, const char *name, int block, int 
     return read_row(arena, q, planes, from_file, err) == LL_OK ? q : NULL;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------------------------- */
 
 static te_quant rows[] = {
 #define QUANT(name_, id, block_, bytes_, planes, from_file_, value_) \
@@ -128,7 +143,9 @@ static void read_table(void)
 {
     ll_arena_init(&table_arena);
     for (int i = 0; i < N_ROWS; i++)
-        if (read_row(&table_arena, &rows[i], texts[i].planes, texts[i].from_file, &table_error) != LL_OK) rows[i].n_plane = 0;
+        if (read_row(&table_arena, &rows[i], texts[i].planes, texts[i].from_file, &table_error) !=
+            LL_OK)
+            rows[i].n_plane = 0;
 }
 
 static void ready(void)
@@ -159,7 +176,7 @@ const te_quant *te_quant_by_gguf(int id)
     return NULL;
 }
 
-/* ---- expressions ----------------------------------------------------------------------------------------- */
+/* ---- expressions -------------------------------------------------------------------------- */
 
 te_ref te_quant_value(te_tensor *w, te_ref n, te_ref k)
 {
@@ -178,12 +195,15 @@ te_ref te_quant_value(te_tensor *w, te_ref n, te_ref k)
     return v ? v : te_fail(g, LL_BAD_INPUT, "%s: value: %s", q->name, err.msg);
 }
 
-te_ref te_quant_from_file(te_graph *g, const te_quant *q, int plane, te_tensor *bytes, te_ref n, te_ref i)
+te_ref te_quant_from_file(te_graph *g, const te_quant *q, int plane, te_tensor *bytes, te_ref n,
+                          te_ref i)
 {
     int64_t count = q->plane[plane].count;
     te_scope scope = {"i", te_modi(i, count)};
     te_bytes b = {.name = "b", .t = bytes, .row = {n, te_divi(i, count)}};
     ll_error err = {0};
     te_ref v = te_parse_with(g, q->from_file[plane], &scope, 1, &b, &err);
-    return v ? v : te_fail(g, LL_BAD_INPUT, "%s: from_file of %s: %s", q->name, q->plane[plane].name, err.msg);
+    return v ? v
+             : te_fail(g, LL_BAD_INPUT, "%s: from_file of %s: %s", q->name, q->plane[plane].name,
+                       err.msg);
 }

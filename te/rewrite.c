@@ -1,11 +1,12 @@
-/* rewrite.c: walks and rewrites that visit each distinct node once, with their own stack: expressions may
- * be deeper than the C stack, and shared nodes must not be visited once per path. */
+/* rewrite.c: walks and rewrites that visit each distinct node once, with their own stack:
+ * expressions may be deeper than the C stack, and shared nodes must not be visited once per
+ * path. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "te/internal.h"
 
-/* ---- the pointer map ------------------------------------------------------------------------------ */
+/* ---- the pointer map ---------------------------------------------------------------------- */
 
 static struct te_memo_slot *memo_slot(const te_memo *m, const void *key)
 {
@@ -16,8 +17,10 @@ static struct te_memo_slot *memo_slot(const te_memo *m, const void *key)
 
 static void memo_grow(te_memo *m)
 {
-    te_memo big = {calloc(m->cap ? m->cap * 2 : 64, sizeof *m->slot), m->n, m->cap ? m->cap * 2 : 64};
-    if (!big.slot) abort(); /* as an arena without memory does: te is the compiler's, never the runtime's */
+    te_memo big = {calloc(m->cap ? m->cap * 2 : 64, sizeof *m->slot), m->n,
+                   m->cap ? m->cap * 2 : 64};
+    if (!big.slot)
+        abort(); /* as an arena without memory does: te is the compiler's, never the runtime's */
     for (size_t i = 0; i < m->cap; i++)
         if (m->slot[i].key) *memo_slot(&big, m->slot[i].key) = m->slot[i];
     free(m->slot);
@@ -49,7 +52,7 @@ void te_memo_finish(te_memo *m)
     *m = (te_memo){0};
 }
 
-/* ---- walking -------------------------------------------------------------------------------------- */
+/* ---- walking ------------------------------------------------------------------------------ */
 
 typedef struct frame {
     te_ref a;
@@ -119,7 +122,7 @@ bool te_uses(te_ref a, te_ref leaf) { return !te_walk(a, not_leaf, (void *)(uint
 static bool not_from(te_ref a, void *t) { return !(a->op == TE_LOAD && a->u.t == (te_tensor *)t); }
 bool te_loads(te_ref a, const te_tensor *t) { return !te_walk(a, not_from, (void *)(uintptr_t)t); }
 
-/* ---- rewriting ------------------------------------------------------------------------------------ */
+/* ---- rewriting ---------------------------------------------------------------------------- */
 
 static te_ref rebuilt(te_graph *g, te_ref a, const te_memo *done)
 {
@@ -161,7 +164,8 @@ te_ref te_rewrite(te_graph *g, te_ref a, te_rewrite_fn fn, void *ctx)
     return out;
 }
 
-/* te_subst: subexpressions are matched before their sources are rewritten, so it is a walk of its own. */
+/* te_subst: subexpressions are matched before their sources are rewritten, so it is a walk of
+ * its own. */
 te_ref te_subst(te_graph *g, te_ref a, const te_ref *from, const te_ref *to, int n)
 {
     if (te_is_poison(a)) return a;

@@ -1,15 +1,18 @@
 /* simplify.c: te_simplify: index arithmetic in normal form.
  *
- * s64 arithmetic is done on polynomials (poly.h), bottom-up, each distinct node once. Division and
- * remainder by a constant c take p apart:
+ * s64 arithmetic is done on polynomials (poly.h), bottom-up, each distinct node once. Division
+ * and remainder by a constant c take p apart:
  *
  *     p = c * D + R          R / c adds to D; R % c is what remains
- *     R = g * A + B          with g | c and 0 <= B < g:  R / c = A / (c / g),  R % c = g * (A % (c / g)) + B
- *     (y / a) / c = y / (a * c)      (y % m) / c = (y / c) % (m / c)      (y % m) % c = y % c    when c | m
+ *     R = g * A + B          with g | c and 0 <= B < g:
+ *                            R / c = A / (c / g),  R % c = g * (A % (c / g)) + B
+ *     (y / a) / c = y / (a * c)
+ *     (y % m) / c = (y / c) % (m / c),  (y % m) % c = y % c    when c | m
  *
- * and sums put digits together again: k * c * (y / c) + k * (y % c) = k * y. So mixed-radix indices reduce
- * to their digits: ((ko * 32 + g * 4 + r) / 4) % 8 = g. By a symbolic d: a * d + b with 0 <= b < d proved.
- * min, max, comparisons and select are decided by te_poly_ge0. Floating expressions: exact identities only. */
+ * and sums put digits together again: k * c * (y / c) + k * (y % c) = k * y. So mixed-radix
+ * indices reduce to their digits: ((ko * 32 + g * 4 + r) / 4) % 8 = g. By a symbolic d: a * d +
+ * b with 0 <= b < d proved. min, max, comparisons and select are decided by te_poly_ge0.
+ * Floating expressions: exact identities only. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,18 +77,22 @@ static bool divides(int64_t c, const te_mono *m)
     if (m->coef % c == 0) return true;
     te_cong k = te_mono_cong(m);
     int64_t step, rest;
-    if (__builtin_mul_overflow(m->coef, k.mod, &step) || __builtin_mul_overflow(m->coef, k.rem, &rest)) return false;
+    if (__builtin_mul_overflow(m->coef, k.mod, &step) ||
+        __builtin_mul_overflow(m->coef, k.rem, &rest))
+        return false;
     return step % c == 0 && rest % c == 0;
 }
 
 /* R = g * A + B with 0 <= B < g, g | c, g > 1 as large as possible. */
-static int64_t radix_split(te_polys *s, const te_poly *r, int64_t c, const te_poly **a, const te_poly **b)
+static int64_t radix_split(te_polys *s, const te_poly *r, int64_t c, const te_poly **a,
+                           const te_poly **b)
 {
     int64_t best = 0;
     for (int i = 0; i < r->n; i++) {
         int64_t g = te_gcd(c, r->t[i].coef);
         if (g <= best || g <= 1) continue;
-        const te_poly *high = te_poly_const(s, ll_floordiv(r->c, g)), *low = te_poly_const(s, ll_floormod(r->c, g));
+        const te_poly *high = te_poly_const(s, ll_floordiv(r->c, g)),
+                      *low = te_poly_const(s, ll_floormod(r->c, g));
         for (int j = 0; j < r->n; j++) {
             const te_mono *m = &r->t[j];
             bool up = m->coef % g == 0;
@@ -111,7 +118,8 @@ static const te_poly *div_rest(te_polys *s, const te_poly *r, int64_t c)
     int64_t g = radix_split(s, r, c, &a, &b), m, k;
     if (g) return div_const(s, a, c / g);
     te_ref one = lone(r);
-    if (by_const(one, TE_DIV, &m) && !__builtin_mul_overflow(m, c, &k) && !__builtin_mul_overflow(m, r->c, &g)) {
+    if (by_const(one, TE_DIV, &m) && !__builtin_mul_overflow(m, c, &k) &&
+        !__builtin_mul_overflow(m, r->c, &g)) {
         const te_poly *y = te_poly_add(s, te_poly_of(s, one->src[0]), te_poly_const(s, g), 1);
         if (y) return div_const(s, y, k);
     }
@@ -125,7 +133,8 @@ static const te_poly *div_rest(te_polys *s, const te_poly *r, int64_t c)
 static const te_poly *div_const(te_polys *s, const te_poly *p, int64_t c)
 {
     if (!p || c == 1) return p;
-    const te_poly *d = te_poly_const(s, ll_floordiv(p->c, c)), *r = te_poly_const(s, ll_floormod(p->c, c));
+    const te_poly *d = te_poly_const(s, ll_floordiv(p->c, c)),
+                  *r = te_poly_const(s, ll_floormod(p->c, c));
     for (int i = 0; i < p->n && d && r; i++) {
         const te_mono *m = &p->t[i];
         d = te_poly_add(s, d, mono_poly(s, m, m->coef / c), 1);
@@ -154,12 +163,15 @@ static const te_poly *reduced(te_polys *s, const te_poly *p, int64_t c)
         m.coef %= c;
         if (m.coef == 0) continue;
         te_cong g = te_mono_cong(&m);
-        bool fits = !__builtin_mul_overflow(m.coef, g.mod, &at) && !__builtin_mul_overflow(m.coef, g.rem, &rest);
+        bool fits = !__builtin_mul_overflow(m.coef, g.mod, &at) &&
+                    !__builtin_mul_overflow(m.coef, g.rem, &rest);
         if (fits && at % c == 0) { /* always the same remainder */
             k = ll_floormod(k + ll_floormod(rest, c), c);
-        } else if (m.nf == 1 && by_const(m.f[0], TE_MOD, &inner) && !__builtin_mul_overflow(inner, m.coef, &at) &&
+        } else if (m.nf == 1 && by_const(m.f[0], TE_MOD, &inner) &&
+                   !__builtin_mul_overflow(inner, m.coef, &at) &&
                    at % c == 0) { /* (y % m) % c = y % c */
-            const te_poly *y = reduced(s, te_poly_scale(s, te_poly_of(s, m.f[0]->src[0]), m.coef), c);
+            const te_poly *y =
+                reduced(s, te_poly_scale(s, te_poly_of(s, m.f[0]->src[0]), m.coef), c);
             r = te_poly_add(s, r, y, 1);
         } else {
             r = te_poly_add(s, r, mono_poly(s, &m, m.coef), 1);
@@ -186,7 +198,7 @@ static const te_poly *mod_const(te_polys *s, const te_poly *p, int64_t c)
     return remainder_atom(s, r, c);
 }
 
-/* ---- digits back together ----------------------------------------------------------------------------- */
+/* ---- digits back together ----------------------------------------------------------------- */
 
 /* k such that every term of k * f stands in p, or 0. */
 static bool holds(const te_poly *p, const te_poly *f, int64_t k)
@@ -205,8 +217,8 @@ static bool holds(const te_poly *p, const te_poly *f, int64_t k)
 }
 
 /* p - k * low - k * c * high + k * y, where y = c * high + low. */
-static const te_poly *joined(te_polys *s, const te_poly *p, const te_poly *low, const te_poly *high, int64_t c,
-                             const te_poly *y, int64_t k)
+static const te_poly *joined(te_polys *s, const te_poly *p, const te_poly *low, const te_poly *high,
+                             int64_t c, const te_poly *y, int64_t k)
 {
     int64_t kc;
     if (__builtin_mul_overflow(k, c, &kc)) return NULL;
@@ -231,11 +243,13 @@ static const te_poly *join_remainder(te_polys *s, const te_poly *p, const te_mon
     int64_t c, a, kc;
     if (m->nf != 1 || !by_const(m->f[0], TE_MOD, &c)) return NULL;
     te_ref z = m->f[0]->src[0];
-    const te_poly *y = te_poly_of(s, z), *high = div_const(s, y, c), *low = te_poly_atom(s, m->f[0]);
+    const te_poly *y = te_poly_of(s, z), *high = div_const(s, y, c),
+                  *low = te_poly_atom(s, m->f[0]);
     if (high && high->n && !__builtin_mul_overflow(m->coef, c, &kc) && holds(p, high, kc))
         return joined(s, p, low, high, c, y, m->coef);
     /* k * a * ((x / a) % c) + k * (x % a) = k * (x % (a * c)) */
-    if (!by_const(z, TE_DIV, &a) || m->coef % a != 0 || __builtin_mul_overflow(a, c, &kc)) return NULL;
+    if (!by_const(z, TE_DIV, &a) || m->coef % a != 0 || __builtin_mul_overflow(a, c, &kc))
+        return NULL;
     const te_poly *x = te_poly_of(s, z->src[0]), *rest = mod_const(s, x, a);
     if (!rest || rest->n == 0 || !holds(p, rest, m->coef / a)) return NULL;
     return joined(s, p, rest, low, a, remainder_atom(s, x, kc), m->coef / a);
@@ -259,7 +273,7 @@ static const te_poly *normal(te_polys *s, const te_poly *p)
     return p;
 }
 
-/* ---- symbolic divisors -------------------------------------------------------------------------------- */
+/* ---- symbolic divisors -------------------------------------------------------------------- */
 
 /* m = q * d for single monomials: the cofactor, or false. */
 static bool cofactor(const te_mono *m, const te_mono *d, te_mono *q)
@@ -275,7 +289,8 @@ static bool cofactor(const te_mono *m, const te_mono *d, te_mono *q)
 }
 
 /* p / d or p % d where p = d * D + R and 0 <= R < d is proved; NULL when it is not. */
-static const te_poly *by_symbol(te_polys *s, const te_poly *p, const te_poly *d, bool quotient, const te_poly **rest)
+static const te_poly *by_symbol(te_polys *s, const te_poly *p, const te_poly *d, bool quotient,
+                                const te_poly **rest)
 {
     const te_poly *q = te_poly_const(s, 0), *r = te_poly_const(s, p->c);
     te_mono m;
@@ -287,7 +302,8 @@ static const te_poly *by_symbol(te_polys *s, const te_poly *p, const te_poly *d,
     *rest = r;
     if (!q || !r) return NULL;
     const te_poly *one = te_poly_const(s, 1);
-    bool inside = te_poly_ge0(s, r) && te_poly_ge0(s, te_poly_add(s, te_poly_add(s, d, r, -1), one, -1));
+    bool inside =
+        te_poly_ge0(s, r) && te_poly_ge0(s, te_poly_add(s, te_poly_add(s, d, r, -1), one, -1));
     if (inside) return quotient ? q : r;
     if (q->n == 0 && q->c == 0) return NULL;
     if (te_poly_range(d).lo <= 0) return NULL;
@@ -303,7 +319,7 @@ static te_ref divmod(te_polys *s, te_ref a)
     return r ? node_of(s, r) : a;
 }
 
-/* ---- choices ------------------------------------------------------------------------------------------- */
+/* ---- choices ------------------------------------------------------------------------------ */
 
 static bool proved_le(te_polys *s, te_ref a, te_ref b)
 {
@@ -332,7 +348,8 @@ static const te_poly *tightened(te_polys *s, const te_poly *p)
             else b = te_poly_add(s, b, mono_poly(s, m, m->coef), 1);
         }
         te_range x = te_poly_range(b);
-        if (x.lo == INT64_MIN || x.hi == INT64_MAX || ll_floordiv(x.lo, g) != ll_floordiv(x.hi, g)) continue;
+        if (x.lo == INT64_MIN || x.hi == INT64_MAX || ll_floordiv(x.lo, g) != ll_floordiv(x.hi, g))
+            continue;
         best = g;
         out = te_poly_add(s, a, te_poly_const(s, ll_floordiv(x.lo, g)), 1);
     }
@@ -360,8 +377,10 @@ static te_ref order(te_polys *s, te_ref a)
 {
     te_ref x = a->src[0], y = a->src[1];
     const te_poly *p = te_poly_add(s, te_poly_of(s, y), te_poly_of(s, x), -1);
-    if (a->op == TE_LT ? proved_lt(s, x, y) : proved_le(s, x, y)) return te_iconst(s->g, LL_BOOL, 1);
-    if (a->op == TE_LT ? proved_le(s, y, x) : proved_lt(s, y, x)) return te_iconst(s->g, LL_BOOL, 0);
+    if (a->op == TE_LT ? proved_lt(s, x, y) : proved_le(s, x, y))
+        return te_iconst(s->g, LL_BOOL, 1);
+    if (a->op == TE_LT ? proved_le(s, y, x) : proved_lt(s, y, x))
+        return te_iconst(s->g, LL_BOOL, 0);
     if (p && a->op == TE_LT) p = te_poly_add(s, p, te_poly_const(s, 1), -1);
     if (!p) return a;
     const te_poly *q = tightened(s, p);
@@ -382,7 +401,9 @@ static te_ref equality(te_polys *s, te_ref a)
         te_cong k = te_mono_cong(&p->t[i]);
         if (__builtin_mul_overflow(k.mod, p->t[i].coef, &at)) return a;
         g = te_gcd(g, at);
-        if (__builtin_mul_overflow(k.rem, p->t[i].coef, &at) || __builtin_add_overflow(rest, at, &rest)) return a;
+        if (__builtin_mul_overflow(k.rem, p->t[i].coef, &at) ||
+            __builtin_add_overflow(rest, at, &rest))
+            return a;
     }
     if (g > 1 && rest % g != 0) known = 0;
     if (known < 0) return a;
@@ -397,7 +418,7 @@ static te_ref choose(te_polys *s, te_ref a)
     return a;
 }
 
-/* ---- other types --------------------------------------------------------------------------------------- */
+/* ---- other types -------------------------------------------------------------------------- */
 
 static te_ref logic(te_ref a)
 {
@@ -409,7 +430,8 @@ static te_ref logic(te_ref a)
         if (x->op == TE_NOT) return x->src[0];
         if (x->op == TE_EQ) return te_binary(TE_NE, x->src[0], x->src[1]);
         if (x->op == TE_NE) return te_binary(TE_EQ, x->src[0], x->src[1]);
-        if (!te_has_facts(x) || x->n != 2 || ll_dtype_is_float((ll_dtype)x->src[0]->dtype)) return a;
+        if (!te_has_facts(x) || x->n != 2 || ll_dtype_is_float((ll_dtype)x->src[0]->dtype))
+            return a;
         if (x->op == TE_LT) return te_le(x->src[1], x->src[0]);
         if (x->op == TE_LE) return te_lt(x->src[1], x->src[0]);
         return a;
@@ -417,7 +439,10 @@ static te_ref logic(te_ref a)
     }
 }
 
-static bool is_flt(te_ref a, double v) { return a->op == TE_FLT && memcmp(&a->u.f, &v, sizeof v) == 0; }
+static bool is_flt(te_ref a, double v)
+{
+    return a->op == TE_FLT && memcmp(&a->u.f, &v, sizeof v) == 0;
+}
 
 static te_ref floating(te_ref a)
 {
@@ -437,7 +462,8 @@ static te_ref floating(te_ref a)
 static bool embeds(ll_dtype from, ll_dtype to)
 {
     if (to == LL_F64) return ll_dtype_is_float(from);
-    if (to == LL_F32) return from == LL_F16 || from == LL_BF16 || from == LL_E4M3 || from == LL_E5M2;
+    if (to == LL_F32)
+        return from == LL_F16 || from == LL_BF16 || from == LL_E4M3 || from == LL_E5M2;
     return to == LL_F16 && (from == LL_E4M3 || from == LL_E5M2);
 }
 
@@ -459,7 +485,8 @@ static te_ref narrow(te_ref a) /* integers other than s64 */
     if (a->op == TE_AND && a->src[1]->op == TE_INT) {
         int64_t m = a->src[1]->u.i;
         te_range r = te_range_of(a->src[0]);
-        if (m >= 0 && m < INT64_MAX && (m & (m + 1)) == 0 && r.lo >= 0 && r.hi <= m) return a->src[0];
+        if (m >= 0 && m < INT64_MAX && (m & (m + 1)) == 0 && r.lo >= 0 && r.hi <= m)
+            return a->src[0];
     }
     return a;
 }
@@ -481,8 +508,11 @@ static te_ref step(te_ref a, void *ctx)
     ll_dtype t = (ll_dtype)a->dtype;
     if (a->n == 0 || a->op == TE_LOAD) {
         te_range r = te_range_of(a);
-        bool fixed = te_has_facts(a) && a->op != TE_INT && a->op != TE_AXIS && r.lo == r.hi && !te_is_poison(a);
-        return fixed ? te_intern(s->g, TE_INT, t, r.lo, NULL, 0) : a->op == TE_LOAD ? at_origin(s, a) : a;
+        bool fixed = te_has_facts(a) && a->op != TE_INT && a->op != TE_AXIS && r.lo == r.hi &&
+                     !te_is_poison(a);
+        return fixed              ? te_intern(s->g, TE_INT, t, r.lo, NULL, 0)
+               : a->op == TE_LOAD ? at_origin(s, a)
+                                  : a;
     }
     if (te_is_reduce(a)) return a;
     if (te_has_facts(a) && te_range_of(a).lo == te_range_of(a).hi)

@@ -1,6 +1,7 @@
-/* gen_expr.c: see gen_expr.h. Everything is drawn from one generator in a fixed order; sizes are drawn from a
- * small set of extents per case, so that axes and dimensions meet. Nothing that has no value is generated:
- * divisors and shifts are literals, indices are an axis of that extent, a literal, or something % extent. */
+/* gen_expr.c: see gen_expr.h. Everything is drawn from one generator in a fixed order; sizes are
+ * drawn from a small set of extents per case, so that axes and dimensions meet. Nothing that has
+ * no value is generated: divisors and shifts are literals, indices are an axis of that extent, a
+ * literal, or something % extent. */
 #include "tests/support/gen_expr.h"
 
 #include <stdio.h>
@@ -18,7 +19,8 @@ typedef struct gen {
     int n_extent;
     te_tensor *src[16]; /* what may be loaded */
     int n_src;
-    te_tensor *len, *gather; /* lengths over extent[0]; row numbers below extent[1] over extent[0] */
+    te_tensor *len,
+        *gather; /* lengths over extent[0]; row numbers below extent[1] over extent[0] */
     te_ref scope[6];
     int n_scope;
     int64_t work; /* iterations of the definition being made */
@@ -37,7 +39,7 @@ static uint64_t next(uint64_t *s)
 static int pick(gen *r, int n) { return (int)(next(&r->s) % (uint64_t)n); }
 static bool chance(gen *r, int percent) { return pick(r, 100) < percent; }
 
-/* ---- sizes and inputs ------------------------------------------------------------------------------------ */
+/* ---- sizes and inputs --------------------------------------------------------------------- */
 
 static void make_extents(gen *r)
 {
@@ -101,11 +103,13 @@ static void make_inputs(gen *r)
     }
     te_ref zero = te_int(r->g, 0);
     if ((r->flags & GEN_RAGGED) && r->size > 1)
-        r->len = te_input_index(r->g, "len", LL_S32, zero, te_addi(r->extent[1], 1), &r->extent[0], 1);
-    if (r->size > 2 && chance(r, 40)) r->gather = te_input_index(r->g, "row", LL_S32, zero, r->extent[1], &r->extent[0], 1);
+        r->len =
+            te_input_index(r->g, "len", LL_S32, zero, te_addi(r->extent[1], 1), &r->extent[0], 1);
+    if (r->size > 2 && chance(r, 40))
+        r->gather = te_input_index(r->g, "row", LL_S32, zero, r->extent[1], &r->extent[0], 1);
 }
 
-/* ---- expressions ------------------------------------------------------------------------------------------- */
+/* ---- expressions -------------------------------------------------------------------------- */
 
 static te_ref axis_of(gen *r, te_ref extent)
 {
@@ -162,7 +166,8 @@ static te_ref load_f32(gen *r)
 static te_ref condition(gen *r)
 {
     te_ref a = r->n_scope ? r->scope[pick(r, r->n_scope)] : te_int(r->g, 1);
-    te_ref b = r->n_scope > 1 && chance(r, 50) ? r->scope[pick(r, r->n_scope)] : te_int(r->g, pick(r, 6));
+    te_ref b =
+        r->n_scope > 1 && chance(r, 50) ? r->scope[pick(r, r->n_scope)] : te_int(r->g, pick(r, 6));
     static const te_op ops[] = {TE_LT, TE_LE, TE_EQ, TE_NE};
     te_ref c = te_binary(ops[pick(r, 4)], a, b);
     return chance(r, 20) ? te_unary(TE_NOT, c) : c;
@@ -213,7 +218,8 @@ static te_ref expr_int(gen *r, int depth)
         for (int d = 0; d < t->ndim; d++) idx[d] = index_below(r, t->shape[d]);
         return te_cast(LL_S32, te_at_(NULL, 0, t, idx, t->ndim));
     }
-    te_ref a = expr_int(r, depth - 1), b = expr_int(r, depth - 1), c = te_iconst(r->g, LL_S32, 1 + pick(r, 6));
+    te_ref a = expr_int(r, depth - 1), b = expr_int(r, depth - 1),
+           c = te_iconst(r->g, LL_S32, 1 + pick(r, 6));
     switch (pick(r, 9)) {
     case 0: return te_add(a, b);
     case 1: return te_sub(a, b);
@@ -227,7 +233,7 @@ static te_ref expr_int(gen *r, int depth)
     }
 }
 
-/* ---- definitions ------------------------------------------------------------------------------------------- */
+/* ---- definitions -------------------------------------------------------------------------- */
 
 static te_ref fresh_axis(gen *r, const char *name)
 {
@@ -238,7 +244,8 @@ static te_ref fresh_axis(gen *r, const char *name)
         e = k < 3 ? r->extent[pick(r, r->n_extent)] : te_int(r->g, 2);
     }
     r->work *= te_range_of(s ? r->extent[1] : e).hi;
-    te_ref a = s ? te_axis_upto(r->g, name, te_cast(LL_S64, te_at(r->len, s)), r->extent[1]) : te_axis(r->g, name, e);
+    te_ref a = s ? te_axis_upto(r->g, name, te_cast(LL_S64, te_at(r->len, s)), r->extent[1])
+                 : te_axis(r->g, name, e);
     r->scope[r->n_scope++] = a;
     return a;
 }
@@ -248,7 +255,8 @@ static te_tensor *make_def(gen *r, int no)
     static const char *const own[] = {"i", "j", "k"}, *const bound[] = {"p", "q"};
     static const te_op ops[] = {TE_SUM, TE_SUM, TE_SUM, TE_MAXR, TE_MINR, TE_ARGMAX};
     te_ref axes[3], red[2], body, init = NULL;
-    int rank = 1 + pick(r, r->size > 3 ? 3 : 2), n_red = chance(r, 65) ? 1 + (r->size > 6 && chance(r, 30)) : 0;
+    int rank = 1 + pick(r, r->size > 3 ? 3 : 2),
+        n_red = chance(r, 65) ? 1 + (r->size > 6 && chance(r, 30)) : 0;
     int depth = 1 + pick(r, 1 + (r->size > 16 ? 4 : r->size / 4));
     char name[16];
     snprintf(name, sizeof name, "y%d", no);
@@ -259,7 +267,8 @@ static te_tensor *make_def(gen *r, int no)
     for (int i = 0; i < n_red; i++) red[i] = fresh_axis(r, bound[i]);
     bool ints = !init && chance(r, 20);
     if (ints) body = expr_int(r, depth);
-    else if ((r->flags & GEN_EXACT) || chance(r, 50)) body = te_mul(load_f32(r), expr_f32(r, depth - 1 < 1 ? depth - 1 : 1));
+    else if ((r->flags & GEN_EXACT) || chance(r, 50))
+        body = te_mul(load_f32(r), expr_f32(r, depth - 1 < 1 ? depth - 1 : 1));
     else body = expr_f32(r, depth);
     if (!ints && n_red == 0 && chance(r, 20)) body = te_cast(LL_F16, body);
     if (n_red) body = te_reduce_(NULL, 0, ops[pick(r, init ? 5 : 6)], body, red, n_red);
@@ -269,7 +278,12 @@ static te_tensor *make_def(gen *r, int no)
 
 te_tensor *gen_graph(te_graph *g, uint64_t seed, int size, unsigned flags)
 {
-    gen r = {.g = g, .s = seed * 2 + 1, .flags = flags, .size = size < 1 ? 1 : size > 32 ? 32 : size};
+    gen r = {.g = g,
+             .s = seed * 2 + 1,
+             .flags = flags,
+             .size = size < 1    ? 1
+                     : size > 32 ? 32
+                                 : size};
     make_extents(&r);
     make_inputs(&r);
     int n = 1 + pick(&r, 1 + r.size / 8);
@@ -278,7 +292,7 @@ te_tensor *gen_graph(te_graph *g, uint64_t seed, int size, unsigned flags)
     return last;
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------- */
 
 int64_t gen_dim_value(te_ref dim, uint64_t seed)
 {
@@ -291,17 +305,25 @@ int64_t gen_dim_value(te_ref dim, uint64_t seed)
 static bool dim_found(te_ref a, void *ctx)
 {
     te_env *e = ((void **)ctx)[0];
-    if (a->op == TE_AXIS) return te_walk(a->u.axis->extent, dim_found, ctx) && (!a->u.axis->max || te_walk(a->u.axis->max, dim_found, ctx));
+    if (a->op == TE_AXIS)
+        return te_walk(a->u.axis->extent, dim_found, ctx) &&
+               (!a->u.axis->max || te_walk(a->u.axis->max, dim_found, ctx));
     if (a->op != TE_DIM) return true;
-    return te_env_dim(e, a->u.dim->name, gen_dim_value(a, *(uint64_t *)((void **)ctx)[1]), ((void **)ctx)[2]) == LL_OK;
+    return te_env_dim(e, a->u.dim->name, gen_dim_value(a, *(uint64_t *)((void **)ctx)[1]),
+                      ((void **)ctx)[2]) == LL_OK;
 }
 
-static int64_t value_in(te_ref a, uint64_t seed) /* of a dim, a literal, or their sum and product with literals */
+static int64_t
+value_in(te_ref a, uint64_t seed) /* of a dim, a literal, or their sum and product with literals */
 {
     if (a->op == TE_INT) return a->u.i;
     if (a->op == TE_DIM) return gen_dim_value(a, seed);
     int64_t x = value_in(a->src[0], seed), y = value_in(a->src[1], seed);
-    return a->op == TE_ADD ? x + y : a->op == TE_SUB ? x - y : a->op == TE_MUL ? x * y : a->op == TE_DIV ? x / y : 0;
+    return a->op == TE_ADD   ? x + y
+           : a->op == TE_SUB ? x - y
+           : a->op == TE_MUL ? x * y
+           : a->op == TE_DIV ? x / y
+                             : 0;
 }
 
 static te_value any_value(const te_tensor *t, uint64_t *s, int64_t lo, int64_t hi)
@@ -309,10 +331,12 @@ static te_value any_value(const te_tensor *t, uint64_t *s, int64_t lo, int64_t h
     ll_dtype d = (ll_dtype)t->dtype;
     uint64_t z = next(s);
     if (t->lo) return (te_value){.i = lo + (int64_t)(z % (uint64_t)(hi - lo))};
-    if (ll_dtype_is_float(d) && t->kind == TE_PLANE) return (te_value){.f = 0.25 * (double)(1 + z % 3)};
+    if (ll_dtype_is_float(d) && t->kind == TE_PLANE)
+        return (te_value){.f = 0.25 * (double)(1 + z % 3)};
     if (ll_dtype_is_float(d)) return (te_value){.f = 0.25 * ((double)(z % 17) - 8)};
     if (t->kind == TE_PLANE && d == LL_S8) return (te_value){.i = (int64_t)(z % 17) - 8};
-    return (te_value){.i = te_wrap_to(d, ll_dtype_bits(d) > 8 ? (int64_t)(z % 13) - 6 : (int64_t)z)};
+    return (te_value){.i =
+                          te_wrap_to(d, ll_dtype_bits(d) > 8 ? (int64_t)(z % 13) - 6 : (int64_t)z)};
 }
 
 bool gen_bind(te_env *e, te_graph *g, uint64_t seed, unsigned flags, ll_error *err)
@@ -341,8 +365,8 @@ bool gen_bind(te_env *e, te_graph *g, uint64_t seed, unsigned flags, ll_error *e
     return true;
 }
 
-bool gen_check(uint64_t first, int n, int size, bool (*check)(uint64_t seed, int size, void *ctx), void *ctx,
-               uint64_t *bad_seed, int *bad_size)
+bool gen_check(uint64_t first, int n, int size, bool (*check)(uint64_t seed, int size, void *ctx),
+               void *ctx, uint64_t *bad_seed, int *bad_size)
 {
     for (int i = 0; i < n; i++) {
         if (check(first + (uint64_t)i, size, ctx)) continue;

@@ -1,14 +1,16 @@
-/* gen_expr.h: random tensor expressions for property tests: valid graphs of 1 to 4 definitions with 1 to 3 axes,
- * reductions over one or two axes, quantised inputs (one of them of a type no file has), symbolic dims,
- * ragged extents, gathers, casts. One seed and size give one graph on every machine; a smaller size gives a
- * smaller graph of the same kind, so a failure shrinks by halving the size. */
+/* gen_expr.h: random tensor expressions for property tests: valid graphs of 1 to 4 definitions
+ * with 1 to 3 axes, reductions over one or two axes, quantised inputs (one of them of a type no
+ * file has), symbolic dims, ragged extents, gathers, casts. One seed and size give one graph on
+ * every machine; a smaller size gives a smaller graph of the same kind, so a failure shrinks by
+ * halving the size. */
 #ifndef LLMIR_TESTS_GEN_EXPR_H
 #define LLMIR_TESTS_GEN_EXPR_H
 
 #include "te/te.h"
 
 enum {
-    GEN_EXACT = 1,    /* sums are exact in f32 in any order: results must be bit-equal under re-association */
+    GEN_EXACT =
+        1, /* sums are exact in f32 in any order: results must be bit-equal under re-association */
     GEN_QUANT = 2,    /* quantised inputs            */
     GEN_RAGGED = 4,   /* extents from index tensors  */
     GEN_SYMBOLIC = 8, /* dims                        */
@@ -21,8 +23,9 @@ te_tensor *gen_graph(te_graph *g, uint64_t seed, int size, unsigned flags);
 int64_t gen_dim_value(te_ref dim, uint64_t seed);
 /* Binds every dim and every input of g. False with the sentence in err. */
 bool gen_bind(te_env *e, te_graph *g, uint64_t seed, unsigned flags, ll_error *err);
-/* Calls check for n seeds from `first` on; after a failure with smaller and smaller sizes. True when none failed. */
-bool gen_check(uint64_t first, int n, int size, bool (*check)(uint64_t seed, int size, void *ctx), void *ctx,
-               uint64_t *bad_seed, int *bad_size);
+/* Calls check for n seeds from `first` on; after a failure with smaller and smaller sizes. True
+ * when none failed. */
+bool gen_check(uint64_t first, int n, int size, bool (*check)(uint64_t seed, int size, void *ctx),
+               void *ctx, uint64_t *bad_seed, int *bad_size);
 
 #endif

@@ -113,6 +113,7 @@ int64_t ref_i(const ref_tensor *t, size_t i)
     int bytes = atoi(t->dtype + 1) / 8;
     int64_t v = 0;
     memcpy(&v, t->p + (size_t)bytes * i, (size_t)bytes);
-    if (t->dtype[0] == 'i' && bytes < 8) v = (int64_t)((uint64_t)v << (64 - 8 * bytes)) >> (64 - 8 * bytes);
+    if (t->dtype[0] == 'i' && bytes < 8)
+        v = (int64_t)((uint64_t)v << (64 - 8 * bytes)) >> (64 - 8 * bytes);
     return v;
 }

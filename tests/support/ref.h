@@ -1,5 +1,5 @@
-/* ref.h: reference cases NAME.json + NAME.bin (little-endian tensors with names, types, shapes, and a `meta`
- * object of scalars), for tests. A damaged case fails the running test. */
+/* ref.h: reference cases NAME.json + NAME.bin (little-endian tensors with names, types, shapes,
+ * and a `meta` object of scalars), for tests. A damaged case fails the running test. */
 #ifndef LLMIR_TESTS_REF_H
 #define LLMIR_TESTS_REF_H
 
@@ -19,7 +19,8 @@ ref_case *ref_open(const char *path_without_suffix); /* relative to tests/data *
 void ref_close(ref_case *c);
 int ref_n_tensors(const ref_case *c);
 const ref_tensor *ref_at(const ref_case *c, int i);
-const ref_tensor *ref_tensor_of(const ref_case *c, const char *name); /* fails the test when absent */
+const ref_tensor *ref_tensor_of(const ref_case *c,
+                                const char *name); /* fails the test when absent */
 double ref_number(const ref_case *c, const char *key);
 const char *ref_string(const ref_case *c, const char *key);
 double ref_f(const ref_tensor *t, size_t i);  /* element i as a number, any dtype */

@@ -1,5 +1,6 @@
-/* docs/te.md keeps its word: every te block parses and prints as it stands, every line of a simplify block
- * holds, and every C block stands word for word in this file, where it is compiled and run. */
+/* docs/te.md keeps its word: every te block parses and prints as it stands, every line of a
+ * simplify block holds, and every C block stands word for word in this file, where it is
+ * compiled and run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,8 +58,10 @@ static void simplify_lines_hold(void **state)
 {
     te_graph *g = te_graph_create();
     te_dim_multiple(g, "T", 4, 4096, 4);
-    te_scope scope[] = {{"ko", te_axis(g, "ko", te_int(g, 18))}, {"g", te_axis(g, "g", te_int(g, 8))},
-                        {"r", te_axis(g, "r", te_int(g, 4))}, {"x", te_axis(g, "x", te_int(g, 1000))}};
+    te_scope scope[] = {{"ko", te_axis(g, "ko", te_int(g, 18))},
+                        {"g", te_axis(g, "g", te_int(g, 8))},
+                        {"r", te_axis(g, "r", te_int(g, 4))},
+                        {"x", te_axis(g, "x", te_int(g, 1000))}};
     char *doc = slurp(TE_DOC), *text;
     int n = 0;
     for (const char *at = doc; (text = block(&at, "simplify"));) {
@@ -115,7 +118,9 @@ static void the_evaluation_example_runs(void **state)
 {
     te_graph *g = te_graph_create();
     ll_error err = {0};
-    assert_int_equal(te_parse(g, "dim T in 1..8\nin f32 x[T, 2]\ndef f32 y[t] = sum(k: x[t, k])\n", "text", &err), LL_OK);
+    assert_int_equal(te_parse(g, "dim T in 1..8\nin f32 x[T, 2]\ndef f32 y[t] = sum(k: x[t, k])\n",
+                              "text", &err),
+                     LL_OK);
     te_env *e = te_env_create(g);
     te_env_dim(e, "T", 2, &err);
     te_env_bind(e, te_find(g, "x"), (te_value[]){{.f = 1}, {.f = 2}, {.f = 3}, {.f = 4}}, 4, &err);
@@ -131,8 +136,10 @@ static void the_evaluation_example_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(te_blocks_parse_and_print_back), cmocka_unit_test(simplify_lines_hold),
-        cmocka_unit_test(c_blocks_are_compiled_here), cmocka_unit_test(the_first_example_is_the_second),
+        cmocka_unit_test(te_blocks_parse_and_print_back),
+        cmocka_unit_test(simplify_lines_hold),
+        cmocka_unit_test(c_blocks_are_compiled_here),
+        cmocka_unit_test(the_first_example_is_the_second),
         cmocka_unit_test(the_evaluation_example_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

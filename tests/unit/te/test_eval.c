@@ -1,4 +1,5 @@
-/* The evaluator: rounding, laziness, ragged extents, updates, points against whole tensors, errors. */
+/* The evaluator: rounding, laziness, ragged extents, updates, points against whole tensors,
+ * errors. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -112,7 +113,8 @@ static void reductions_have_identities_and_initial_values(void **state)
 {
     parse("dim N in 0..8\nin f32 x[N]\nin s32 k[N]\nin f32 w[]\n"
           "def f32 s[] = sum(i: x[i])\ndef f32 m[] = max(i: x[i])\ndef f32 lo[] = min(i: x[i])\n"
-          "def s32 ki[] = max(i: k[i])\ndef s64 a[] = argmax(i: x[i])\ndef s64 b[] = argmax(i, j < 2: x[i])\n"
+          "def s32 ki[] = max(i: k[i])\ndef s64 a[] = argmax(i: x[i])\ndef s64 b[] = argmax(i, j < "
+          "2: x[i])\n"
           "def f32 mi[] = max(i: x[i]) from w[]\ndef f32 si[] = sum(i: x[i]) from w[]\n");
     te_env *empty = te_env_create(g);
     te_env_dim(empty, "N", 0, &err);
@@ -121,8 +123,10 @@ static void reductions_have_identities_and_initial_values(void **state)
     te_env_bind(empty, te_find(g, "w"), &(te_value){.f = -3}, 1, &err);
     te_env *full = e;
     e = empty;
-    assert_true(eval("s", 1)[0].f == 0 && eval("m", 1)[0].f == (double)-INFINITY && eval("lo", 1)[0].f == (double)INFINITY);
-    assert_true(eval("ki", 1)[0].i == INT32_MIN && eval("a", 1)[0].i == 0 && eval("mi", 1)[0].f == -3);
+    assert_true(eval("s", 1)[0].f == 0 && eval("m", 1)[0].f == (double)-INFINITY &&
+                eval("lo", 1)[0].f == (double)INFINITY);
+    assert_true(eval("ki", 1)[0].i == INT32_MIN && eval("a", 1)[0].i == 0 &&
+                eval("mi", 1)[0].f == -3);
     te_env_destroy(empty);
     e = full;
     dim("N", 4);
@@ -218,8 +222,9 @@ static void updates_make_new_versions(void **state)
 
 static void what_has_no_value_is_an_error_that_names_it(void **state)
 {
-    parse("in f32 x[4]\nin s32 i[2]\ndim N in 1..9\nin f32 z[N]\n"
-          "def f32 a[k] = x[s64(i[k])]\ndef s32 b[k] = 7:s32 / i[k]\ndef s32 c[k] = 1:s32 << i[k]\n");
+    parse(
+        "in f32 x[4]\nin s32 i[2]\ndim N in 1..9\nin f32 z[N]\n"
+        "def f32 a[k] = x[s64(i[k])]\ndef s32 b[k] = 7:s32 / i[k]\ndef s32 c[k] = 1:s32 << i[k]\n");
     const te_value *v;
     size_t n;
     assert_int_equal(te_eval(e, te_find(g, "a"), &v, &n, &err), LL_USAGE);
@@ -267,12 +272,15 @@ static void packed_memory_of_every_width(void **state)
         unsigned char mem[8 * 40] = {0};
         for (size_t i = 0; i < 40; i++) {
             te_value v = {.i = te_wrap_to((ll_dtype)t, (int64_t)i * 0x9E3779B97F4A7C15)};
-            if (ll_dtype_is_float((ll_dtype)t)) v.f = te_round_to((ll_dtype)t, (double)i * 0.37 - 3);
+            if (ll_dtype_is_float((ll_dtype)t))
+                v.f = te_round_to((ll_dtype)t, (double)i * 0.37 - 3);
             te_value_store((ll_dtype)t, mem, i, v);
         }
         for (size_t i = 0; i < 40; i++) {
-            te_value v = {.i = te_wrap_to((ll_dtype)t, (int64_t)i * 0x9E3779B97F4A7C15)}, w = {.i = 0};
-            if (ll_dtype_is_float((ll_dtype)t)) v.f = te_round_to((ll_dtype)t, (double)i * 0.37 - 3);
+            te_value v = {.i = te_wrap_to((ll_dtype)t, (int64_t)i * 0x9E3779B97F4A7C15)},
+                     w = {.i = 0};
+            if (ll_dtype_is_float((ll_dtype)t))
+                v.f = te_round_to((ll_dtype)t, (double)i * 0.37 - 3);
             te_value_load((ll_dtype)t, mem, i, &w);
             if (v.i != w.i) fail_msg("%s element %zu", ll_dtype_name((ll_dtype)t), i);
         }
@@ -281,13 +289,29 @@ static void packed_memory_of_every_width(void **state)
 
 static void casts_round_saturate_and_wrap(void **state)
 {
-    static const struct { ll_dtype to, from; double f; int64_t i; double want_f; int64_t want_i; } c[] = {
-        {LL_S8, LL_F32, 127.9, 0, 0, 127},  {LL_S8, LL_F32, 300, 0, 0, 127},      {LL_S8, LL_F32, -300, 0, 0, -128},
-        {LL_U8, LL_F32, -1, 0, 0, 0},       {LL_U4, LL_F32, 99, 0, 0, 15},        {LL_S64, LL_F64, 1e30, 0, 0, INT64_MAX},
-        {LL_U64, LL_F64, 1e30, 0, 0, -1},   {LL_S32, LL_F32, -2.9, 0, 0, -2},     {LL_U8, LL_S32, 0, 257, 0, 1},
-        {LL_S8, LL_S32, 0, 200, 0, -56},    {LL_F32, LL_S64, 0, 16777217, 16777216, 0},
-        {LL_F32, LL_S64, 0, (INT64_C(1) << 60) + (INT64_C(1) << 36) + 1, 0x1p60 + 0x1p37, 0}, /* not through double */
-        {LL_F32, LL_U64, 0, -1, 0x1p64, 0}, {LL_F16, LL_F32, 65520, 0, HUGE_VAL, 0}, {LL_E4M3, LL_F32, 1000, 0, 448, 0},
+    static const struct {
+        ll_dtype to, from;
+        double f;
+        int64_t i;
+        double want_f;
+        int64_t want_i;
+    } c[] = {
+        {LL_S8, LL_F32, 127.9, 0, 0, 127},
+        {LL_S8, LL_F32, 300, 0, 0, 127},
+        {LL_S8, LL_F32, -300, 0, 0, -128},
+        {LL_U8, LL_F32, -1, 0, 0, 0},
+        {LL_U4, LL_F32, 99, 0, 0, 15},
+        {LL_S64, LL_F64, 1e30, 0, 0, INT64_MAX},
+        {LL_U64, LL_F64, 1e30, 0, 0, -1},
+        {LL_S32, LL_F32, -2.9, 0, 0, -2},
+        {LL_U8, LL_S32, 0, 257, 0, 1},
+        {LL_S8, LL_S32, 0, 200, 0, -56},
+        {LL_F32, LL_S64, 0, 16777217, 16777216, 0},
+        {LL_F32, LL_S64, 0, (INT64_C(1) << 60) + (INT64_C(1) << 36) + 1, 0x1p60 + 0x1p37,
+         0}, /* not through double */
+        {LL_F32, LL_U64, 0, -1, 0x1p64, 0},
+        {LL_F16, LL_F32, 65520, 0, HUGE_VAL, 0},
+        {LL_E4M3, LL_F32, 1000, 0, 448, 0},
     };
     for (size_t k = 0; k < sizeof c / sizeof *c; k++) {
         te_value v = {.i = c[k].i}, r = {.i = 0};
@@ -315,11 +339,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(sums_round_once_and_other_nodes_each_time), T(integers_wrap_and_divide_toward_minus_infinity),
-        T(select_does_not_evaluate_the_other_branch), T(reductions_have_identities_and_initial_values),
-        T(ragged_extents_follow_their_index_tensor), T(points_equal_whole_tensors), T(updates_make_new_versions),
-        T(what_has_no_value_is_an_error_that_names_it), T(bounds_of_index_inputs_are_checked),
-        T(packed_memory_of_every_width), T(casts_round_saturate_and_wrap), T(deep_expressions_and_many_definitions),
+        T(sums_round_once_and_other_nodes_each_time),
+        T(integers_wrap_and_divide_toward_minus_infinity),
+        T(select_does_not_evaluate_the_other_branch),
+        T(reductions_have_identities_and_initial_values),
+        T(ragged_extents_follow_their_index_tensor),
+        T(points_equal_whole_tensors),
+        T(updates_make_new_versions),
+        T(what_has_no_value_is_an_error_that_names_it),
+        T(bounds_of_index_inputs_are_checked),
+        T(packed_memory_of_every_width),
+        T(casts_round_saturate_and_wrap),
+        T(deep_expressions_and_many_definitions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Random graphs: they build, evaluate, print and parse; simplification and single points agree with whole
- * tensors bit for bit. */
+/* Random graphs: they build, evaluate, print and parse; simplification and single points agree
+ * with whole tensors bit for bit. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,9 +38,11 @@ static bool equal_values(te_env *e, te_tensor *a, te_tensor *b, ll_error *err)
 {
     const te_value *x, *y;
     size_t n, m;
-    if (te_eval(e, a, &x, &n, err) != LL_OK || te_eval(e, b, &y, &m, err) != LL_OK || n != m) return false;
+    if (te_eval(e, a, &x, &n, err) != LL_OK || te_eval(e, b, &y, &m, err) != LL_OK || n != m)
+        return false;
     for (size_t i = 0; i < n; i++)
-        if (!same(x[i], y[i])) return ll_fail(err, LL_FAILED, "element %zu: %.9g %.9g", i, x[i].f, y[i].f) == LL_OK;
+        if (!same(x[i], y[i]))
+            return ll_fail(err, LL_FAILED, "element %zu: %.9g %.9g", i, x[i].f, y[i].f) == LL_OK;
     return true;
 }
 
@@ -51,13 +53,16 @@ static bool points_agree(te_graph *g, te_env *whole, te_tensor *t, uint64_t seed
     size_t n;
     bool ok = gen_bind(e, g, seed, GEN_ALL, err) && te_eval(whole, t, &v, &n, err) == LL_OK;
     int64_t shape[8], idx[8];
-    for (int d = 0; ok && d < t->ndim; d++) shape[d] = t->shape[d]->op == TE_INT ? t->shape[d]->u.i : gen_dim_value(t->shape[d], seed);
+    for (int d = 0; ok && d < t->ndim; d++)
+        shape[d] = t->shape[d]->op == TE_INT ? t->shape[d]->u.i : gen_dim_value(t->shape[d], seed);
     for (size_t k = 0; ok && k < n; k += 1 + n / 7) {
         size_t rest = k;
         te_value p;
-        for (int d = t->ndim; d-- > 0; rest /= (size_t)shape[d]) idx[d] = (int64_t)(rest % (size_t)shape[d]);
+        for (int d = t->ndim; d-- > 0; rest /= (size_t)shape[d])
+            idx[d] = (int64_t)(rest % (size_t)shape[d]);
         ok = te_eval_point(e, t, idx, &p, err) == LL_OK;
-        if (ok && !same(p, v[k])) ok = ll_fail(err, LL_FAILED, "point %zu: %.9g %.9g", k, p.f, v[k].f) == LL_OK;
+        if (ok && !same(p, v[k]))
+            ok = ll_fail(err, LL_FAILED, "point %zu: %.9g %.9g", k, p.f, v[k].f) == LL_OK;
     }
     te_env_destroy(e);
     return ok;
@@ -83,7 +88,9 @@ static bool parses_back(te_graph *g, te_tensor *t, ll_error *err)
             te_canonical(&b, roots, 1);
             *strstr(b.s, "out b") = 0;
             ok = strcmp(ll_str_cstr(&a), ll_str_cstr(&b)) == 0;
-            if (!ok) ll_fail(err, LL_FAILED, "canonical texts differ:\n%s\n%s", ll_str_cstr(&a), ll_str_cstr(&b));
+            if (!ok)
+                ll_fail(err, LL_FAILED, "canonical texts differ:\n%s\n%s", ll_str_cstr(&a),
+                        ll_str_cstr(&b));
         }
     }
     te_graph_destroy(h);
@@ -97,7 +104,8 @@ static bool is_ragged(const te_tensor *t)
 {
     bool yes = false;
     for (int i = 0; i < t->n_axis; i++) yes |= t->axis[i]->u.axis->max != NULL;
-    for (int i = 1; te_is_reduce(t->body) && i < t->body->n; i++) yes |= t->body->src[i]->u.axis->max != NULL;
+    for (int i = 1; te_is_reduce(t->body) && i < t->body->n; i++)
+        yes |= t->body->src[i]->u.axis->max != NULL;
     return yes;
 }
 
@@ -113,7 +121,8 @@ static bool holds(uint64_t seed, int size, void *ctx)
     if (ok) {
         reductions += te_is_reduce(t->body);
         for (size_t i = 0; i < te_n_tensors(g); i++) {
-            quantised += te_tensor_at(g, i)->kind == TE_PLANE && te_loads(t->body, te_tensor_at(g, i));
+            quantised +=
+                te_tensor_at(g, i)->kind == TE_PLANE && te_loads(t->body, te_tensor_at(g, i));
             ragged += te_tensor_at(g, i)->kind == TE_DEF && is_ragged(te_tensor_at(g, i));
             symbolic += te_tensor_at(g, i)->ndim && te_tensor_at(g, i)->shape[0]->op == TE_DIM;
         }
@@ -140,7 +149,8 @@ static void random_graphs_hold_what_te_promises(void **state)
             int bad = size;
             if (!gen_check((uint64_t)size * 100000, n, size, holds, &flags[f], &seed, &bad)) {
                 holds(seed, bad, &flags[f]);
-                fail_msg("seed %llu size %d flags %u: %s", (unsigned long long)seed, bad, flags[f], why);
+                fail_msg("seed %llu size %d flags %u: %s", (unsigned long long)seed, bad, flags[f],
+                         why);
             }
         }
     assert_true(reductions > n && quantised > n / 4 && symbolic > n / 2);

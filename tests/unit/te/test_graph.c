@@ -61,11 +61,13 @@ static void a_child_sees_its_parent_and_leaves_it_alone(void **state)
 
 static void literals_fold_with_their_type(void **state)
 {
-    assert_ptr_equal(te_add(te_iconst(g, LL_U8, 200), te_iconst(g, LL_U8, 100)), te_iconst(g, LL_U8, 44));
+    assert_ptr_equal(te_add(te_iconst(g, LL_U8, 200), te_iconst(g, LL_U8, 100)),
+                     te_iconst(g, LL_U8, 44));
     assert_ptr_equal(te_div(te_int(g, -7), te_int(g, 2)), te_int(g, -4));
     assert_ptr_equal(te_mod(te_int(g, -7), te_int(g, 2)), te_int(g, 1));
     assert_int_equal(te_div(te_int(g, 1), te_int(g, 0))->op, TE_DIV); /* has no value: stays */
-    assert_ptr_equal(te_add(te_fconst(g, LL_F16, 2048), te_fconst(g, LL_F16, 1)), te_fconst(g, LL_F16, 2048));
+    assert_ptr_equal(te_add(te_fconst(g, LL_F16, 2048), te_fconst(g, LL_F16, 1)),
+                     te_fconst(g, LL_F16, 2048));
     assert_ptr_equal(te_cast(LL_S8, te_fconst(g, LL_F32, 300)), te_iconst(g, LL_S8, 127));
     assert_ptr_equal(te_bits(LL_U32, te_fconst(g, LL_F32, 1)), te_iconst(g, LL_U32, 0x3f800000));
 }
@@ -75,7 +77,9 @@ static void definition_prints_as_it_is_read(void **state)
     te_ref M = te_dim(g, "M", 1, 512), N = te_int(g, 16), K = te_int(g, 64);
     te_ref m = te_axis(g, "m", M), n = te_axis(g, "n", N), k = te_axis(g, "k", K);
     te_tensor *X = te_input(g, "X", LL_F16, M, K), *W = te_weight(te_input(g, "W", LL_F16, N, K));
-    te_def(g, "acc", te_sum(te_mul(te_cast(LL_F32, te_at(X, m, k)), te_cast(LL_F32, te_at(W, n, k))), k), m, n);
+    te_def(g, "acc",
+           te_sum(te_mul(te_cast(LL_F32, te_at(X, m, k)), te_cast(LL_F32, te_at(W, n, k))), k), m,
+           n);
     te_ref i = te_axis(g, "i", te_int(g, 4));
     te_def(g, "acc", te_sub(te_muli(te_addi(i, -3), 2), te_sub(i, te_modi(te_divi(i, 2), 2))), i);
     ll_str s = {0};
@@ -93,7 +97,8 @@ static void paged_loads_expand_at_once(void **state)
 {
     te_ref S = te_dim(g, "S", 1, 8), P = te_dim(g, "P", 1, 1024);
     te_tensor *pool = te_input(g, "pool", LL_F16, P, te_int(g, 32), te_int(g, 2), te_int(g, 64));
-    te_tensor *table = te_input_index(g, "table", LL_S32, te_int(g, 0), P, (te_ref[]){S, te_int(g, 128)}, 2);
+    te_tensor *table =
+        te_input_index(g, "table", LL_S32, te_int(g, 0), P, (te_ref[]){S, te_int(g, 128)}, 2);
     te_tensor *K = te_paged(g, "K", pool, table, 32);
     te_ref s = te_axis(g, "s", S), j = te_axis(g, "j", te_int(g, 4096)), z = te_int(g, 0);
     assert_string_equal(te_show(te_at(K, s, j, z, z)), "pool[s64(table[s, j / 32]), j % 32, 0, 0]");
@@ -181,10 +186,17 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(equal_expressions_are_one_pointer), T(a_child_sees_its_parent_and_leaves_it_alone),
-        T(literals_fold_with_their_type), T(definition_prints_as_it_is_read), T(paged_loads_expand_at_once),
-        T(same_names_are_told_apart_in_print), T(the_first_error_sticks), T(misuse_names_file_line_and_axis),
-        T(reductions_are_roots_only), T(extents_use_axes_further_out_only), T(rewriting_visits_shared_nodes_once),
+        T(equal_expressions_are_one_pointer),
+        T(a_child_sees_its_parent_and_leaves_it_alone),
+        T(literals_fold_with_their_type),
+        T(definition_prints_as_it_is_read),
+        T(paged_loads_expand_at_once),
+        T(same_names_are_told_apart_in_print),
+        T(the_first_error_sticks),
+        T(misuse_names_file_line_and_axis),
+        T(reductions_are_roots_only),
+        T(extents_use_axes_further_out_only),
+        T(rewriting_visits_shared_nodes_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

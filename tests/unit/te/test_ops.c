@@ -1,5 +1,5 @@
-/* The operator library against reference data of other software, by te_eval: f32 arithmetic of ours against
- * f64 of theirs, within a few ulp of the terms that were added. */
+/* The operator library against reference data of other software, by te_eval: f32 arithmetic of
+ * ours against f64 of theirs, within a few ulp of the terms that were added. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -72,13 +72,15 @@ static const te_value *values(fixture *f, te_tensor *t)
     return v;
 }
 
-static void near(fixture *f, const char *what, te_tensor *t, const char *want, double rel, double abs)
+static void near(fixture *f, const char *what, te_tensor *t, const char *want, double rel,
+                 double abs)
 {
     const te_value *v = values(f, t);
     const ref_tensor *w = ref_tensor_of(f->c, want);
     for (size_t i = 0; i < w->n; i++) {
         double x = ref_f(w, i), d = fabs(v[i].f - x);
-        if (!(d <= rel * fabs(x) + abs)) fail_msg("%s: %s[%zu] is %.9g, wanted %.9g", what, want, i, v[i].f, x);
+        if (!(d <= rel * fabs(x) + abs))
+            fail_msg("%s: %s[%zu] is %.9g, wanted %.9g", what, want, i, v[i].f, x);
     }
 }
 
@@ -102,7 +104,8 @@ static void linear_over_plain_weights(void **state)
         for (int64_t i = 0; i < y->shape[1]->u.i; i++) c[i].f = (double)i;
         bound(&f, bias, c, (size_t)y->shape[1]->u.i);
         const te_value *z = values(&f, op_linear(f.g, "z", a, b, bias));
-        for (size_t i = 0; i < out->n; i++) assert_true(z[i].f == (double)(float)(v[i].f + c[i % out->shape[1]].f));
+        for (size_t i = 0; i < out->n; i++)
+            assert_true(z[i].f == (double)(float)(v[i].f + c[i % out->shape[1]].f));
         free(c);
         end(&f);
     }
@@ -115,27 +118,34 @@ static void rms_norms(void **state)
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         snprintf(path, sizeof path, "refs/ops/norm/%s", cases[k]);
         fixture f = begin(path);
-        te_tensor *y = op_rmsnorm(f.g, "y", input(&f, "x", LL_F32, 0), input(&f, "weight", LL_F32, 0), ref_number(f.c, "eps"));
+        te_tensor *y = op_rmsnorm(f.g, "y", input(&f, "x", LL_F32, 0),
+                                  input(&f, "weight", LL_F32, 0), ref_number(f.c, "eps"));
         near(&f, cases[k], y, "out", 4e-7, 0);
         end(&f);
     }
     fixture f = begin("refs/ops/norm/rms_residual_64");
-    te_tensor *sum = op_add(f.g, "total", input(&f, "x", LL_F32, 0), input(&f, "residual", LL_F32, 0));
+    te_tensor *sum =
+        op_add(f.g, "total", input(&f, "x", LL_F32, 0), input(&f, "residual", LL_F32, 0));
     near(&f, "residual", sum, "sum", 1e-7, 0);
-    near(&f, "residual", op_rmsnorm(f.g, "y", sum, input(&f, "weight", LL_F32, 0), ref_number(f.c, "eps")), "out", 1e-6, 0);
+    near(&f, "residual",
+         op_rmsnorm(f.g, "y", sum, input(&f, "weight", LL_F32, 0), ref_number(f.c, "eps")), "out",
+         1e-6, 0);
     end(&f);
 }
 
 static void rotary_positions_of_both_pairings_and_partial(void **state)
 {
-    static const char *const cases[] = {"inter_8", "inter_64", "neox_64", "neox_96", "neox_partial_24of40"};
+    static const char *const cases[] = {"inter_8", "inter_64", "neox_64", "neox_96",
+                                        "neox_partial_24of40"};
     char path[64];
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         snprintf(path, sizeof path, "refs/ops/rope/%s", cases[k]);
         fixture f = begin(path);
         const ref_tensor *x = ref_tensor_of(f.c, "x");
-        int64_t dim = (int64_t)ref_number(f.c, "head_dim"), rot = (int64_t)ref_number(f.c, "rotary_dim");
-        op_angles a = op_rope_angles(f.g, "rope", input(&f, "positions", LL_S32, 0), input(&f, "inv_freq", LL_F32, 0), 1);
+        int64_t dim = (int64_t)ref_number(f.c, "head_dim"),
+                rot = (int64_t)ref_number(f.c, "rotary_dim");
+        op_angles a = op_rope_angles(f.g, "rope", input(&f, "positions", LL_S32, 0),
+                                     input(&f, "inv_freq", LL_F32, 0), 1);
         bool pairs = strcmp(ref_string(f.c, "style"), "interleaved") == 0;
         te_tensor *y = op_rope(f.g, "y", input(&f, "x", LL_F32, x->shape[1] * dim), &a, dim, rot,
                                pairs ? OP_ROPE_INTERLEAVED : OP_ROPE_HALVES);
@@ -156,13 +166,16 @@ static void silu_gates(void **state)
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         snprintf(path, sizeof path, "refs/ops/activation/%s", cases[k]);
         fixture f = begin(path);
-        near(&f, cases[k], op_silu_mul(f.g, "y", input(&f, "gate", LL_F32, 0), input(&f, "up", LL_F32, 0)), "swiglu", 4e-7, 1e-37);
+        near(&f, cases[k],
+             op_silu_mul(f.g, "y", input(&f, "gate", LL_F32, 0), input(&f, "up", LL_F32, 0)),
+             "swiglu", 4e-7, 1e-37);
         end(&f);
     }
 }
 
 /* A batch as flat rows: seg[t] and pos[t] of every token. */
-static void flat_batch(fixture *f, const int64_t *query, const int64_t *context, int64_t n, te_tensor **seg, te_tensor **pos)
+static void flat_batch(fixture *f, const int64_t *query, const int64_t *context, int64_t n,
+                       te_tensor **seg, te_tensor **pos)
 {
     int64_t rows = 0, longest = 0, t = 0;
     for (int64_t s = 0; s < n; s++) {
@@ -176,18 +189,22 @@ static void flat_batch(fixture *f, const int64_t *query, const int64_t *context,
             sv[t].i = s;
             pv[t].i = context[s] - query[s] + i;
         }
-    *seg = bound(f, te_input_index(f->g, "seg", LL_S32, zero, te_int(f->g, n), &T, 1), sv, (size_t)rows);
-    *pos = bound(f, te_input_index(f->g, "pos", LL_S32, zero, te_int(f->g, longest), &T, 1), pv, (size_t)rows);
+    *seg = bound(f, te_input_index(f->g, "seg", LL_S32, zero, te_int(f->g, n), &T, 1), sv,
+                 (size_t)rows);
+    *pos = bound(f, te_input_index(f->g, "pos", LL_S32, zero, te_int(f->g, longest), &T, 1), pv,
+                 (size_t)rows);
     free(sv);
     free(pv);
 }
 
-static te_tensor *table_of(fixture *f, const int64_t *pages, int64_t n, int64_t width, int64_t n_pages)
+static te_tensor *table_of(fixture *f, const int64_t *pages, int64_t n, int64_t width,
+                           int64_t n_pages)
 {
     te_ref shape[2] = {te_int(f->g, n), te_int(f->g, width)};
     te_value *v = calloc((size_t)(n * width), sizeof *v);
     for (int64_t i = 0; i < n * width; i++) v[i].i = pages[i] < 0 ? 0 : pages[i]; /* -1: unused */
-    te_tensor *t = te_input_index(f->g, "table", LL_S32, te_int(f->g, 0), te_int(f->g, n_pages), shape, 2);
+    te_tensor *t =
+        te_input_index(f->g, "table", LL_S32, te_int(f->g, 0), te_int(f->g, n_pages), shape, 2);
     bound(f, t, v, (size_t)(n * width));
     free(v);
     return t;
@@ -201,24 +218,30 @@ static void attention_over_a_paged_cache(void **state)
         snprintf(path, sizeof path, "refs/ops/paged_attention/%s", cases[k]);
         fixture f = begin(path);
         const ref_tensor *q = ref_tensor_of(f.c, "q"), *tab = ref_tensor_of(f.c, "block_table"),
-                         *cl = ref_tensor_of(f.c, "context_lens"), *ql = ref_tensor_of(f.c, "query_lens");
+                         *cl = ref_tensor_of(f.c, "context_lens"),
+                         *ql = ref_tensor_of(f.c, "query_lens");
         int64_t query[8], context[8], pages[64];
         for (size_t i = 0; i < cl->n; i++) {
             query[i] = ref_i(ql, i);
             context[i] = ref_i(cl, i);
         }
         for (size_t i = 0; i < tab->n; i++) pages[i] = ref_i(tab, i);
-        te_tensor *seg, *pos, *kp = input(&f, "k_cache", LL_F32, 0), *vp = input(&f, "v_cache", LL_F32, 0);
+        te_tensor *seg, *pos, *kp = input(&f, "k_cache", LL_F32, 0),
+                              *vp = input(&f, "v_cache", LL_F32, 0);
         flat_batch(&f, query, context, (int64_t)cl->n, &seg, &pos);
         te_tensor *table = table_of(&f, pages, tab->shape[0], tab->shape[1], kp->shape[0]->u.i);
-        op_cache kc = {kp, table, (int64_t)ref_number(f.c, "block_size")}, vc = {vp, table, kc.block};
+        op_cache kc = {kp, table, (int64_t)ref_number(f.c, "block_size")},
+                 vc = {vp, table, kc.block};
         te_tensor *x = input(&f, "q", LL_F32, q->shape[1] * q->shape[2]);
-        near(&f, cases[k], op_attention(f.g, "att", x, &kc, &vc, seg, pos, ref_number(f.c, "scale")), "out", 2e-5, 2e-6);
+        near(&f, cases[k],
+             op_attention(f.g, "att", x, &kc, &vc, seg, pos, ref_number(f.c, "scale")), "out", 2e-5,
+             2e-6);
         end(&f);
     }
 }
 
-/* Prefill: keys and values go through the append into pages in a scattered order, then attention reads them. */
+/* Prefill: keys and values go through the append into pages in a scattered order, then attention
+ * reads them. */
 static void appended_keys_are_attended(void **state)
 {
     static const char *const cases[] = {"scale_override", "large_logits", "causal_gqa"};
@@ -227,7 +250,8 @@ static void appended_keys_are_attended(void **state)
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         snprintf(path, sizeof path, "refs/ops/prefill_attention/%s", cases[k]);
         fixture f = begin(path);
-        const ref_tensor *q = ref_tensor_of(f.c, "q"), *kr = ref_tensor_of(f.c, "k"), *sl = ref_tensor_of(f.c, "seq_lens");
+        const ref_tensor *q = ref_tensor_of(f.c, "q"), *kr = ref_tensor_of(f.c, "k"),
+                         *sl = ref_tensor_of(f.c, "seq_lens");
         int64_t len[8], width = 0, pages[8 * 16], n = (int64_t)sl->n;
         for (int64_t s = 0; s < n; s++) {
             len[s] = ref_i(sl, (size_t)s);
@@ -237,18 +261,23 @@ static void appended_keys_are_attended(void **state)
         for (int64_t i = 0; i < n_pages; i++) pages[i] = n_pages - 1 - i;
         te_tensor *seg, *pos, *table = table_of(&f, pages, n, width, n_pages);
         flat_batch(&f, len, len, n, &seg, &pos);
-        te_ref shape[4] = {te_int(f.g, n_pages), te_int(f.g, BLOCK), te_int(f.g, kr->shape[1]), te_int(f.g, kr->shape[2])};
+        te_ref shape[4] = {te_int(f.g, n_pages), te_int(f.g, BLOCK), te_int(f.g, kr->shape[1]),
+                           te_int(f.g, kr->shape[2])};
         size_t size = (size_t)(n_pages * BLOCK * kr->shape[1] * kr->shape[2]);
         te_value *junk = calloc(size, sizeof *junk);
         for (size_t i = 0; i < size; i++) junk[i].f = (double)NAN; /* stale pages are never read */
-        op_cache kc = {bound(&f, te_input_(f.g, "kpool", LL_F32, shape, 4), junk, size), table, BLOCK};
-        op_cache vc = {bound(&f, te_input_(f.g, "vpool", LL_F32, shape, 4), junk, size), table, BLOCK};
+        op_cache kc = {bound(&f, te_input_(f.g, "kpool", LL_F32, shape, 4), junk, size), table,
+                       BLOCK};
+        op_cache vc = {bound(&f, te_input_(f.g, "vpool", LL_F32, shape, 4), junk, size), table,
+                       BLOCK};
         free(junk);
         int64_t cols = kr->shape[1] * kr->shape[2];
         kc.pool = op_kv_append(f.g, "k1", &kc, input(&f, "k", LL_F32, cols), seg, pos);
         vc.pool = op_kv_append(f.g, "v1", &vc, input(&f, "v", LL_F32, cols), seg, pos);
         te_tensor *x = input(&f, "q", LL_F32, q->shape[1] * q->shape[2]);
-        near(&f, cases[k], op_attention(f.g, "att", x, &kc, &vc, seg, pos, ref_number(f.c, "scale")), "out", 2e-5, 2e-6);
+        near(&f, cases[k],
+             op_attention(f.g, "att", x, &kc, &vc, seg, pos, ref_number(f.c, "scale")), "out", 2e-5,
+             2e-6);
         end(&f);
     }
 }
@@ -260,21 +289,26 @@ static void a_quantised_linear_and_embedding_use_the_logical_values(void **state
     const ref_tensor *want = ref_tensor_of(f.c, "values"), *bytes = ref_tensor_of(f.c, "blocks");
     int64_t rows = want->shape[0], cols = want->shape[1];
     te_tensor *w = te_input_quant(f.g, "w", q, te_int(f.g, rows), te_int(f.g, cols));
-    te_tensor *file = te_input(f.g, "file", LL_U8, te_int(f.g, rows), te_int(f.g, cols / q->block), te_int(f.g, q->bytes));
-    if (te_env_bind_mem(f.e, file, bytes->p, bytes->bytes, &f.err) != LL_OK) fail_msg("%s", f.err.msg);
+    te_tensor *file = te_input(f.g, "file", LL_U8, te_int(f.g, rows), te_int(f.g, cols / q->block),
+                               te_int(f.g, q->bytes));
+    if (te_env_bind_mem(f.e, file, bytes->p, bytes->bytes, &f.err) != LL_OK)
+        fail_msg("%s", f.err.msg);
     for (int p = 0; p < q->n_plane; p++) {
-        te_ref n = te_axis(f.g, "n", te_int(f.g, rows)), i = te_axis(f.g, "i", w->plane[p]->shape[1]);
+        te_ref n = te_axis(f.g, "n", te_int(f.g, rows)),
+               i = te_axis(f.g, "i", w->plane[p]->shape[1]);
         te_tensor *d = te_def(f.g, "plane", te_quant_from_file(f.g, q, p, file, n, i), n, i);
         bound(&f, w->plane[p], values(&f, d), (size_t)(rows * w->plane[p]->shape[1]->u.i));
     }
     te_ref T = te_int(f.g, 4);
-    te_tensor *token = te_input_index(f.g, "token", LL_S32, te_int(f.g, 0), te_int(f.g, rows), &T, 1);
+    te_tensor *token =
+        te_input_index(f.g, "token", LL_S32, te_int(f.g, 0), te_int(f.g, rows), &T, 1);
     bound(&f, token, (te_value[]){{.i = 2}, {.i = 0}, {.i = 2}, {.i = 1}}, 4);
     te_tensor *x = op_embedding(f.g, "x", w, token);
     const te_value *v = values(&f, x);
     static const int64_t ids[] = {2, 0, 2, 1};
     for (int64_t t = 0; t < 4; t++)
-        for (int64_t k = 0; k < cols; k++) assert_true(v[t * cols + k].f == ref_f(want, (size_t)(ids[t] * cols + k)));
+        for (int64_t k = 0; k < cols; k++)
+            assert_true(v[t * cols + k].f == ref_f(want, (size_t)(ids[t] * cols + k)));
 
     /* float activations, then 8-bit ones: the difference is bounded by the rounding of the codes */
     const te_value *y = values(&f, op_linear(f.g, "y", x, w, NULL));
@@ -291,7 +325,8 @@ static void a_quantised_linear_and_embedding_use_the_logical_values(void **state
                 bound_ += 0.5000001 * d[t * (cols / 32) + k / 32].f * fabs(b);
             }
             assert_true(fabs(y[t * rows + n].f - exact) <= (double)cols * 0x1p-24 * abs);
-            assert_true(fabs(z[t * rows + n].f - exact) <= bound_ + 2 * (double)cols * 0x1p-24 * abs);
+            assert_true(fabs(z[t * rows + n].f - exact) <=
+                        bound_ + 2 * (double)cols * 0x1p-24 * abs);
         }
     for (int64_t c = 0; c < 4 * cols / 16; c++) {
         int64_t s = 0, top = 0;
@@ -309,12 +344,16 @@ static void a_quantised_linear_and_embedding_use_the_logical_values(void **state
 /* f32 bits to every small format; NaN is compared as a class. */
 static void casts_to_small_formats_are_bit_exact(void **state)
 {
-    static const struct { const char *name; ll_dtype t, bits; } to[] = {
-        {"bf16", LL_BF16, LL_U16}, {"f16", LL_F16, LL_U16}, {"e4m3fn", LL_E4M3, LL_U8}, {"e5m2", LL_E5M2, LL_U8}};
+    static const struct { const char *name; ll_dtype t, bits;
+    } to[] = {{"bf16", LL_BF16, LL_U16},
+              {"f16", LL_F16, LL_U16},
+              {"e4m3fn", LL_E4M3, LL_U8},
+              {"e5m2", LL_E5M2, LL_U8}};
     fixture f = begin("refs/ops/cast/table");
     te_tensor *x = input(&f, "f32_bits", LL_U32, 0);
     for (int k = 0; k < 4; k++) {
-        te_ref i = te_axis(f.g, "i", x->shape[0]), v = te_bits(LL_F32, te_at(x, i)), c = te_cast(to[k].t, v);
+        te_ref i = te_axis(f.g, "i", x->shape[0]), v = te_bits(LL_F32, te_at(x, i)),
+               c = te_cast(to[k].t, v);
         const te_value *got = values(&f, te_def(f.g, "y", te_bits(to[k].bits, c), i));
         const te_value *value = values(&f, te_def(f.g, "z", c, i));
         const ref_tensor *want = ref_tensor_of(f.c, to[k].name);
@@ -322,7 +361,8 @@ static void casts_to_small_formats_are_bit_exact(void **state)
             te_value w;
             te_value_load(to[k].t, want->p, j, &w);
             if (isnan(w.f) ? !isnan(value[j].f) : got[j].i != ref_i(want, j))
-                fail_msg("%s: %#llx gives %#llx, wanted %#llx", to[k].name, (unsigned long long)ref_i(ref_tensor_of(f.c, "f32_bits"), j),
+                fail_msg("%s: %#llx gives %#llx, wanted %#llx", to[k].name,
+                         (unsigned long long)ref_i(ref_tensor_of(f.c, "f32_bits"), j),
                          (unsigned long long)got[j].i, (unsigned long long)ref_i(want, j));
         }
     }
@@ -335,7 +375,8 @@ static void a_block_of_zeros_quantises_to_zeros(void **state)
     te_tensor *x = te_input(f.g, "x", LL_F32, te_int(f.g, 1), te_int(f.g, 64));
     bound(&f, x, (te_value[64]){{.f = 0}}, 64);
     op_q8 q = op_quantise(f.g, "q", x, 32, 32);
-    assert_true(values(&f, q.d)[1].f == 0 && values(&f, q.q)[63].i == 0 && values(&f, q.sums)[1].i == 0);
+    assert_true(values(&f, q.d)[1].f == 0 && values(&f, q.q)[63].i == 0 &&
+                values(&f, q.sums)[1].i == 0);
     end(&f);
 }
 
@@ -343,7 +384,10 @@ static void sampling_statistics_of_a_row(void **state)
 {
     fixture f = begin(NULL);
     te_tensor *x = te_input(f.g, "x", LL_F32, te_int(f.g, 2), te_int(f.g, 3));
-    bound(&f, x, (te_value[]){{.f = 1}, {.f = 2}, {.f = 3}, {.f = 1000}, {.f = 0}, {.f = (double)-INFINITY}}, 6);
+    bound(
+        &f, x,
+        (te_value[]){{.f = 1}, {.f = 2}, {.f = 3}, {.f = 1000}, {.f = 0}, {.f = (double)-INFINITY}},
+        6);
     op_row_stats s = op_sample_stats(f.g, "s", x);
     assert_true(values(&f, s.max)[0].f == 3 && values(&f, s.max)[1].f == 1000);
     assert_true(fabs(values(&f, s.lse)[0].f - 3.4076059644443806) < 1e-6);
@@ -356,12 +400,14 @@ static void every_operator_round_trips(void **state)
 {
     fixture f = begin(NULL);
     te_graph *g = f.g;
-    te_ref T = te_dim(g, "T", 1, 512), S = te_dim(g, "S", 1, 64), P = te_dim(g, "P", 1, 4096), R = te_dim(g, "R", 1, 64);
+    te_ref T = te_dim(g, "T", 1, 512), S = te_dim(g, "S", 1, 64), P = te_dim(g, "P", 1, 4096),
+           R = te_dim(g, "R", 1, 64);
     te_tensor *token = te_input_index(g, "token", LL_S32, te_int(g, 0), te_int(g, 1000), &T, 1);
     te_tensor *seg = te_input_index(g, "seg", LL_S32, te_int(g, 0), S, &T, 1);
     te_tensor *pos = te_input_index(g, "pos", LL_S32, te_int(g, 0), te_int(g, 4096), &T, 1);
     te_tensor *row = te_input_index(g, "row", LL_S32, te_int(g, 0), T, &R, 1);
-    te_tensor *table = te_input_index(g, "table", LL_S32, te_int(g, 0), P, (te_ref[]){S, te_int(g, 128)}, 2);
+    te_tensor *table =
+        te_input_index(g, "table", LL_S32, te_int(g, 0), P, (te_ref[]){S, te_int(g, 128)}, 2);
     te_tensor *pool = te_input(g, "pool", LL_F16, P, te_int(g, 32), te_int(g, 2), te_int(g, 64));
     te_tensor *vpool = te_input(g, "vpool", LL_F16, P, te_int(g, 32), te_int(g, 2), te_int(g, 64));
     te_tensor *norm = te_weight(te_input(g, "norm", LL_F32, te_int(g, 256)));
@@ -369,8 +415,10 @@ static void every_operator_round_trips(void **state)
     te_tensor *x = NULL;
     for (int i = 0; i < te_n_quants(); i++) {
         const te_quant *q = te_quant_at(i);
-        te_tensor *w = te_input_quant(g, ll_sprintf(te_arena(g), "w_%s", q->name), q, te_int(g, 1024), te_int(g, 256));
-        te_tensor *bias = te_input(g, ll_sprintf(te_arena(g), "b_%s", q->name), LL_F32, te_int(g, 1024));
+        te_tensor *w = te_input_quant(g, ll_sprintf(te_arena(g), "w_%s", q->name), q,
+                                      te_int(g, 1024), te_int(g, 256));
+        te_tensor *bias =
+            te_input(g, ll_sprintf(te_arena(g), "b_%s", q->name), LL_F32, te_int(g, 1024));
         x = op_embedding(g, "x", w, token);
         op_q8 q8 = op_quantise(g, "q8", op_rmsnorm(g, "n", x, norm, 1e-5), 32, 16);
         op_linear(g, "y", x, w, bias);
@@ -384,12 +432,14 @@ static void every_operator_round_trips(void **state)
     kc.pool = op_kv_append(g, "k1", &kc, half, seg, pos);
     vc.pool = op_kv_append(g, "v1", &vc, half, seg, pos);
     te_tensor *o = op_attention(g, "att", q, &kc, &vc, seg, pos, 0.125);
-    op_sample_stats(g, "s", op_gather_rows(g, "rows", op_silu_mul(g, "m", op_add(g, "res", o, x), x), row));
+    op_sample_stats(g, "s",
+                    op_gather_rows(g, "rows", op_silu_mul(g, "m", op_add(g, "res", o, x), x), row));
     ll_str s = {0}, t = {0};
     te_print(&s, g);
     te_graph *h = te_graph_create();
     te_graph_use(NULL);
-    if (te_parse(h, ll_str_cstr(&s), "ops", &f.err) != LL_OK) fail_msg("%s\n%s", f.err.msg, ll_str_cstr(&s));
+    if (te_parse(h, ll_str_cstr(&s), "ops", &f.err) != LL_OK)
+        fail_msg("%s\n%s", f.err.msg, ll_str_cstr(&s));
     te_print(&t, h);
     assert_string_equal(ll_str_cstr(&t), ll_str_cstr(&s));
     te_tensor *ra = te_find(g, "s.lse"), *rb = te_find(h, "s.lse");
@@ -404,11 +454,16 @@ static void every_operator_round_trips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_over_plain_weights), cmocka_unit_test(rms_norms),
-        cmocka_unit_test(rotary_positions_of_both_pairings_and_partial), cmocka_unit_test(silu_gates),
-        cmocka_unit_test(attention_over_a_paged_cache), cmocka_unit_test(appended_keys_are_attended),
+        cmocka_unit_test(linear_over_plain_weights),
+        cmocka_unit_test(rms_norms),
+        cmocka_unit_test(rotary_positions_of_both_pairings_and_partial),
+        cmocka_unit_test(silu_gates),
+        cmocka_unit_test(attention_over_a_paged_cache),
+        cmocka_unit_test(appended_keys_are_attended),
         cmocka_unit_test(a_quantised_linear_and_embedding_use_the_logical_values),
-        cmocka_unit_test(casts_to_small_formats_are_bit_exact), cmocka_unit_test(a_block_of_zeros_quantises_to_zeros), cmocka_unit_test(sampling_statistics_of_a_row),
+        cmocka_unit_test(casts_to_small_formats_are_bit_exact),
+        cmocka_unit_test(a_block_of_zeros_quantises_to_zeros),
+        cmocka_unit_test(sampling_statistics_of_a_row),
         cmocka_unit_test(every_operator_round_trips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

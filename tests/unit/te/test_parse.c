@@ -1,5 +1,5 @@
-/* The text form: what prints parses back to the identical nodes; refusals name their place; the canonical
- * text forgets names and the order of creation. */
+/* The text form: what prints parses back to the identical nodes; refusals name their place; the
+ * canonical text forgets names and the order of creation. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +19,8 @@ static void round_trip(const char *text)
     ll_str a = {0}, b = {0};
     if (te_parse(g, text, "text", &err) != LL_OK) fail_msg("%s", err.msg);
     te_print(&a, g);
-    if (te_parse(h, ll_str_cstr(&a), "printed", &err) != LL_OK) fail_msg("%s\n%s", err.msg, ll_str_cstr(&a));
+    if (te_parse(h, ll_str_cstr(&a), "printed", &err) != LL_OK)
+        fail_msg("%s\n%s", err.msg, ll_str_cstr(&a));
     te_print(&b, h);
     assert_string_equal(ll_str_cstr(&b), ll_str_cstr(&a));
     assert_string_equal(ll_str_cstr(&a), text);
@@ -46,10 +47,12 @@ static void every_statement_prints_as_it_was_written(void **state)
                "def f32 acc[t, n] = sum(k: x[t, k] * (f32(W.d[n, k / 32]) * f32(W.q[n, k]) + "
                "f32(W.m[n, k / 32])))\n"
                "def f32 acc2[t] = max(k: x[t, k]) from one[]\n"
-               "update f16 pool2[t, d < 64] = f16(x[t, d]) into pool[s64(table[s64(seg[t]), pos[t] / 32]), "
+               "update f16 pool2[t, d < 64] = f16(x[t, d]) into pool[s64(table[s64(seg[t]), pos[t] "
+               "/ 32]), "
                "pos[t] % 32, d]\n"
                "paged f16 V = pool2 by table, block 32\n"
-               "def f32 l[t] = sum(j < pos[t] + 1 <= 4096: f32(pool2[s64(table[s64(seg[t]), j / 32]), j % 32, 0]))\n"
+               "def f32 l[t] = sum(j < pos[t] + 1 <= 4096: f32(pool2[s64(table[s64(seg[t]), j / "
+               "32]), j % 32, 0]))\n"
                "def s64 best[t] = argmax(k: x[t, k])\n"
                "def f32 both[] = sum(t, k: x[t, k])\n");
 }
@@ -57,14 +60,43 @@ static void every_statement_prints_as_it_was_written(void **state)
 static void parentheses_are_the_least_that_keep_the_nodes(void **state)
 {
     static const char *const same[] = {
-        "i * 4 + j", "(i + 4) * j", "i - (j - 1)", "i - j - 1", "i / (j / 2)", "i / 4 % 8", "i * (j % 3)", "(i < j) == (j < 3)",
-        "(i < j) & (j < 3) | (i == 2)", "(i & 3) + 1", "(i >> 2) & 7", "(i << 2) | j", "(i + 1) >> 2", "select(i <= j, i, -3)",
-        "neg(i)", "-1 - i", "i + -1", "min(i, max(j, 2))", "f16(i) * 1.5:f16", "f32(i) + 1e-05", "bits.u32(f32(i)) & 255:u32",
-        "f32(i) * -0.0", "f32(i) == inf", "max(f32(i), -inf)", "f64(i) / 3.0:f64", "true", "u8(i) + 7:u8", "(i & 1) & j",
-        "i & (1 & j)", "i ^ (j | 1)", "not(i < 3)", "exp(rsqrt(f32(i)))", "f32(i) == nan",
+        "i * 4 + j",
+        "(i + 4) * j",
+        "i - (j - 1)",
+        "i - j - 1",
+        "i / (j / 2)",
+        "i / 4 % 8",
+        "i * (j % 3)",
+        "(i < j) == (j < 3)",
+        "(i < j) & (j < 3) | (i == 2)",
+        "(i & 3) + 1",
+        "(i >> 2) & 7",
+        "(i << 2) | j",
+        "(i + 1) >> 2",
+        "select(i <= j, i, -3)",
+        "neg(i)",
+        "-1 - i",
+        "i + -1",
+        "min(i, max(j, 2))",
+        "f16(i) * 1.5:f16",
+        "f32(i) + 1e-05",
+        "bits.u32(f32(i)) & 255:u32",
+        "f32(i) * -0.0",
+        "f32(i) == inf",
+        "max(f32(i), -inf)",
+        "f64(i) / 3.0:f64",
+        "true",
+        "u8(i) + 7:u8",
+        "(i & 1) & j",
+        "i & (1 & j)",
+        "i ^ (j | 1)",
+        "not(i < 3)",
+        "exp(rsqrt(f32(i)))",
+        "f32(i) == nan",
     };
     te_graph *g = te_graph_create();
-    te_scope scope[2] = {{"i", te_axis(g, "i", te_int(g, 9))}, {"j", te_axis(g, "j", te_int(g, 9))}};
+    te_scope scope[2] = {{"i", te_axis(g, "i", te_int(g, 9))},
+                         {"j", te_axis(g, "j", te_int(g, 9))}};
     for (size_t k = 0; k < sizeof same / sizeof *same; k++) {
         ll_error err = {0};
         te_ref a = te_parse_expr(g, same[k], scope, 2, &err);
@@ -96,12 +128,15 @@ static te_ref any(te_graph *g, te_ref i, te_ref j, ll_dtype t, int depth)
     bool f = ll_dtype_is_float(t);
     if (depth == 0) {
         if (rnd(2)) return te_cast(t, rnd(2) ? i : j);
-        return f ? te_fconst(g, t, ((double)rnd(2000) - 1000) * (rnd(3) ? 0.37 : 1e-9)) : te_iconst(g, t, rnd(100));
+        return f ? te_fconst(g, t, ((double)rnd(2000) - 1000) * (rnd(3) ? 0.37 : 1e-9))
+                 : te_iconst(g, t, rnd(100));
     }
     te_ref a = any(g, i, j, t, depth - 1), b = any(g, i, j, t, depth - 1);
-    static const te_op ints[] = {TE_ADD, TE_SUB, TE_MUL, TE_DIV, TE_MOD, TE_AND, TE_OR, TE_XOR, TE_SHL, TE_SHR, TE_MIN, TE_MAX};
+    static const te_op ints[] = {TE_ADD, TE_SUB, TE_MUL, TE_DIV, TE_MOD, TE_AND,
+                                 TE_OR,  TE_XOR, TE_SHL, TE_SHR, TE_MIN, TE_MAX};
     static const te_op floats[] = {TE_ADD, TE_SUB, TE_MUL, TE_DIV, TE_MIN, TE_MAX};
-    static const te_op one[] = {TE_NEG, TE_ABS, TE_EXP, TE_SQRT, TE_TANH, TE_FLOOR, TE_ROUND, TE_COS};
+    static const te_op one[] = {TE_NEG,  TE_ABS,   TE_EXP,   TE_SQRT,
+                                TE_TANH, TE_FLOOR, TE_ROUND, TE_COS};
     switch (rnd(8)) {
     case 0: return te_select(te_binary(rnd(2) ? TE_AND : TE_OR, c, te_binary(TE_NE, a, b)), a, b);
     case 1: return te_unary(one[rnd(f ? 8 : 2)], a);
@@ -114,7 +149,8 @@ static te_ref any(te_graph *g, te_ref i, te_ref j, ll_dtype t, int depth)
 static void random_expressions_parse_back_to_one_pointer(void **state)
 {
     te_graph *g = te_graph_create();
-    te_scope scope[2] = {{"i", te_axis(g, "i", te_int(g, 9))}, {"j", te_axis(g, "j", te_int(g, 9))}};
+    te_scope scope[2] = {{"i", te_axis(g, "i", te_int(g, 9))},
+                         {"j", te_axis(g, "j", te_int(g, 9))}};
     static const ll_dtype types[] = {LL_F32, LL_F16, LL_S32, LL_U8, LL_S64, LL_BF16, LL_F64};
     for (int k = 0; k < 3000; k++) {
         seed = (uint64_t)k;
@@ -158,7 +194,8 @@ static void refusals_name_their_place_and_leave_the_graph_usable(void **state)
         te_graph *g = te_graph_create();
         ll_error err = {0};
         assert_int_equal(te_parse(g, bad[k].text, "text", &err), LL_BAD_INPUT);
-        if (!strstr(err.msg, bad[k].want)) fail_msg("%s\n  gave: %s\n  want: %s", bad[k].text, err.msg, bad[k].want);
+        if (!strstr(err.msg, bad[k].want))
+            fail_msg("%s\n  gave: %s\n  want: %s", bad[k].text, err.msg, bad[k].want);
         assert_null(te_error(g));
         te_graph_destroy(g);
     }
@@ -200,21 +237,26 @@ static ll_str canonical(const char *text, const char *root)
 
 static void canonical_text_forgets_names_and_order(void **state)
 {
-    ll_str a = canonical("dim T in 1..512\nin f32 blk.0.x[T, 64]\nin q8_0 blk.0.w[32, 64] weight\nin f32 other[3]\n"
-                         "def f32 unused[i] = other[i]\n"
-                         "def f32 blk.0.y[t, n < 32] = sum(k: blk.0.x[t, k] * blk.0.w[n, k])\n", "blk.0.y");
-    ll_str b = canonical("in q8_0 w[32, 64] weight\ndim U in 1..9\ndim T in 1..512\nin f32 x[T, 64]\n"
-                         "def f32 z[a, b < 32] = sum(c: x[a, c] * w[b, c])\n", "z");
+    ll_str a = canonical(
+        "dim T in 1..512\nin f32 blk.0.x[T, 64]\nin q8_0 blk.0.w[32, 64] weight\nin f32 other[3]\n"
+        "def f32 unused[i] = other[i]\n"
+        "def f32 blk.0.y[t, n < 32] = sum(k: blk.0.x[t, k] * blk.0.w[n, k])\n",
+        "blk.0.y");
+    ll_str b =
+        canonical("in q8_0 w[32, 64] weight\ndim U in 1..9\ndim T in 1..512\nin f32 x[T, 64]\n"
+                  "def f32 z[a, b < 32] = sum(c: x[a, c] * w[b, c])\n",
+                  "z");
     ll_str c = canonical("in q8_0 w[32, 64] weight\ndim T in 1..512\nin f32 x[T, 64]\n"
                          "def f32 z[a, b < 32] = sum(c: w[b, c] * x[a, c])\n", "z");
     assert_string_equal(ll_str_cstr(&a), ll_str_cstr(&b));
     assert_string_not_equal(ll_str_cstr(&a), ll_str_cstr(&c));
-    assert_string_equal(ll_str_cstr(&a), "dim T in 1..512\n"
-                                         "in f32 b0[T, 64]\n"
-                                         "in q8_0 b1[32, 64] weight\n"
-                                         "def f32 b2[i0, i1] = sum(i2: b0[i0, i2] * (f32(b1.d[i1, i2 / 32]) * "
-                                         "f32(b1.q[i1, i2])))\n"
-                                         "out b2\n");
+    assert_string_equal(ll_str_cstr(&a),
+                        "dim T in 1..512\n"
+                        "in f32 b0[T, 64]\n"
+                        "in q8_0 b1[32, 64] weight\n"
+                        "def f32 b2[i0, i1] = sum(i2: b0[i0, i2] * (f32(b1.d[i1, i2 / 32]) * "
+                        "f32(b1.q[i1, i2])))\n"
+                        "out b2\n");
     ll_str_finish(&a);
     ll_str_finish(&b);
     ll_str_finish(&c);

@@ -1,5 +1,5 @@
-/* Quantised types: from_file and value give exactly the numbers of other software; a type no file has works
- * like the others; damaged rows are refused with a sentence. */
+/* Quantised types: from_file and value give exactly the numbers of other software; a type no
+ * file has works like the others; damaged rows are refused with a sentence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,17 +12,20 @@
 #include "te/quant.h"
 #include "tests/support/ref.h"
 
-/* Planes of a [rows, cols] weight from file bytes [rows, bytes of a row], by te_eval, bound into e. */
-static void planes_from_file(te_graph *g, te_env *e, te_tensor *w, const te_quant *q, const unsigned char *bytes,
-                             int64_t rows, int64_t cols)
+/* Planes of a [rows, cols] weight from file bytes [rows, bytes of a row], by te_eval, bound into
+ * e. */
+static void planes_from_file(te_graph *g, te_env *e, te_tensor *w, const te_quant *q,
+                             const unsigned char *bytes, int64_t rows, int64_t cols)
 {
     int64_t blocks = cols / q->block;
-    te_tensor *file = te_input(g, "file", LL_U8, te_int(g, rows), te_int(g, blocks), te_int(g, q->bytes));
+    te_tensor *file =
+        te_input(g, "file", LL_U8, te_int(g, rows), te_int(g, blocks), te_int(g, q->bytes));
     ll_error err = {0};
     size_t n_bytes = (size_t)(rows * blocks * q->bytes);
     if (te_env_bind_mem(e, file, bytes, n_bytes, &err) != LL_OK) fail_msg("%s", err.msg);
     for (int p = 0; p < q->n_plane; p++) {
-        te_ref n = te_axis(g, "n", te_int(g, rows)), i = te_axis(g, "i", te_int(g, blocks * q->plane[p].count));
+        te_ref n = te_axis(g, "n", te_int(g, rows)),
+               i = te_axis(g, "i", te_int(g, blocks * q->plane[p].count));
         te_tensor *d = te_def(g, "plane", te_quant_from_file(g, q, p, file, n, i), n, i);
         const te_value *v;
         size_t n_v;
@@ -61,7 +64,8 @@ static void check_type(const char *file)
     const te_value *v = logical(g, e, w, rows, cols);
     const ref_tensor *want = ref_tensor_of(c, "values");
     for (size_t i = 0; i < want->n; i++)
-        if (v[i].f != ref_f(want, i)) fail_msg("%s: element %zu is %.9g, wanted %.9g", file, i, v[i].f, ref_f(want, i));
+        if (v[i].f != ref_f(want, i))
+            fail_msg("%s: element %zu is %.9g, wanted %.9g", file, i, v[i].f, ref_f(want, i));
     te_env_destroy(e);
     te_graph_destroy(g);
     ref_close(c);
@@ -69,25 +73,31 @@ static void check_type(const char *file)
 
 static void blocks_of_files_have_their_values_exactly(void **state)
 {
-    static const char *const files[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"};
+    static const char *const files[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1",
+                                        "Q8_0", "Q4_K", "Q5_K", "Q6_K"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) check_type(files[i]);
 }
 
 static void plain_types_are_rows_of_block_one(void **state)
 {
-    static const struct { int id; ll_dtype type; } plain[] = {{0, LL_F32}, {1, LL_F16}, {30, LL_BF16}};
+    static const struct {
+        int id;
+        ll_dtype type;
+    } plain[] = {{0, LL_F32}, {1, LL_F16}, {30, LL_BF16}};
     for (int i = 0; i < 3; i++) {
         const te_quant *q = te_quant_by_gguf(plain[i].id);
         assert_non_null(q);
         assert_int_equal(q->block, 1);
         assert_int_equal(q->plane[0].dtype, plain[i].type);
         unsigned char mem[12];
-        for (size_t k = 0; k < 3; k++) te_value_store(plain[i].type, mem, k, (te_value){.f = 1.5 - (double)k});
+        for (size_t k = 0; k < 3; k++)
+            te_value_store(plain[i].type, mem, k, (te_value){.f = 1.5 - (double)k});
         te_graph *g = te_graph_create();
         te_env *e = te_env_create(g);
         te_tensor *w = te_input_quant(g, "w", q, te_int(g, 1), te_int(g, 3));
         assert_int_equal(w->dtype, plain[i].type);
-        te_tensor *file = te_input(g, "file", LL_U8, te_int(g, 1), te_int(g, 3), te_int(g, q->bytes));
+        te_tensor *file =
+            te_input(g, "file", LL_U8, te_int(g, 1), te_int(g, 3), te_int(g, q->bytes));
         ll_error err = {0};
         assert_int_equal(te_env_bind_mem(e, file, mem, (size_t)q->bytes * 3, &err), LL_OK);
         te_ref k = te_axis(g, "k", te_int(g, 3));
@@ -120,10 +130,11 @@ static void a_made_up_type_is_one_row(void **state)
 {
     ll_arena arena = {0};
     ll_error err = {0};
-    const te_quant *q = te_quant_make(&arena, "t3", 24, 12, "f16 d[1]; s8 m[1]; u2 lo[24]; u1 hi[24]",
-                                      "d = bits.f16(u16(b[0]) | u16(b[1]) << 8:u16); m = bits.s8(b[2]);"
-                                      "lo = u2(b[3 + i / 4] >> u8(i % 4 * 2)); hi = u1(b[9 + i / 8] >> u8(i % 8))",
-                                      "f32(d) * (f32(u8(lo) + u8(hi) * 4:u8) + f32(m))", &err);
+    const te_quant *q =
+        te_quant_make(&arena, "t3", 24, 12, "f16 d[1]; s8 m[1]; u2 lo[24]; u1 hi[24]",
+                      "d = bits.f16(u16(b[0]) | u16(b[1]) << 8:u16); m = bits.s8(b[2]);"
+                      "lo = u2(b[3 + i / 4] >> u8(i % 4 * 2)); hi = u1(b[9 + i / 8] >> u8(i % 8))",
+                      "f32(d) * (f32(u8(lo) + u8(hi) * 4:u8) + f32(m))", &err);
     if (!q) fail_msg("%s", err.msg);
     enum { ROWS = 3, BLOCKS = 2 };
     unsigned char bytes[ROWS * BLOCKS * 12] = {0};
@@ -147,8 +158,8 @@ static void a_made_up_type_is_one_row(void **state)
     const te_value *v = logical(g, e, w, ROWS, BLOCKS * 24);
     for (int i = 0; i < ROWS * BLOCKS * 24; i++) assert_true(v[i].f == want[i]);
     te_ref n = te_axis(g, "n", te_int(g, ROWS)), k = te_axis(g, "k", te_int(g, BLOCKS * 24));
-    assert_string_equal(te_show(te_at(w, n, k)),
-                        "f32(w.d[n, k / 24]) * (f32(u8(w.lo[n, k]) + u8(w.hi[n, k]) * 4:u8) + f32(w.m[n, k / 24]))");
+    assert_string_equal(te_show(te_at(w, n, k)), "f32(w.d[n, k / 24]) * (f32(u8(w.lo[n, k]) + "
+                                                 "u8(w.hi[n, k]) * 4:u8) + f32(w.m[n, k / 24]))");
     te_env_destroy(e);
     te_graph_destroy(g);
     ll_arena_finish(&arena);
@@ -156,8 +167,10 @@ static void a_made_up_type_is_one_row(void **state)
 
 static void damaged_rows_are_refused(void **state)
 {
-    static const struct { const char *planes, *from_file, *value, *want; } bad[] = {
-        {"f16 d[1]; u4 q[5]", "d = bits.f16(u16(b[0])); q = u4(b[2 + i])", "f32(d)", "count a divisor of 8"},
+    static const struct { const char *planes, *from_file, *value, *want;
+    } bad[] = {
+        {"f16 d[1]; u4 q[5]", "d = bits.f16(u16(b[0])); q = u4(b[2 + i])", "f32(d)",
+         "count a divisor of 8"},
         {"f17 d[1]", "d = bits.f16(u16(b[0]))", "f32(d)", "no type `f17`"},
         {"f16 d[1]", "e = bits.f16(u16(b[0]))", "f32(d)", "no plane `e`"},
         {"f16 d[1]; u4 q[8]", "d = bits.f16(u16(b[0]))", "f32(d)", "says nothing of plane q"},
@@ -169,7 +182,8 @@ static void damaged_rows_are_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ll_arena arena = {0};
         ll_error err = {0};
-        assert_null(te_quant_make(&arena, "bad", 8, 4, bad[i].planes, bad[i].from_file, bad[i].value, &err));
+        assert_null(te_quant_make(&arena, "bad", 8, 4, bad[i].planes, bad[i].from_file,
+                                  bad[i].value, &err));
         if (!strstr(err.msg, bad[i].want)) fail_msg("%s, wanted: %s", err.msg, bad[i].want);
         ll_arena_finish(&arena);
     }
@@ -178,8 +192,10 @@ static void damaged_rows_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_of_files_have_their_values_exactly), cmocka_unit_test(plain_types_are_rows_of_block_one),
-        cmocka_unit_test(every_row_of_the_table_reads), cmocka_unit_test(a_made_up_type_is_one_row),
+        cmocka_unit_test(blocks_of_files_have_their_values_exactly),
+        cmocka_unit_test(plain_types_are_rows_of_block_one),
+        cmocka_unit_test(every_row_of_the_table_reads),
+        cmocka_unit_test(a_made_up_type_is_one_row),
         cmocka_unit_test(damaged_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,12 +57,15 @@ static void digits_join_again(void **state)
 {
     te_ref x = ax("x", 1000), y = ax("y", 7);
     shows(te_add(te_muli(te_divi(x, 4), 4), te_modi(x, 4)), "x");
-    shows(te_add(te_muli(te_divi(x, 32), 32), te_add(te_muli(te_modi(te_divi(x, 4), 8), 4), te_modi(x, 4))), "x");
+    shows(te_add(te_muli(te_divi(x, 32), 32),
+                 te_add(te_muli(te_modi(te_divi(x, 4), 8), 4), te_modi(x, 4))),
+          "x");
     shows(te_add(te_muli(te_modi(te_divi(x, 4), 8), 4), te_modi(x, 4)), "x % 32");
     shows(te_sub(x, te_muli(te_divi(x, 8), 8)), "x % 8");
     te_ref z = te_addi(te_muli(x, 3), 5);
     shows(te_sub(te_add(te_muli(te_divi(z, 4), 4), te_modi(z, 4)), te_muli(x, 3)), "5");
-    shows(te_add(te_muli(te_divi(te_add(x, y), 16), 48), te_muli(te_modi(te_add(x, y), 16), 3)), "x * 3 + y * 3");
+    shows(te_add(te_muli(te_divi(te_add(x, y), 16), 48), te_muli(te_modi(te_add(x, y), 16), 3)),
+          "x * 3 + y * 3");
     shows(te_divi(te_divi(x, 4), 8), "x / 32");
     shows(te_modi(te_modi(x, 64), 8), "x % 8");
     shows(te_divi(te_modi(x, 64), 8), "x / 8 % 8");
@@ -161,7 +164,8 @@ static void floats_only_exact_identities(void **state)
 static void affine_forms_list_atoms_by_id(void **state)
 {
     te_ref a = ax("a", 10), b = ax("b", 10);
-    te_affine f = te_affine_of(g, te_sub(te_muli(te_add(b, te_muli(a, 2)), 3), te_addi(te_divi(a, 3), 7)));
+    te_affine f =
+        te_affine_of(g, te_sub(te_muli(te_add(b, te_muli(a, 2)), 3), te_addi(te_divi(a, 3), 7)));
     assert_int_equal(f.n, 3);
     assert_int_equal(f.c, -7);
     assert_ptr_equal(f.atom[0], a);
@@ -216,8 +220,8 @@ static void random_expressions_keep_their_values(void **state)
             assert_int_equal(x->op, TE_INT);
             if (x != y) {
                 char *was = strdup(te_show(a));
-                fail_msg("seed %d: %s -> %s at %d %d %d %d", i, was, te_show(b), (int)v[0], (int)v[1], (int)v[2],
-                         (int)v[3]);
+                fail_msg("seed %d: %s -> %s at %d %d %d %d", i, was, te_show(b), (int)v[0],
+                         (int)v[1], (int)v[2], (int)v[3]);
             }
             te_range r = te_range_of(b);
             assert_true(r.lo <= y->u.i && y->u.i <= r.hi);
@@ -256,7 +260,8 @@ static void long_sums_are_not_quadratic_or_deep(void **state)
     te_tensor *x = te_input(g, "x", LL_F32, te_int(g, 30000));
     te_ref i = ax("i", 2), sum = te_fconst(g, LL_F32, 0.5);
     for (int k = 0; k < 20000; k++) {
-        te_ref at = te_add(te_divi(te_add(te_muli(te_int(g, k), 2), i), 2), te_modi(te_add(i, te_int(g, 2)), 2));
+        te_ref at = te_add(te_divi(te_add(te_muli(te_int(g, k), 2), i), 2),
+                           te_modi(te_add(i, te_int(g, 2)), 2));
         sum = te_add(sum, te_at(x, at));
     }
     te_ref b = te_simplify(g, sum);
@@ -267,11 +272,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(digits_of_mixed_radix_indices_come_out), T(digits_join_again), T(symbolic_dims_with_multiples),
-        T(tails_are_proved_by_their_clamped_extent), T(guards_lose_their_small_digits),
-        T(index_tensors_bring_their_bounds), T(congruences_prove_alignment), T(floats_only_exact_identities),
-        T(affine_forms_list_atoms_by_id), T(random_expressions_keep_their_values),
-        T(proofs_hold_on_the_whole_domain), T(long_sums_are_not_quadratic_or_deep),
+        T(digits_of_mixed_radix_indices_come_out),
+        T(digits_join_again),
+        T(symbolic_dims_with_multiples),
+        T(tails_are_proved_by_their_clamped_extent),
+        T(guards_lose_their_small_digits),
+        T(index_tensors_bring_their_bounds),
+        T(congruences_prove_alignment),
+        T(floats_only_exact_identities),
+        T(affine_forms_list_atoms_by_id),
+        T(random_expressions_keep_their_values),
+        T(proofs_hold_on_the_whole_domain),
+        T(long_sums_are_not_quadratic_or_deep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

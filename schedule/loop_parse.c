@@ -14,9 +14,7 @@
 #include "schedule/loop_text.h"
 #include "te/quant.h"
 
-enum { MAX_DEPTH = 200, MAX_NAME = 200 };
-
-enum { MAX_LATE = 256 };
+enum { MAX_DEPTH = 200, MAX_NAME = 200, MAX_PARAM = 512 };
 
 typedef struct parser {
     te_graph *g;
@@ -25,10 +23,9 @@ typedef struct parser {
     ll_error *err;
     bool ok;
     int depth;
+    const char *whole[MAX_PARAM]; /* of parameters that lie within another: its name's place in the text */
     te_scope *scope;
     int n_scope, cap_scope;
-    struct late { lp_buf *b; const char *at; } late[MAX_LATE]; /* parameters `within` one that stands further on */
-    int n_late;
 } parser;
 
 /* ---- characters and words ------------------------------------------------------------------------- */
@@ -225,6 +222,30 @@ static const lp_layout *layout(parser *w, int ndim)
     return l;
 }
 
+/* The whole may be a parameter that comes later: resolve_within finds it. */
+static void read_within(parser *w, lp_buf *b)
+{
+    if (b->param < 0) {
+        b->within = buf(w);
+        return;
+    }
+    skip(w);
+    w->whole[b->param] = w->p;
+    name(w);
+}
+
+static void resolve_within(parser *w)
+{
+    const char *end = w->p;
+    for (int i = 0; i < w->f->n_param && w->ok; i++) {
+        if (!w->whole[i]) continue;
+        w->p = w->whole[i];
+        w->f->param[i]->within = buf(w);
+        if (w->ok && w->f->param[i]->within == w->f->param[i]) fail_at(w, w->p, "a buffer within itself");
+    }
+    w->p = end;
+}
+
 static const char *const range_dots[] = {"..", NULL};
 static const char *const range_ends[] = {" within ", " align ", " layout(", ",", " weight", NULL};
 
@@ -254,16 +275,7 @@ static lp_buf *buffer(parser *w, const char *way, lp_scope scope)
     } else {
         b = lp_buf_add(w->f, t, scope, NULL);
     }
-    if (take(w, "within")) {
-        skip(w);
-        const char *at = w->p;
-        if (way && !buf_named(w, name(w)) && w->n_late < MAX_LATE) {
-            w->late[w->n_late++] = (struct late){b, at};
-        } else {
-            w->p = at;
-            b->within = buf(w);
-        }
-    }
+    if (take(w, "within")) read_within(w, b);
     if (take(w, "align")) b->align = (int)number(w, 1, 1 << 20);
     if (take(w, "layout(")) b->layout = layout(w, t->ndim);
     return b;
@@ -571,14 +583,10 @@ static void parse_params(parser *w)
         int k = 0;
         while (k < 4 && !take(w, way[k])) k++;
         if (k == 4) fail_at(w, w->p, "wanted in, out, inout or weight");
+        else if (w->f->n_param == MAX_PARAM) fail_at(w, w->p, "more than %d parameters", MAX_PARAM);
         else buffer(w, way[k], LP_GLOBAL);
     }
-    const char *end = w->p;
-    for (int i = 0; w->ok && i < w->n_late; i++) {
-        w->p = w->late[i].at;
-        w->late[i].b->within = buf(w);
-    }
-    if (w->ok) w->p = end;
+    resolve_within(w);
 }
 
 static void parse_kernel(parser *w)

@@ -167,5 +167,10 @@ r = run("llmir-info")
 check("info alone", r.returncode == 0 and "cpu" in r.stdout, r)
 check("info on another file", run("llmir-info", __file__).returncode == 4)
 
+# ---- the example ----
+p = subprocess.run([os.path.join(tools, "../examples/generate"), fake, "abc", "10"], capture_output=True)
+check("example generates", p.returncode == 0 and p.stdout.startswith(b"abc") and b"3 prompt tokens" in p.stderr, p)
+check("example names a missing module", subprocess.run([os.path.join(tools, "../examples/generate"), "/none", "abc"], capture_output=True).returncode == 4)
+
 print("failures:", failures)
 sys.exit(failures > 0)

@@ -138,13 +138,59 @@ static void run_trace(const char *file, sch *s, const lp_func *plain, golden *t,
     free(copy);
 }
 
-static void save_result(const char *path, const char *original, const ll_str *result)
+/* Runs one case and compares; `result` holds what was found. False: the case itself is broken. */
+static bool run_case(const char *name, char *text, ll_str *result)
+{
+    golden t;
+    ll_error err = {0};
+    sections(text, &t);
+    te_graph *g = te_graph_create();
+    te_tensor *root[MAX_ROOTS];
+    ll_target target = {0};
+    bool ran = false;
+    if (!t.te || !t.trace) complain(name, "no definitions or no `--- trace`");
+    else if (ll_target_parse(t.target ? t.target : "cpu:x86-64-v4+avx512vnni+gfni", &target, &err) || te_parse(g, t.te, name, &err)) complain(name, "%s", err.msg);
+    else {
+        int n = roots_of(g, &t, root);
+        sch *s = sch_create(g, "k", root, n, &target, &err);
+        te_graph *other = te_graph_child(g);
+        lp_func *plain = s ? lp_lower(other, "plain", root, n, NULL, 0, &err) : NULL;
+        if (!plain) complain(name, "%s", err.msg);
+        else run_trace(name, s, plain, &t, result);
+        ran = plain != NULL;
+        if (ran && !update && (!t.result || strcmp(t.result, ll_str_cstr(result)))) complain(name, "the result differs; found\n%s", ll_str_cstr(result));
+        te_graph_destroy(other);
+        sch_destroy(s);
+    }
+    te_graph_destroy(g);
+    return ran;
+}
+
+static bool read_text(const char *path, ll_str *out)
+{
+    FILE *in = fopen(path, "r");
+    char part[4096];
+    if (!in) return false;
+    for (size_t n; (n = fread(part, 1, sizeof part, in)) > 0;) ll_str_addn(out, part, n);
+    fclose(in);
+    return true;
+}
+
+/* Everything up to and with the line "--- result", then the result. */
+static void put_result(ll_str *out, const char *original, size_t n, const ll_str *result)
+{
+    const char *cut = strstr(original, "--- result\n");
+    ll_str_addn(out, original, cut && cut < original + n ? (size_t)(cut - original) : n);
+    ll_str_add(out, "--- result\n");
+    ll_str_add(out, ll_str_cstr(result));
+    if (out->n && out->s[out->n - 1] != '\n') ll_str_addc(out, '\n');
+}
+
+static void write_text(const char *path, const ll_str *text)
 {
     FILE *f = fopen(path, "w");
-    const char *cut = strstr(original, "--- result");
-    int n = cut ? (int)(cut - original) : (int)strlen(original);
     if (!f) return;
-    fprintf(f, "%.*s--- result\n%s", n, original, ll_str_cstr(result));
+    fwrite(text->s, 1, text->n, f);
     fclose(f);
 }
 
@@ -152,43 +198,68 @@ static void one_file(const char *dir, const char *file)
 {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s", dir, file);
-    ll_error err = {0};
-    FILE *in = fopen(path, "r");
-    if (!in) {
-        complain(file, "cannot be read");
-        return;
-    }
-    static char text[1 << 16], original[1 << 16];
-    text[fread(text, 1, sizeof text - 1, in)] = 0;
-    fclose(in);
-    strcpy(original, text);
-    golden t;
-    sections(text, &t);
-    te_graph *g = te_graph_create();
-    te_tensor *root[MAX_ROOTS];
-    ll_target target = {0};
-    ll_str result = {0};
-    if (!t.te || !t.trace) {
-        complain(file, "no `--- te` or no `--- trace`");
-    } else {
-        if (ll_target_parse(t.target ? t.target : "cpu:x86-64-v4+avx512vnni+gfni", &target, &err) || te_parse(g, t.te, file, &err)) {
-            complain(file, "%s", err.msg);
-        } else {
-            int n = roots_of(g, &t, root);
-            sch *s = sch_create(g, "k", root, n, &target, &err);
-            te_graph *other = te_graph_child(g);
-            lp_func *plain = s ? lp_lower(other, "plain", root, n, NULL, 0, &err) : NULL;
-            if (!plain) complain(file, "%s", err.msg);
-            else run_trace(file, s, plain, &t, &result);
-            if (plain && update) save_result(path, original, &result);
-            else if (plain && (!t.result || strcmp(t.result, ll_str_cstr(&result))))
-                complain(file, "the result differs; found\n%s", ll_str_cstr(&result));
-            te_graph_destroy(other);
-            sch_destroy(s);
+    ll_str text = {0}, result = {0}, fresh = {0};
+    if (!read_text(path, &text)) complain(file, "cannot be read");
+    else {
+        char *copy = strdup(text.s);
+        if (run_case(file, copy, &result) && update) {
+            put_result(&fresh, text.s, text.n, &result);
+            write_text(path, &fresh);
         }
+        free(copy);
     }
+    ll_str_finish(&text);
     ll_str_finish(&result);
-    te_graph_destroy(g);
+    ll_str_finish(&fresh);
+}
+
+/* The ```sched blocks of a page: cases whose definitions come first. */
+static void one_page(const char *path)
+{
+    static const char open[] = "```sched\n";
+    ll_str text = {0}, fresh = {0};
+    int blocks = 0;
+    assert_true(read_text(path, &text));
+    const char *p = text.s;
+    for (const char *at; (at = strstr(p, open)); blocks++) {
+        const char *body = at + strlen(open), *end = strstr(body, "\n```");
+        assert_non_null(end);
+        end++;
+        ll_str copy = {0}, result = {0};
+        char name[64];
+        snprintf(name, sizeof name, "schedule.md, block %d", blocks + 1);
+        ll_str_addf(&copy, "--- te\n%.*s", (int)(end - body), body);
+        run_case(name, copy.s, &result);
+        ll_str_addn(&fresh, p, (size_t)(body - p));
+        put_result(&fresh, body, (size_t)(end - body), &result);
+        ll_str_finish(&copy);
+        ll_str_finish(&result);
+        p = end;
+    }
+    ll_str_add(&fresh, p);
+    if (update) write_text(path, &fresh);
+    assert_true(blocks > 10);
+    ll_str_finish(&text);
+    ll_str_finish(&fresh);
+}
+
+static void every_primitive_has_a_section_with_its_usage(void **state)
+{
+    ll_str text = {0};
+    assert_true(read_text(SCHEDULE_DOC, &text));
+    for (int i = 0; i < sch_n_prims(); i++) {
+        char head[256];
+        snprintf(head, sizeof head, "\n### `%s`\n", sch_prim_at(i)->usage);
+        if (!strstr(text.s, head)) complain("schedule.md", "no section%.*s", (int)strlen(head) - 1, head);
+    }
+    ll_str_finish(&text);
+    assert_int_equal(wrong, 0);
+}
+
+static void snippets_of_the_page_do_what_it_says(void **state)
+{
+    one_page(SCHEDULE_DOC);
+    assert_int_equal(wrong, 0);
 }
 
 static const char *only;
@@ -222,6 +293,10 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--update")) update = true;
         else only = argv[i];
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(golden_traces_give_what_their_files_say)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_traces_give_what_their_files_say),
+        cmocka_unit_test(snippets_of_the_page_do_what_it_says),
+        cmocka_unit_test(every_primitive_has_a_section_with_its_usage),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

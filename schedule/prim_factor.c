@@ -422,8 +422,10 @@ ll_code sch_bias(sch *s, int argc, const char *const *argv, ll_error *err)
     ll_dtype_int_range(unsigned_type, &ulo, &uhi);
     if (lo + offset < ulo || hi + offset > uhi)
         return ll_fail(err, LL_NOT_LEGAL, "bias: %s ranges over %lld..%lld; plus %ld it does not fit %s", argv[0], (long long)lo, (long long)hi, offset, ll_dtype_name(unsigned_type));
-    te_tensor *t = te_input_(s->g, b->t->name, unsigned_type, b->t->shape, b->t->ndim);
-    t->weight = true;
+    te_tensor *t = LL_NEW(te_arena(s->g), te_tensor); /* of the same name: it takes the place of the signed one */
+    *t = *b->t;
+    t->dtype = (uint8_t)unsigned_type;
+    t->lo = t->hi = NULL;
     bias_ctx c = {s->g, b->t, t, offset};
     lp_walk(s->fn->body, bias_stmt, &c);
     b->t = t;

@@ -14,6 +14,7 @@
  * buffer is allocated inside the loop: sink first, then place. */
 #include <string.h>
 
+#include "base/map.h"
 #include "schedule/sch.h"
 #include "schedule/stage.h"
 
@@ -144,14 +145,32 @@ static const char *stage_written(lp_stmt *st)
     }
 }
 
-typedef struct sinker { sch *s; te_ref var; const lp_stmt *loop; const char *last; } sinker;
+typedef struct sinker {
+    sch *s;
+    te_ref var;
+    const lp_stmt *loop;
+    const char *last;
+    ll_map made; /* names given so far: the copies are not in the tree yet */
+} sinker;
+
+/* "m.h", or m.h.2, m.h.3...: the original name may be used again, once. */
+static const char *copy_name(sinker *k, const char *want)
+{
+    for (int i = 1;; i++) {
+        const char *name = i == 1 ? want : ll_sprintf(te_arena(k->s->g), "%s.%d", want, i);
+        bool own = !strcmp(name, k->var->u.axis->name);
+        if (ll_map_has(&k->made, name, strlen(name)) || (!own && lp_fresh_name(k->s->fn, name) != name)) continue;
+        ll_map_set_str(&k->made, name, k);
+        return name;
+    }
+}
 
 /* One statement (its `next` cut) inside a fresh copy of the loop. */
 static lp_stmt *inside(sinker *k, lp_stmt *st)
 {
     const te_axis_info *info = k->var->u.axis;
     const char *want = ll_sprintf(te_arena(k->s->g), "%s.%s", stage_written(st), k->last);
-    const char *name = strcmp(want, info->name) ? lp_fresh_name(k->s->fn, want) : want;
+    const char *name = copy_name(k, want);
     te_ref fresh = info->max ? te_axis_upto(k->s->g, name, info->extent, info->max) : te_axis(k->s->g, name, info->extent);
     lp_subst(k->s->fn, st, &k->var, &fresh, 1);
     lp_stmt *f = lp_for(k->s->fn, fresh, k->loop->u.loop.how, st);
@@ -212,5 +231,6 @@ ll_code sch_sink(sch *s, int argc, const char *const *argv, ll_error *err)
     if (!slot) return ll_fail(err, LL_FAILED, "sink: %s is not in the tree", argv[0]);
     loop->next = NULL;
     *slot = lp_seq(sink_list(&k, loop->u.loop.body), rest);
+    ll_map_finish(&k.made);
     return LL_OK;
 }

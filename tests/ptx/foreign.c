@@ -146,8 +146,10 @@ static int run_one(const test *t, const char *path) {
 }
 
 int main(int argc, char **argv) {
-    const char *dir = argc > 1 ? argv[1] : ".", *only = argc > 2 ? argv[2] : NULL;
-    const test *const tables[] = {scalar_tests, matrix_tests, hopper_tests};
+    /* PTX of compilers; PTX emitted through LLVM; one test or file */
+    const char *dir = argc > 2 ? argv[1] : ".", *emitted = argc > 2 ? argv[2] : ".",
+               *only = argc > 3 ? argv[3] : NULL;
+    const test *const tables[] = {scalar_tests, matrix_tests, hopper_tests, spike_tests};
     int bad = 0, total = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t k = 0; k < sizeof tables / sizeof *tables; k++)
@@ -155,7 +157,8 @@ int main(int argc, char **argv) {
             char pattern[1024];
             glob_t g = {0};
             if (only && strcmp(only, t->name) && strcmp(only, t->file)) continue;
-            snprintf(pattern, sizeof pattern, "%s/%s.sm_*.ptx", dir, t->file);
+            snprintf(pattern, sizeof pattern, "%s/%s.sm_*.ptx",
+                     tables[k] == spike_tests ? emitted : dir, t->file);
             if (glob(pattern, 0, NULL, &g) || !g.gl_pathc) {
                 printf("FAILED %s: no file %s\n", t->name, pattern);
                 bad++;

@@ -18,31 +18,75 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "schedule/sch.h"
-#include "schedule/stage.h"
+#include "schedule/plan.h"
+#include "schedule/prim.h"
 
-enum { ITEM_SEG, ITEM_ROW0, ITEM_ROWS, ITEM_LO, ITEM_HI, ITEM_WORDS = 8 };
+enum { ITEM_ROW0 = 1, ITEM_ROWS = 2, ITEM_HI = 4, ITEM_WORDS = 8 };
 
-typedef struct plan {
-    te_graph *g;
-    te_ref row;          /* the loop variable that goes                     */
-    te_ref index, first; /* the row of (w, r), and the item's first row     */
-    bool shared_reduce;
-} plan;
+/* ---- items as expressions (plan.h) ------------------------------------------------------------------------------ */
 
-/* Loads at [row] of index tensors that name the segment are uniform over the item: every 1-d index load whose values
- * are bounded by a dim other than the rows' (seg[t] in 0..S). */
+static te_tensor *items_param(sch *s, const char *name)
+{
+    for (int i = 0; i < s->fn->n_param; i++)
+        if (!strcmp(s->fn->param[i]->t->name, name)) return s->fn->param[i]->t;
+    te_ref shape[2] = {te_dim(s->g, ll_sprintf(te_arena(s->g), "W.%s", name), 0, 1 << 20), te_int(s->g, ITEM_WORDS)};
+    te_tensor *t = te_input_index(s->g, name, LL_S32, te_int(s->g, 0), te_int(s->g, INT32_MAX), shape, 2);
+    lp_param_add(s->fn, t, false);
+    return t;
+}
+
+static te_ref item_word(te_tensor *items, te_ref w, int word)
+{
+    te_ref idx[2] = {w, te_int(w->g, word)};
+    return te_cast(LL_S64, te_load(items, idx, 2));
+}
+
+ll_code plan_item_make(sch *s, plan_item *out, te_ref row, const char *items, const char *stage, ll_error *err)
+{
+    te_ref total = row->u.axis->extent;
+    if (total->op != TE_DIM || row->u.axis->max)
+        return ll_fail(err, LL_NOT_LEGAL, "plan: %s runs to %s, wanted a whole flat axis (a dim)", row->u.axis->name, sch_expr_text(s, total));
+    if (te_range_of(total).lo < 1) return ll_fail(err, LL_NOT_LEGAL, "plan: dim %s may be 0", total->u.dim->name);
+    te_tensor *t = items_param(s, items);
+    te_ref w = te_axis(s->g, lp_fresh_name(s->fn, ll_sprintf(te_arena(s->g), "%s.w", stage)), t->shape[0]);
+    *out = (plan_item){.g = s->g, .w = w, .total = total, .row0 = item_word(t, w, ITEM_ROW0), .hi = item_word(t, w, ITEM_HI)};
+    out->surplus = te_addi(item_word(t, w, ITEM_ROWS), -1);
+    out->first = te_min(out->row0, te_addi(total, -1));
+    return LL_OK;
+}
+
+te_ref plan_row(const plan_item *i, te_ref r)
+{
+    if (!r) return i->first;
+    return te_min(te_add(i->row0, te_max(te_min(r, i->surplus), te_int(i->g, 0))), te_addi(i->total, -1));
+}
+
+/* Values that are bounded by a dim other than the rows' (seg[t] in 0..S) name the segment. */
 static te_ref uniform_load(te_ref e, void *p)
 {
-    plan *q = p;
-    if (e->op != TE_LOAD || e->n != 1 || e->src[0] != q->index || !e->u.t->hi || e->u.t->hi->op != TE_DIM) return e;
+    const plan_item *q = p;
+    if (e->op != TE_LOAD || e->n != 1 || !te_loads(e->src[0], q->row0->src[0]->u.t) || !e->u.t->hi || e->u.t->hi->op != TE_DIM) return e;
     return te_load(e->u.t, &q->first, 1);
 }
+
+te_ref plan_uniform(const plan_item *i, te_ref e)
+{
+    plan_item copy = *i;
+    return te_rewrite(i->g, e, uniform_load, &copy);
+}
+
+/* ---- the primitive -------------------------------------------------------------------------------------------------- */
+
+typedef struct plan {
+    plan_item item;
+    te_ref row, index;   /* the loop variable that goes, and the row of (w, r) */
+    bool shared_reduce;
+} plan;
 
 static te_ref to_item(te_ref e, void *p)
 {
     plan *q = p;
-    return te_rewrite(q->g, te_subst(q->g, e, &q->row, &q->index, 1), uniform_load, q);
+    return plan_uniform(&q->item, te_subst(q->item.g, e, &q->row, &q->index, 1));
 }
 
 static bool retarget(lp_stmt *st, void *p)
@@ -77,22 +121,6 @@ static ll_code rows_of(const char *text, long *rows, ll_error *err)
     *rows = strtol(text, &end, 10);
     if (*end || *rows < 1 || *rows > 4096) return ll_fail(err, LL_USAGE, "plan: ROWS '%s' is not in 1..4096", text);
     return LL_OK;
-}
-
-static te_tensor *items_param(sch *s, const char *name)
-{
-    te_tensor *t = te_find(s->g, name);
-    if (t) return t;
-    te_ref shape[2] = {te_dim(s->g, ll_sprintf(te_arena(s->g), "W.%s", name), 0, 1 << 20), te_int(s->g, ITEM_WORDS)};
-    t = te_input_index(s->g, name, LL_S32, te_int(s->g, 0), te_int(s->g, INT32_MAX), shape, 2);
-    lp_param_add(s->fn, t, false);
-    return t;
-}
-
-static te_ref item(sch *s, te_tensor *items, te_ref w, int word)
-{
-    te_ref idx[2] = {w, te_int(s->g, word)};
-    return te_cast(LL_S64, te_load(items, idx, 2));
 }
 
 /* The expression by which a row bounds a loop: `len` in an extent such as (len + 63) / 64 is the greatest
@@ -133,31 +161,23 @@ ll_code sch_plan(sch *s, int argc, const char *const *argv, ll_error *err)
     LL_TRY(rows_of(argv[2], &rows, err));
     lp_stmt *loop = sch_find_loop(s, argv[0], err);
     if (!loop) return LL_USAGE;
-    te_ref t = loop->u.loop.var, total = t->u.axis->extent;
-    if (total->op != TE_DIM || t->u.axis->max) return ll_fail(err, LL_NOT_LEGAL, "plan: %s runs to %s, wanted a whole flat axis (a dim)", argv[0], te_show(total));
-    if (te_range_of(total).lo < 1) return ll_fail(err, LL_NOT_LEGAL, "plan: dim %s may be 0", total->u.dim->name);
-    te_graph *g = s->g;
-    ll_arena *a = te_arena(g);
-    te_tensor *items = items_param(s, argv[1]);
+    te_ref t = loop->u.loop.var;
+    ll_arena *a = te_arena(s->g);
     const char *dot = strrchr(t->u.axis->name, '.');
     const char *stage = ll_strndup(a, t->u.axis->name, dot ? (size_t)(dot - t->u.axis->name) : strlen(t->u.axis->name));
-    te_ref w = te_axis(g, lp_fresh_name(s->fn, ll_sprintf(a, "%s.w", stage)), items->shape[0]);
-    te_ref r = te_axis(g, lp_fresh_name(s->fn, ll_sprintf(a, "%s.r", stage)), te_int(g, rows));
-    te_ref row0 = item(s, items, w, ITEM_ROW0), surplus = te_addi(item(s, items, w, ITEM_ROWS), -1);
-    plan q = {.g = g, .row = t};
-    q.first = te_min(row0, te_addi(total, -1));
-    q.index = rows == 1 ? q.first : te_min(te_add(row0, te_max(te_min(r, surplus), te_int(g, 0))), te_addi(total, -1));
+    plan q = {.row = t};
+    LL_TRY(plan_item_make(s, &q.item, t, argv[1], stage, err));
+    te_ref r = rows > 1 ? te_axis(s->g, lp_fresh_name(s->fn, ll_sprintf(a, "%s.r", stage)), te_int(s->g, rows)) : NULL;
+    q.index = plan_row(&q.item, r);
 
     lp_stmt *rest = loop->next;
     loop->next = NULL;
-    if (upto) LL_TRY(bound_by_item(s, loop, upto, t, item(s, items, w, ITEM_HI), err));
+    if (upto) LL_TRY(bound_by_item(s, loop, upto, t, q.item.hi, err));
     lp_walk(loop->u.loop.body, retarget, &q);
     loop->next = rest;
     if (q.shared_reduce && rows > 1) return ll_fail(err, LL_NOT_LEGAL, "plan: a reduction below %s is not into a place of its row; a repeated row would count twice", argv[0]);
-    lp_stmt *body = rows == 1 ? loop->u.loop.body : lp_for(s->fn, r, LP_SERIAL, loop->u.loop.body);
-    lp_stmt *outer = lp_for(s->fn, w, loop->u.loop.how, body), **slot = sch_slot_of(s, loop);
-    if (!slot) return ll_fail(err, LL_FAILED, "plan: %s is not in the tree", argv[0]);
-    outer->next = rest;
-    *slot = outer;
-    return te_error(g) ? ll_fail(err, LL_NOT_LEGAL, "plan: %s", te_error(g)->msg) : LL_OK;
+    lp_stmt *body = r ? lp_for(s->fn, r, LP_SERIAL, loop->u.loop.body) : loop->u.loop.body;
+    lp_stmt *outer = lp_for(s->fn, q.item.w, loop->u.loop.how, body);
+    sch_replace(s, loop, outer);
+    return te_error(s->g) ? ll_fail(err, LL_NOT_LEGAL, "plan: %s", te_error(s->g)->msg) : LL_OK;
 }

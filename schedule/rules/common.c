@@ -1,5 +1,6 @@
 /* common.c: what rules share: issuing lines, packing, and vectorising one plain stage. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "schedule/prim.h"
@@ -33,7 +34,9 @@ bool rule_try(sch *s, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    return n > 0 && n < (int)sizeof line && sch_do(s, line) == LL_OK;
+    bool ok = n > 0 && n < (int)sizeof line && sch_do(s, line) == LL_OK;
+    if (!ok && getenv("RULE_DEBUG")) fprintf(stderr, "TRY %s: %s\n", line, s->error.msg);
+    return ok;
 }
 
 te_ref rule_loop_var(sch *s, const char *fmt, ...)
@@ -154,7 +157,7 @@ static bool of_stage(te_ref var, const char *stage)
 }
 
 /* Splits `loop` by the lanes and makes the inner part a vector. A rest is guarded when it pays. */
-static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lanes, ll_error *err)
+static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lanes)
 {
     if (extent < lanes / 2) return LL_OK;
     if (extent <= lanes) {
@@ -162,8 +165,7 @@ static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lan
         return LL_OK;
     }
     if (extent % lanes && extent < 2 * lanes) return LL_OK;
-    LL_TRY(rule_do(s, err, "split %s %lld", loop, (long long)lanes));
-    rule_try(s, "vectorize %s.i", loop);
+    if (rule_try(s, "split %s %lld", loop, (long long)lanes)) rule_try(s, "vectorize %s.i", loop);
     return LL_OK;
 }
 
@@ -176,6 +178,7 @@ static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int
     }
     if (extent < 2 * lanes || extent % lanes) return LL_OK;
     LL_TRY(rule_do(s, err, "split %s %lld", red, (long long)lanes));
+    rule_try(s, "reorder %s.i %s.o", red, red);
     if (!rule_try(s, "rfactor %s.i", red)) return LL_OK;
     const char *rf = ll_sprintf(te_arena(s->g), "%s.rf", t->name);
     nest_view v;
@@ -192,23 +195,34 @@ static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int
                 rule_try(s, "reorder%s %s", order, name);
             }
             rule_try(s, "vectorize %s", name);
+            rule_try(s, "vectorize %s.pre", name);
             break;
         }
     }
     nest_view f;
-    if (view(s, t->name, &f) && f.n) rule_try(s, "vectorize %s", f.var[f.n - 1]->u.axis->name);
+    if (!view(s, t->name, &f) || !f.n) return LL_OK;
+    rule_try(s, "vectorize %s", f.var[f.n - 1]->u.axis->name);
+    /* the lanes' results live in one register where the sum over lanes follows */
+    if (f.n >= 2 && of_stage(f.var[f.n - 2], t->name) && rule_try(s, "at %s %s reg", rf, f.var[f.n - 2]->u.axis->name)) {
+        if (view(s, rf, &v))
+            for (int i = 0; i < v.n; i++)
+                if (of_stage(v.var[i], rf) && te_is_int(v.var[i]->u.axis->extent, 1)) rule_try(s, "unit %s", v.var[i]->u.axis->name);
+    } else {
+        rule_try(s, "scope %s reg", rf);
+    }
     return LL_OK;
 }
 
-ll_code rule_vectorize_stage(sch *s, te_tensor *t, bool skip_first, ll_error *err)
+ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error *err)
 {
     int64_t lanes = rule_lanes(s);
     nest_view v;
     if (!view(s, t->name, &v) || !v.n) return LL_OK;
     bool reduce = v.leaf->kind == LP_REDUCE;
     int first = 0;
+    for (int i = 0; inside && i < v.n; i++)
+        if (!strcmp(v.var[i]->u.axis->name, inside)) first = i + 1;
     while (first < v.n && !of_stage(v.var[first], t->name)) first++;
-    if (skip_first) first++;
     if (first >= v.n) return LL_OK;
     int n_red = reduce ? t->body->n - 1 : 0;
     int last_axis = v.n - n_red - 1;
@@ -225,7 +239,7 @@ ll_code rule_vectorize_stage(sch *s, te_tensor *t, bool skip_first, ll_error *er
             inner = v.var[v.n - 1];
             e = rule_const_extent(inner);
         }
-        return e ? vector_loop(s, inner->u.axis->name, e, lanes, err) : LL_OK;
+        return e ? vector_loop(s, inner->u.axis->name, e, lanes) : LL_OK;
     }
     if (last_axis >= first) { /* lanes over the last axis, when memory runs along it and not along the reduction */
         te_ref a = v.var[last_axis];

@@ -22,8 +22,9 @@ typedef struct mm {
     const rule_kernel *k;
     const rule_knobs *knobs;
     ll_error *err;
-    int64_t lanes, rows;  /* rows of a register tile */
-    int n_buf;            /* buffers before factoring: later ones are what factoring made */
+    int64_t lanes;
+    int n_made;           /* definitions that factoring made */
+    struct { te_tensor *t; const te_tensor *of; bool dot; } made[64]; /* dot: reads the matrix */
 } mm;
 
 /* ---- which matrix a contraction reads ---------------------------------------------------------------------------- */
@@ -54,15 +55,11 @@ static bool reads_weight(const rule_kernel *k, const te_tensor *t)
     return t->body && weight_of(k, t) != NULL;
 }
 
-/* The integer products of contraction y (made by `factor`, named y.dot...), or NULL. */
+/* The nth sum of products that factoring made of contraction y, or NULL. */
 static te_tensor *made_dot(const mm *m, const te_tensor *y, int nth)
 {
-    size_t n = strlen(y->name);
-    for (int i = m->n_buf; i < m->s->fn->n_buf; i++) {
-        te_tensor *t = m->s->fn->buf[i]->t;
-        if (strncmp(t->name, y->name, n) || t->name[n] != '.' || !reads_weight(m->k, t)) continue;
-        if (nth-- == 0) return t;
-    }
+    for (int i = 0; i < m->n_made; i++)
+        if (m->made[i].of == y && m->made[i].dot && nth-- == 0) return m->made[i].t;
     return NULL;
 }
 
@@ -73,14 +70,11 @@ static ll_code prologue(mm *m)
     for (int i = 0; i < m->k->n_stage; i++) {
         const rule_stage *st = &m->k->stage[i];
         if (!st->prologue) continue;
-        LL_TRY(rule_vectorize_stage(m->s, st->t, false, m->err));
+        LL_TRY(rule_vectorize_stage(m->s, st->t, NULL, m->err));
     }
     /* sums of codes and the like that factoring made: free of the weights, shared by all parts */
-    for (int i = m->n_buf; i < m->s->fn->n_buf; i++) {
-        te_tensor *t = m->s->fn->buf[i]->t;
-        if (t->kind != TE_DEF || reads_weight(m->k, t)) continue;
-        LL_TRY(rule_vectorize_stage(m->s, t, false, m->err));
-    }
+    for (int i = 0; i < m->n_made; i++)
+        if (!m->made[i].dot) LL_TRY(rule_vectorize_stage(m->s, m->made[i].t, NULL, m->err));
     return LL_OK;
 }
 
@@ -97,11 +91,10 @@ static bool tensorize(mm *m, const char *loop)
 }
 
 /* The dot products of one block: vectors of rows times 4 columns. */
-static ll_code schedule_dot(mm *m, const te_tensor *y, te_tensor *dot)
+static ll_code schedule_dot(mm *m, const char *y, const char *d)
 {
     sch *s = m->s;
-    const char *d = dot->name;
-    LL_TRY(rule_do(s, m->err, "at %s %s.k.o reg", d, y->name));
+    LL_TRY(rule_do(s, m->err, "at %s %s.k.o reg", d, y));
     if (rule_has_loop(s, "%s.b", d)) LL_TRY(rule_do(s, m->err, "unit %s.b", d));
     LL_TRY(rule_do(s, m->err, "split %s.n %lld %s.n.s %s.n.l", d, (long long)m->lanes, d, d));
     int64_t r = rule_const_extent(rule_loop_var(s, "%s.r", d));
@@ -127,10 +120,10 @@ static ll_code schedule_dot(mm *m, const te_tensor *y, te_tensor *dot)
     return LL_OK;
 }
 
-static ll_code contraction(mm *m, te_tensor *y, const char *outer, int64_t tile)
+/* `n` is the stage that accumulates y: y itself, or its register copy. */
+static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer, int64_t tile)
 {
     sch *s = m->s;
-    const char *n = y->name;
     const rule_weight *w = weight_of(m->k, y);
     if (!w) return ll_fail(m->err, LL_FAILED, "%s: no packing for the matrix of %s", s->fn->name, n);
     bool factored = made_dot(m, y, 0) != NULL;
@@ -145,7 +138,7 @@ static ll_code contraction(mm *m, te_tensor *y, const char *outer, int64_t tile)
     for (int i = 0; factored; i++) {
         te_tensor *dot = made_dot(m, y, i);
         if (!dot) break;
-        LL_TRY(schedule_dot(m, y, dot));
+        LL_TRY(schedule_dot(m, n, dot->name));
     }
     LL_TRY(rule_do(s, m->err, "vectorize %s.n.l", n));
     LL_TRY(rule_do(s, m->err, "unroll %s.n.s", n));
@@ -207,31 +200,66 @@ static ll_code group(mm *m, int g, const char **outer)
         if (st->group != g) continue;
         if (st->contraction) {
             te_tensor *y = st->t;
-            if (st->root) {
-                const char *c = ll_sprintf(te_arena(s->g), "%s.c", y->name);
-                y = NULL;
-                for (int b = 0; b < s->fn->n_buf; b++)
-                    if (!strcmp(s->fn->buf[b]->t->name, c)) y = s->fn->buf[b]->t;
-                if (!y) return ll_fail(m->err, LL_FAILED, "%s: no stage %s", s->fn->name, c);
-            }
-            LL_TRY(contraction(m, y, *outer, tile));
+            LL_TRY(contraction(m, y, st->root ? ll_sprintf(te_arena(s->g), "%s.c", y->name) : y->name, *outer, tile));
         } else if (!st->root) {
             LL_TRY(rule_do(s, m->err, "at %s %s reg", st->t->name, *outer));
         }
     }
     for (int i = 0; i < k->n_stage; i++)
-        if (k->stage[i].group == g && (!k->stage[i].contraction || k->stage[i].root)) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, false, m->err));
+        if (k->stage[i].group == g && (!k->stage[i].contraction || k->stage[i].root)) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, *outer, m->err));
     return LL_OK;
+}
+
+static bool known(const te_tensor *t, te_tensor *const *old, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (old[i] == t) return true;
+    return false;
+}
+
+typedef struct order_search { const rule_kernel *k; int n; const rule_stage *found[64]; } order_search;
+
+static bool note_order(lp_stmt *st, void *p)
+{
+    order_search *o = p;
+    for (int i = 0; st->kind == LP_REDUCE && i < o->k->n_stage && o->n < 64; i++)
+        if (o->k->stage[i].contraction && o->k->stage[i].t == st->u.reduce.buf->t) o->found[o->n++] = &o->k->stage[i];
+    return true;
 }
 
 static ll_code factor_all(mm *m)
 {
-    m->n_buf = m->s->fn->n_buf;
-    for (int i = 0; i < m->k->n_stage; i++) {
-        const rule_stage *st = &m->k->stage[i];
-        if (!st->contraction) continue;
+    lp_func *f = m->s->fn;
+    order_search o = {.k = m->k};
+    lp_walk(f->body, note_order, &o); /* as they stand in the tree: a sum made by one is there for the next */
+    for (int i = 0; i < o.n; i++) {
+        const rule_stage *st = o.found[i];
         const rule_weight *w = weight_of(m->k, st->t);
-        if (w && w->granule > 1) rule_try(m->s, "factor %s k %lld", st->t->name, (long long)w->granule);
+        if (!w || w->granule <= 1) continue;
+        int n = f->n_buf;
+        te_tensor **old = LL_NEW_N(te_arena(m->s->g), te_tensor *, n + 1);
+        for (int b = 0; b < n; b++) old[b] = f->buf[b]->t;
+        if (!rule_try(m->s, "factor %s k %lld", st->t->name, (long long)w->granule)) continue;
+        for (int b = 0; b < f->n_buf; b++) {
+            te_tensor *t = f->buf[b]->t;
+            if (known(t, old, n)) continue;
+            if (m->n_made == 64) return ll_fail(m->err, LL_UNSUPPORTED, "%s: factoring makes too many definitions", f->name);
+            m->made[m->n_made].t = t;
+            m->made[m->n_made].of = st->t;
+            m->made[m->n_made++].dot = reads_weight(m->k, t);
+        }
+    }
+    return LL_OK;
+}
+
+/* One row: the row loops of what the parts compute go. */
+static ll_code drop_rows(mm *m)
+{
+    for (int i = 0; i < m->k->n_stage; i++)
+        if (m->k->stage[i].group >= 0) LL_TRY(rule_do(m->s, m->err, "unit %s", rule_axis_loop(m->s, m->k->stage[i].t, 0)));
+    for (int i = 0; i < m->n_made; i++) {
+        const char *loop = rule_axis_loop(m->s, m->made[i].t, 0);
+        if (m->made[i].dot && rule_has_loop(m->s, "%s", loop) && rule_const_extent(m->made[i].t->axis[0]) == 1) LL_TRY(rule_do(m->s, m->err, "unit %s", loop));
     }
     return LL_OK;
 }
@@ -241,12 +269,7 @@ ll_code rule_matmul(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_er
     mm m = {.s = s, .k = k, .knobs = knobs, .err = err, .lanes = rule_lanes(s)};
     for (int i = 0; i < k->n_weight; i++) LL_TRY(rule_pack(s, &k->weight[i], err));
     LL_TRY(factor_all(&m));
-    if (k->one_row)
-        for (int i = 0; i < s->fn->n_buf; i++) {
-            te_tensor *t = s->fn->buf[i]->t;
-            if (t->n_axis && rule_has_loop(s, "%s.%s", t->name, t->axis[0]->u.axis->name) && rule_const_extent(t->axis[0]) == 1)
-                LL_TRY(rule_do(s, err, "unit %s", rule_axis_loop(s, t, 0)));
-        }
+    if (k->one_row) LL_TRY(drop_rows(&m));
     const char *outer[64];
     if (k->n_group > 64) return ll_fail(err, LL_UNSUPPORTED, "%s: %d groups", s->fn->name, k->n_group);
     for (int g = 0; g < k->n_group; g++) LL_TRY(group(&m, g, &outer[g]));

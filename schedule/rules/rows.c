@@ -24,14 +24,13 @@ static ll_code many_rows(sch *s, const rule_kernel *k, ll_error *err)
     if (!outer) return ll_fail(err, LL_FAILED, "%s: a kernel without outputs", s->fn->name);
     for (int i = k->n_stage - 1; i >= 0; i--)
         if (!k->stage[i].root) LL_TRY(rule_do(s, err, "at %s %s thread", k->stage[i].t->name, outer));
-    for (int i = 0; i < k->n_stage; i++) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, false, err));
+    for (int i = 0; i < k->n_stage; i++) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, outer, err));
     return rule_do(s, err, "claim %s", outer);
 }
 
 static ll_code one_row(sch *s, const rule_kernel *k, ll_error *err)
 {
-    for (int i = 0; i < k->n_stage; i++) LL_TRY(rule_do(s, err, "unit %s", rule_axis_loop(s, k->stage[i].t, 0)));
-    for (int i = 0; i < k->n_stage; i++) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, false, err));
+    for (int i = 0; i < k->n_stage; i++) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, NULL, err));
     return LL_OK;
 }
 

@@ -61,8 +61,8 @@ bool rule_has_stage(sch *s, const char *name);
 int64_t rule_const_extent(te_ref axis); /* 0 when not constant */
 int64_t rule_lanes(const sch *s);       /* f32 lanes of the target's vectors */
 ll_code rule_pack(sch *s, const rule_weight *w, ll_error *err);
-/* Makes the inner loops of one plain stage vectors; rows (its first loop) are left alone when skip_first. */
-ll_code rule_vectorize_stage(sch *s, te_tensor *t, bool skip_first, ll_error *err);
+/* Makes inner loops of one stage vectors. Loops up to and including `inside` (NULL: none) are left alone. */
+ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error *err);
 /* The first loop of a stage that runs over rows, by its axis: "stage.axis". */
 const char *rule_axis_loop(sch *s, const te_tensor *t, int axis);
 

@@ -161,14 +161,25 @@ static bool by_choice(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
     return false;
 }
 
-/* e / c + gap <= hi  <=>  e < c * (hi - gap + 1);   lo + gap <= e / c  <=>  c * (lo + gap) <= e. */
+/* The goal is sum + gap <= 0 with sum = lo - hi. One of its terms is a quotient, the others are r:
+ *   e / c + r + gap <= 0  <=>  e < c * (1 - gap - r);      r + gap <= e / c  <=>  c * (r + gap) <= e. */
 static bool by_quotient(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
-    if (lo->op == TE_DIV && te_range_of(lo->src[1]).lo > 0 &&
-        prove(v, lo->src[0], te_mul(lo->src[1], te_addi(hi, 1 - gap)), 1, depth - 1))
-        return true;
-    return hi->op == TE_DIV && te_range_of(hi->src[1]).lo > 0 &&
-           prove(v, te_mul(te_addi(lo, gap), hi->src[1]), hi->src[0], 0, depth - 1);
+    te_affine a = te_affine_of(v->g, te_sub(lo, hi));
+    for (int i = 0; i < a.n; i++) {
+        te_ref q = a.atom[i];
+        int64_t k = a.coef[i];
+        if (q->op != TE_DIV || (k != 1 && k != -1) || te_range_of(q->src[1]).lo < 1) continue;
+        te_affine rest = a;
+        rest.coef = LL_NEW_N(te_arena(v->g), int64_t, a.n + 1);
+        memcpy(rest.coef, a.coef, sizeof *a.coef * (size_t)a.n);
+        rest.coef[i] = 0;
+        te_ref r = te_affine_expr(v->g, &rest);
+        if (k == 1 ? prove(v, q->src[0], te_mul(q->src[1], te_sub(te_int(v->g, 1 - gap), r)), 1, depth - 1)
+                   : prove(v, te_mul(q->src[1], te_addi(r, gap)), q->src[0], 0, depth - 1))
+            return true;
+    }
+    return false;
 }
 
 static bool prove(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)

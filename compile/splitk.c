@@ -86,9 +86,10 @@ static void part_of(splitter *s, const te_tensor *t, int n_rows, te_ref extent, 
     }
     x->p = te_axis(g, "p", te_int(g, s->parts));
     te_ref len = te_subst(g, extent, from, to, n_rows);
-    te_ref pages = te_divi(te_addi(len, s->page - 1), s->page);
-    x->lo = te_muli(te_divi(te_mul(pages, x->p), s->parts), s->page);
-    te_ref end = te_muli(te_divi(te_mul(pages, te_addi(x->p, 1)), s->parts), s->page);
+    te_ref pages = te_divi(te_addi(len, s->page - 1), s->page); /* of the range; a part takes step of them */
+    te_ref step = te_divi(te_addi(pages, s->parts - 1), s->parts);
+    x->lo = te_muli(te_min(te_mul(x->p, step), pages), s->page);
+    te_ref end = te_muli(te_min(te_mul(te_addi(x->p, 1), step), pages), s->page);
     x->count = te_max(te_sub(te_min(end, len), x->lo), te_int(g, 0));
     x->most = most;
 }

@@ -5,7 +5,7 @@
  *   m.p[p] = max(j: x in part p);  e.p, l.p[p], o.p[p] likewise from m.p
  *   m = max(p: m.p);  m.w[p] = l.p == 0 ? 0 : exp(m.p - m);  l = sum(p: m.w * l.p);  o = sum(p: m.w * o.p)
  *
- * Part p of P takes whole pages: of n = ceil(len / page) pages [n*p/P, n*(p+1)/P). The same value by
+ * Part p of P takes whole pages: with c = ceil(ceil(len / page) / P), pages [c*p, c*(p+1)) cut at len. The same value by
  * exp(x - m.p) * exp(m.p - m) = exp(x - m). The parts run side by side; who reads l and o recomputes the combine. */
 #ifndef LLMIR_COMPILE_SPLITK_H
 #define LLMIR_COMPILE_SPLITK_H

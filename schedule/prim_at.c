@@ -6,7 +6,9 @@
  *     y[y.n.o*16 + y.n.i] = f(acc[y.n.o*16 + y.n.i]) } }  ->    for acc.n < 16 { acc[acc.n] = 0; for acc.k ... }
  *                                                               for y.n.i < 16 { y[..] = f(acc[y.n.i]) } }
  *
- * Where the box may reach over the edge of the stage (ragged tiles), its loops get a guard.
+ * Where the box may reach over the edge of the stage's buffer, its loops get a guard. A stage whose own loop ends with data
+ * (j < len[s] <= C) is computed for the whole box: elements past its end are read by nobody. With edge=free such a loop gets no
+ * guard at all, and the verifier must find its accesses inside their buffers anyway.
  *
  * Refused: an output; a nest that was split, reordered into pieces over its own axes, or shares loops with another
  * stage (place first, then split); a reader outside LOOP; a box whose size is not known; something in between that
@@ -26,6 +28,7 @@ typedef struct move {
     lp_stmt *consumer; /* the statement of the stage's block that holds it           */
     sch_region box;
     bool whole[TE_MAX_DIM]; /* the box is the whole dimension                         */
+    bool free_edge;         /* edge=free: ragged loops get no guard                   */
 } move;
 
 /* ---- may it move? ----------------------------------------------------------------------------------------- */
@@ -134,12 +137,14 @@ static void narrow(own_loops *o, lp_stmt *loop, int d)
     sch *s = o->m->s;
     te_graph *g = s->g;
     if (o->m->whole[d]) return;
-    te_ref var = loop->u.loop.var, base = o->m->box.base[d], full = var->u.axis->extent;
+    te_ref var = loop->u.loop.var, base = o->m->box.base[d], full = o->m->buf->t->shape[d];
+    bool ragged = var->u.axis->max != NULL;
     te_ref fresh = te_axis(g, var->u.axis->name, o->m->box.extent[d]);
     te_ref at = te_simplify(g, te_add(base, fresh));
     lp_subst(s->fn, loop->u.loop.body, &var, &at, 1);
     loop->u.loop.var = fresh;
     te_ref cond = te_prove_lt(at, full) ? NULL : te_lt(at, full);
+    if (ragged && o->m->free_edge) return; /* elements past the row's end are read by nobody; the verifier sees to the rest */
     if (!te_prove_le(te_int(g, 0), base)) {
         te_ref low = te_le(te_int(g, 0), at);
         cond = cond ? te_binary(TE_AND, low, cond) : low;
@@ -157,7 +162,8 @@ static bool narrow_loops(lp_stmt *st, void *p)
     for (int i = 0; i < w->o->n; i++) {
         if (w->o->var[i] != v) continue;
         int d = w->o->dim[i];
-        te_ref full = w->o->m->buf->t->shape[d];
+        te_ref full = w->o->m->buf->t->shape[d], most = v->u.axis->max;
+        if (most && (most == full || te_prove_eq(most, full))) full = v->u.axis->extent; /* ragged: all that may be read */
         if (v->u.axis->extent != full && !te_prove_eq(v->u.axis->extent, full)) w->extent = v->u.axis->name;
         else if (st->u.loop.how != LP_SERIAL && !w->o->m->whole[d]) w->bound = true;
         else narrow(w->o, st, d);
@@ -264,7 +270,12 @@ static ll_code relocate(move *m, ll_error *err)
 static ll_code begin(sch *s, int argc, const char *const *argv, move *m, lp_scope *scope, ll_error *err)
 {
     *m = (move){.s = s};
-    if (argc != 2 && argc != 3) return ll_fail(err, LL_USAGE, "wanted STAGE LOOP [SCOPE]");
+    if (argc > 2 && !strncmp(argv[argc - 1], "edge=", 5)) {
+        m->free_edge = !strcmp(argv[argc - 1], "edge=free");
+        if (!m->free_edge && strcmp(argv[argc - 1], "edge=guard")) return ll_fail(err, LL_USAGE, "'%s': wanted edge=guard or edge=free", argv[argc - 1]);
+        argc--;
+    }
+    if (argc != 2 && argc != 3) return ll_fail(err, LL_USAGE, "wanted STAGE LOOP [SCOPE] [edge=guard|free]");
     te_tensor *t = sch_find_stage(s, argv[0], err);
     if (!t) return LL_USAGE;
     m->loop = sch_find_loop(s, argv[1], err);

@@ -33,8 +33,8 @@ static ll_code single_store(sch *s, lp_stmt *st, const lp_buf *b, inlining *w, l
     int n_let = 0;
     for (;; ) {
         if (st->kind == LP_FOR && st->u.loop.how == LP_SERIAL && !st->u.loop.body->next) {
+            loops += !te_is_int(st->u.loop.var->u.axis->extent, 1);
             st = st->u.loop.body;
-            loops++;
         } else if (st->kind == LP_LET && !st->u.let.body->next && n_let < SCH_MAX_DEPTH) {
             let[n_let] = st->u.let.var;
             val[n_let++] = st->u.let.value;
@@ -52,7 +52,9 @@ static ll_code single_store(sch *s, lp_stmt *st, const lp_buf *b, inlining *w, l
         te_ref v = st->u.store.idx[d], full = b->t->shape[d];
         bool one = te_is_int(full, 1);
         w->var[d] = v->op == TE_AXIS ? v : NULL;
-        if (v->op == TE_AXIS && (v->u.axis->extent == full || te_prove_eq(v->u.axis->extent, full))) loops--;
+        /* a ragged loop stores what may be read; elements past its end are nobody's */
+        te_ref most = v->op == TE_AXIS ? v->u.axis->max ? v->u.axis->max : v->u.axis->extent : NULL;
+        if (most && (most == full || te_prove_eq(most, full))) loops -= !te_is_int(v->u.axis->extent, 1);
         else if (v->op == TE_AXIS || !one) return ll_fail(err, LL_NOT_LEGAL, "%s is stored at %s; wanted its plain loops", name, sch_expr_text(s, v));
         for (int e = 0; e < d; e++)
             if (w->var[d] && w->var[e] == w->var[d]) return ll_fail(err, LL_NOT_LEGAL, "%s is stored on a diagonal", name);

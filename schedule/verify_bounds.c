@@ -74,7 +74,7 @@ static int factors(vf *v, te_ref goal, const vf_fact *f, int64_t *out, int max)
     return n;
 }
 
-enum { MAX_FACTOR = 4 };
+enum { MAX_FACTOR = 4, MAX_DEPTH = 5 };
 
 /* lo + gap <= hi from m times fact f: (lo - m * f.lo) + gap - m * f.gap <= hi - m * f.hi. */
 static bool with_one(te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_t m, te_ref *lo2, te_ref *hi2, int64_t *gap2)
@@ -85,7 +85,9 @@ static bool with_one(te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_
     return plain(*lo2, *hi2, *gap2);
 }
 
-static bool with_facts(vf *v, te_ref lo, te_ref hi, int64_t gap)
+static bool by_choice(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth);
+
+static bool with_facts(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     te_ref goal = te_sub(lo, hi);
     for (int i = v->n_fact - 1; i >= 0; i--) {
@@ -95,6 +97,7 @@ static bool with_facts(vf *v, te_ref lo, te_ref hi, int64_t gap)
             te_ref a, b;
             int64_t g;
             if (with_one(lo, hi, gap, &v->fact[i], m[j], &a, &b, &g)) return true;
+            if (depth > 1 && by_choice(v, a, b, g, depth - 1)) return true; /* the fact brought in a minimum */
         }
     }
     for (int i = v->n_fact - 1; i >= 0; i--) {
@@ -186,12 +189,16 @@ static bool prove(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     if (plain(lo, hi, gap)) return true;
     if (depth == 0) return false;
-    return with_facts(v, lo, hi, gap) || by_quotient(v, lo, hi, gap, depth) || by_choice(v, lo, hi, gap, depth);
+    return with_facts(v, lo, hi, gap, depth) || by_quotient(v, lo, hi, gap, depth) || by_choice(v, lo, hi, gap, depth);
 }
 
 bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap)
 {
-    return prove(v, vf_terms(v, lo), vf_terms(v, hi), gap, 3);
+    lo = vf_terms(v, lo);
+    hi = vf_terms(v, hi);
+    for (int depth = 1; depth <= MAX_DEPTH; depth++) /* most goals need little; the work grows fast with depth */
+        if (prove(v, lo, hi, gap, depth)) return true;
+    return false;
 }
 
 /* ---- accesses ------------------------------------------------------------------------------------------- */

@@ -215,6 +215,31 @@ static bool by_contract(const race *r, const access *a)
     return false;
 }
 
+typedef struct divisor { te_ref i; int64_t c; } divisor;
+
+static bool find_divisor(te_ref e, void *ctx)
+{
+    divisor *d = ctx;
+    if (e->op == TE_MOD && e->src[1]->op == TE_INT && te_uses(e->src[0], d->i)) d->c = e->src[1]->u.i;
+    return !d->c;
+}
+
+/* Two dimensions together, as after fusing two loops: i / c in one and i % c in the other give i again. */
+static bool apart_in_two(vf *v, const access *a, te_ref i, const te_ref *other, te_ref j)
+{
+    for (int low = 0; low < a->b->t->ndim; low++) {
+        divisor q = {i, 0};
+        te_walk(a->idx[low], find_divisor, &q);
+        for (int high = 0; q.c > 0 && high < a->b->t->ndim; high++) {
+            if (high == low) continue;
+            te_ref f = te_simplify(v->g, te_add(te_muli(a->idx[high], q.c), a->idx[low]));
+            te_ref h = te_simplify(v->g, te_add(te_muli(other[high], q.c), other[low]));
+            if (apart_in(v, f, i, h, j)) return true;
+        }
+    }
+    return false;
+}
+
 static bool apart(race *r, const access *a, const access *b)
 {
     vf *v = r->v;
@@ -224,7 +249,7 @@ static bool apart(race *r, const access *a, const access *b)
     for (int d = 0; d < a->b->t->ndim; d++)
         if (apart_in(v, a->idx[d], r->i, other[d], j)) return true;
     if (a->b->t->ndim < 2) return false;
-    return apart_in(v, row_major(v, a->b, a->idx), r->i, row_major(v, a->b, other), j);
+    return apart_in(v, row_major(v, a->b, a->idx), r->i, row_major(v, a->b, other), j) || apart_in_two(v, a, r->i, other, j);
 }
 
 /* Lanes of a vector loop may add to one element: a horizontal reduction. */

@@ -127,7 +127,7 @@ static ll_code transact(sch *s, const sch_prim *p, int argc, const char *const *
     if (rc == LL_OK) {
         lp_simplify(s->fn);
         lp_collect_dims(s->fn);
-        if (verifying()) rc = lp_verify(s->fn, err);
+        if (verifying() && !s->verify_later) rc = lp_verify(s->fn, err);
     }
     if (rc != LL_OK) snapshot_restore(s, &before);
     return rc;

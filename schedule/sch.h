@@ -22,6 +22,7 @@ typedef struct sch {
     ll_str trace;            /* one line a call, "\n" ended */
     ll_error error;          /* of the last refused call */
     te_tensor **root; int n_root;
+    bool verify_later;       /* lines are not verified one by one: the caller runs lp_verify on the result */
     const char *approx;      /* NULL, or why results may differ from te_eval beyond re-association */
 } sch;
 

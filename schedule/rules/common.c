@@ -135,11 +135,33 @@ static bool find_leaf(lp_stmt *st, void *p)
     return true;
 }
 
+static bool of_stage(te_ref var, const char *stage);
+
+typedef struct loop_leaf { const char *stage; lp_stmt *leaf; } loop_leaf;
+
+static bool leaf_below(lp_stmt *st, void *p)
+{
+    loop_leaf *l = p;
+    if (st->kind != LP_FOR || !of_stage(st->u.loop.var, l->stage) || l->leaf) return true;
+    lp_stmt *b = st->u.loop.body;
+    while (b && b->kind == LP_FOR) b = b->u.loop.body;
+    if (b && (b->kind == LP_STORE || b->kind == LP_REDUCE)) l->leaf = b;
+    return true;
+}
+
+static lp_stmt *leaf_of_loops(sch *s, const char *stage)
+{
+    loop_leaf l = {stage, NULL};
+    lp_walk(s->fn->body, leaf_below, &l);
+    return l.leaf;
+}
+
 static bool view(sch *s, const char *stage, nest_view *v)
 {
     leaf_search l = {stage, NULL};
     *v = (nest_view){0};
     lp_walk(s->fn->body, find_leaf, &l);
+    if (!l.leaf) l.leaf = leaf_of_loops(s, stage); /* an update stores into its base */
     if (!l.leaf) return false;
     lp_stmt *path[SCH_MAX_DEPTH];
     int n = sch_path(s, l.leaf, path);
@@ -157,7 +179,7 @@ static bool of_stage(te_ref var, const char *stage)
 }
 
 /* Splits `loop` by the lanes and makes the inner part a vector. A rest is guarded when it pays. */
-static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lanes)
+static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lanes, bool unroll)
 {
     if (extent < lanes / 2) return LL_OK;
     if (extent <= lanes) {
@@ -165,7 +187,9 @@ static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lan
         return LL_OK;
     }
     if (extent % lanes && extent < 2 * lanes) return LL_OK;
-    if (rule_try(s, "split %s %lld", loop, (long long)lanes)) rule_try(s, "vectorize %s.i", loop);
+    if (!rule_try(s, "split %s %lld", loop, (long long)lanes)) return LL_OK;
+    rule_try(s, "vectorize %s.i", loop);
+    if (unroll && extent <= 16 * lanes) rule_try(s, "unroll %s.o", loop); /* its values are registers */
     return LL_OK;
 }
 
@@ -219,6 +243,11 @@ ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error 
     nest_view v;
     if (!view(s, t->name, &v) || !v.n) return LL_OK;
     bool reduce = v.leaf->kind == LP_REDUCE;
+    if (t->kind == TE_UPDATE) { /* scattered by data: lanes are stored one by one, but computed together */
+        te_ref last = v.var[v.n - 1];
+        int64_t e = rule_const_extent(last);
+        return e && of_stage(last, t->name) ? vector_loop(s, last->u.axis->name, e, lanes, inside != NULL) : LL_OK;
+    }
     int first = 0;
     for (int i = 0; inside && i < v.n; i++)
         if (!strcmp(v.var[i]->u.axis->name, inside)) first = i + 1;
@@ -239,7 +268,7 @@ ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error 
             inner = v.var[v.n - 1];
             e = rule_const_extent(inner);
         }
-        return e ? vector_loop(s, inner->u.axis->name, e, lanes) : LL_OK;
+        return e ? vector_loop(s, inner->u.axis->name, e, lanes, inside != NULL) : LL_OK;
     }
     if (last_axis >= first) { /* lanes over the last axis, when memory runs along it and not along the reduction */
         te_ref a = v.var[last_axis];
@@ -259,4 +288,29 @@ ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error 
     }
     int64_t e = rule_const_extent(inner);
     return e && unit_stride(s, v.value, inner) ? vector_reduction(s, t, inner->u.axis->name, e, lanes, err) : LL_OK;
+}
+
+/* ---- register tiles -------------------------------------------------------------------------------------------- */
+
+typedef struct small_loops { const char *name[128]; int n; const char *const *keep; int n_keep; } small_loops;
+
+static bool note_small(lp_stmt *st, void *p)
+{
+    small_loops *l = p;
+    if (st->kind != LP_FOR || st->u.loop.how != LP_SERIAL || l->n == 128) return true;
+    te_ref v = st->u.loop.var;
+    int64_t e = rule_const_extent(v);
+    for (int i = 0; i < l->n_keep; i++)
+        if (of_stage(v, l->keep[i])) return true;
+    if (e >= 1 && e <= 16) l->name[l->n++] = v->u.axis->name;
+    return true;
+}
+
+void rule_unroll_inside(sch *s, const char *loop, const char *const *keep, int n_keep)
+{
+    lp_stmt *outer = sch_find_loop_quiet(s, loop);
+    if (!outer) return;
+    small_loops l = {.keep = keep, .n_keep = n_keep};
+    lp_walk(outer->u.loop.body, note_small, &l);
+    for (int i = 0; i < l.n; i++) rule_try(s, "unroll %s", l.name[i]);
 }

@@ -182,6 +182,7 @@ static ll_code group(mm *m, int g, const char **outer)
         te_tensor *t = st->t;
         if (st->contraction) { /* an output that is a sum: accumulated in registers, copied out */
             LL_TRY(rule_do(s, m->err, "cache_write %s reg", t->name));
+            if (k->one_row) LL_TRY(rule_do(s, m->err, "unit %s", rule_axis_loop(s, t, 0)));
         }
         const char *loop;
         int64_t c;
@@ -207,6 +208,13 @@ static ll_code group(mm *m, int g, const char **outer)
     }
     for (int i = 0; i < k->n_stage; i++)
         if (k->stage[i].group == g && (!k->stage[i].contraction || k->stage[i].root)) LL_TRY(rule_vectorize_stage(s, k->stage[i].t, *outer, m->err));
+    const char *keep[64];
+    int n_keep = 0;
+    for (int i = 0; i < k->n_stage && n_keep < 63; i++)
+        if (k->stage[i].contraction && k->stage[i].group == g) {
+            keep[n_keep++] = k->stage[i].root ? ll_sprintf(te_arena(s->g), "%s.c", k->stage[i].t->name) : k->stage[i].t->name;
+        }
+    rule_unroll_inside(s, *outer, keep, n_keep);
     return LL_OK;
 }
 

@@ -134,7 +134,10 @@ static ll_code scores(rg *r)
             LL_TRY(rule_do(s, r->err, "inline %s", t->name));
             continue;
         }
-        if (!rule_try(s, "at %s %s reg edge=free", t->name, pass)) LL_TRY(rule_do(s, r->err, "at %s %s reg", t->name, pass));
+        s->verify_later = false; /* whether the pass may run over the edge is the verifier's to say */
+        bool free_edge = rule_try(s, "at %s %s reg edge=free", t->name, pass);
+        s->verify_later = true;
+        if (!free_edge) LL_TRY(rule_do(s, r->err, "at %s %s reg", t->name, pass));
         const char *n = t->name, *lane = t->axis[t->n_axis - 1]->u.axis->name;
         for (int a = 0; a + 1 < t->n_axis; a++)
             if (te_is_int(rule_loop_var(s, "%s.%s", n, t->axis[a]->u.axis->name) ? rule_loop_var(s, "%s.%s", n, t->axis[a]->u.axis->name)->u.axis->extent : te_int(s->g, 0), 1))

@@ -40,14 +40,27 @@ ll_code rule_rows(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_erro
     return k->one_row ? one_row(s, k, err) : many_rows(s, k, err);
 }
 
-ll_code rule_apply(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
+static ll_code dispatch(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
 {
-    static const rule_knobs none;
-    if (!knobs) knobs = &none;
     switch (k->class) {
     case RULE_MATMUL: return rule_matmul(s, k, knobs, err);
     case RULE_RAGGED: return rule_ragged(s, k, knobs, err);
     case RULE_ROWS: return rule_rows(s, k, knobs, err);
     }
     return LL_FAILED;
+}
+
+/* Each line checks its own legality; the whole is verified once, at the end. */
+ll_code rule_apply(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
+{
+    static const rule_knobs none;
+    bool later = s->verify_later;
+    s->verify_later = true;
+    ll_code rc = dispatch(s, k, knobs ? knobs : &none, err);
+    s->verify_later = later;
+    if (rc == LL_OK) {
+        rc = lp_verify(s->fn, err);
+        if (rc != LL_OK) ll_error_prefix(err, "%s: ", s->fn->name);
+    }
+    return rc;
 }

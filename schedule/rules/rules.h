@@ -63,6 +63,8 @@ int64_t rule_lanes(const sch *s);       /* f32 lanes of the target's vectors */
 ll_code rule_pack(sch *s, const rule_weight *w, ll_error *err);
 /* Makes inner loops of one stage vectors. Loops up to and including `inside` (NULL: none) are left alone. */
 ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error *err);
+/* Unrolls the short loops below `loop` whose values are register tiles, except those of the stages keep[]. */
+void rule_unroll_inside(sch *s, const char *loop, const char *const *keep, int n_keep);
 /* The first loop of a stage that runs over rows, by its axis: "stage.axis". */
 const char *rule_axis_loop(sch *s, const te_tensor *t, int axis);
 

@@ -221,9 +221,19 @@ static void load(cg_job *job, ll_error *err)
     g.code = ((const llmir_module *)dlsym(lib, LLMIR_MODULE_SYMBOL))->kernel[0];
 }
 
-static void fill(const te_tensor *t, uint8_t *p, size_t n)
+/* Small numbers; indices inside their range. */
+static void fill(const lp_func *f, const te_tensor *t, const int64_t *dim, uint8_t *p, size_t n)
 {
     uint64_t s = 88172645463325252ull;
+    if (t->hi) {
+        int64_t lo = t->lo ? number(f, t->lo, dim) : 0, hi = number(f, t->hi, dim);
+        size_t count = n * 8 / (size_t)ll_dtype_bits((ll_dtype)t->dtype);
+        for (size_t i = 0; i < count; i++) {
+            s = s * 6364136223846793005ull + 1442695040888963407ull;
+            te_value_store((ll_dtype)t->dtype, p, i, (te_value){.i = lo + (int64_t)((s >> 33) % (uint64_t)(hi - lo))});
+        }
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         s ^= s << 13;
         s ^= s >> 7;
@@ -271,7 +281,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < f->n_param; i++) {
         if (f->param[i]->within) continue;
         arg[i] = i == weight ? data : pages(size[i] + 65536);
-        fill(f->param[i]->t, arg[i], size[i]);
+        fill(f, f->param[i]->t, dim, arg[i], size[i]);
     }
     for (int c = 0; c < copies; c++) {
         call *k = &g.call[c];

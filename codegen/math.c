@@ -47,7 +47,13 @@ static cg_v scalef(cg *c, cg_v x, cg_v n, int w)
 static cg_v scale(cg *c, cg_v v, cg_v n)
 {
     int w = cg_width(v), lane[CG_MAX_LANES], step = w < 16 ? w : 16;
-    if (cg_has(c, LL_FEAT_AVX512VL) && w >= 4) {
+    if (cg_has(c, LL_FEAT_AVX512VL) && w < 4) { /* in the low lanes of a register */
+        static const int low[4] = {0, -1, -1, -1}, two[4] = {0, 1, -1, -1};
+        cg_v x4 = w == 1 ? cg_insert(c, LLVMGetPoison(cg_wide(c->f32, 4)), v, 0) : cg_shuffle(c, v, NULL, two, 4);
+        cg_v n4 = w == 1 ? cg_insert(c, LLVMGetPoison(cg_wide(c->f32, 4)), n, 0) : cg_shuffle(c, n, NULL, two, 4);
+        return cg_shuffle(c, scalef(c, x4, n4, 4), NULL, w == 1 ? low : two, w);
+    }
+    if (cg_has(c, LL_FEAT_AVX512VL)) {
         cg_v part[CG_MAX_LANES / 16];
         for (int i = 0; i < w / step; i++) {
             for (int k = 0; k < step; k++) lane[k] = i * step + k;

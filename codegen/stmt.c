@@ -180,23 +180,51 @@ static int64_t first_width(cg *c, te_ref extent)
     return widest(c, 64, extent->u.i);
 }
 
+typedef struct reads {
+    const te_tensor *t;
+    bool found;
+} reads;
+
+static te_ref note_read(te_ref e, void *ctx)
+{
+    reads *r = ctx;
+    r->found = r->found || te_loads(e, r->t);
+    return e;
+}
+
+static bool note_use(lp_stmt *s, void *ctx)
+{
+    reads *r = ctx;
+    if (s->kind == LP_STORE && s->u.store.buf->t == r->t) r->found = true;
+    lp_each_expr(s, note_read, r);
+    return !r->found;
+}
+
+/* Is an element of b read or set below s, other than by sums into it? */
+static bool used_in(const cg_buf *b, lp_stmt *s)
+{
+    reads r = {b->lp->t, false};
+    lp_walk(s, note_use, &r);
+    return r.found;
+}
+
 /* Sums of vector lanes into one register element, below s: their lanes are carried round the loop and combined when
- * the element is read. `vec`: the vector loops round the statement, `lanes` their lanes. */
-static void plan_pending(cg *c, lp_stmt *s, te_ref *vec, int n_vec, int64_t lanes)
+ * the element is read (unless the loop itself reads it). `vec`: the vector loops round the statement, `lanes` their lanes. */
+static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_vec, int64_t lanes)
 {
     for (; s; s = s->next) {
         if (s->kind == LP_FOR) {
             te_ref n = cg_prep(c, s->u.loop.var->u.axis->extent);
             bool v = s->u.loop.how == LP_VECTOR && !s->u.loop.intrin && n_vec < CG_MAX_VEC && !te_is_int(n, 1);
             if (v) vec[n_vec] = s->u.loop.var;
-            plan_pending(c, s->u.loop.body, vec, n_vec + v, v ? lanes * first_width(c, n) : lanes);
+            plan_pending(c, loop, s->u.loop.body, vec, n_vec + v, v ? lanes * first_width(c, n) : lanes);
         } else if (s->kind == LP_ALLOC) {
-            plan_pending(c, s->u.alloc.body, vec, n_vec, lanes);
+            plan_pending(c, loop, s->u.alloc.body, vec, n_vec, lanes);
         } else if (s->kind == LP_LET) {
-            plan_pending(c, s->u.let.body, vec, n_vec, lanes);
+            plan_pending(c, loop, s->u.let.body, vec, n_vec, lanes);
         } else if (s->kind == LP_REDUCE && lanes > 1 && lanes <= CG_MAX_LANES) {
             cg_buf *b = ll_map_get_ptr(&c->bufs, s->u.reduce.buf);
-            bool on = !b || !b->e || b->n > 64 || s->u.reduce.op == TE_ARGMAX;
+            bool on = !b || !b->e || b->n > 64 || s->u.reduce.op == TE_ARGMAX || used_in(b, loop);
             for (int i = 0; !on && i < b->lp->t->ndim; i++) {
                 te_ref at = cg_prep(c, s->u.reduce.idx[i]);
                 for (int k = 0; k < n_vec; k++) on = on || te_uses(at, vec[k]);
@@ -244,7 +272,7 @@ static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body)
     r->w = written_in(c, body);
     r->n_bind = c->n_bind;
     te_ref vec[CG_MAX_VEC];
-    if (!c->n_vec) plan_pending(c, body, vec, 0, 1);
+    if (!c->n_vec) plan_pending(c, body, body, vec, 0, 1);
     carry_in(c, r);
     push_bind(c, var, (cg_val){r->loop.iv, 0}, c->top);
 }

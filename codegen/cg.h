@@ -70,6 +70,11 @@ typedef struct cg_loop {
         int64_t step;
         cg_v phi;
     } scaled[CG_MAX_SCALED]; /* iv * step, kept as induction variables of their own */
+    int n_cursor;
+    struct {
+        int64_t step;
+        cg_v phi;
+    } cursor[CG_MAX_SCALED]; /* pointers that advance by `step` bytes a turn */
 } cg_loop;
 
 typedef struct cg_scope {

@@ -156,6 +156,20 @@ static cg_v gep(cg *c, cg_v p, cg_v bytes)
     return LLVMBuildInBoundsGEP2(c->b, c->i8, p, &bytes, 1, "");
 }
 
+/* p advances by `step` bytes each turn of l: a pointer carried round the loop. NULL when there are too many. */
+static cg_v cursor(cg *c, cg_loop *l, cg_v p, int64_t step)
+{
+    if (l->n_cursor == CG_MAX_SCALED) return NULL;
+    cg_bb at = LLVMGetInsertBlock(c->b);
+    LLVMPositionBuilderBefore(c->b, LLVMGetFirstInstruction(l->head));
+    cg_v phi = LLVMBuildPhi(c->b, c->ptr, "");
+    LLVMAddIncoming(phi, &p, &l->pre, 1);
+    l->cursor[l->n_cursor].step = step;
+    l->cursor[l->n_cursor++].phi = phi;
+    cg_return_from(c, (cg_spot){c->cur, at});
+    return phi;
+}
+
 typedef struct ptr_key {
     cg_v base;
     te_ref sum;
@@ -186,13 +200,19 @@ static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int
     }
     cg_v p = ptr_at(c, b, t, level, top - 1);
     cg_spot back = cg_goto_scope(c, top < c->cur ? top : c->cur);
-    cg_v sum = NULL;
-    for (int i = 0; i < t->n; i++) {
+    cg_v sum = NULL, walk = NULL;
+    int here = 0, last = 0;
+    for (int i = 0; i < t->n; i++)
+        if (level[i] == top) here++, last = i;
+    cg_loop *l = c->scope[top].loop;
+    cg_bind *b2 = cg_bound(c, t->atom[last]);
+    if (here == 1 && l && b2 && b2->val.v == l->iv) walk = cursor(c, l, p, t->coef[last] / 8);
+    for (int i = 0; i < t->n && !walk; i++) {
         if (level[i] != top) continue;
         cg_v one = term_value(c, t->atom[i], t->coef[i] / 8);
         sum = sum ? LLVMBuildAdd(c->b, sum, one, "") : one;
     }
-    p = gep(c, p, sum);
+    p = walk ? walk : gep(c, p, sum);
     cg_v *keep = LL_NEW(&c->arena, cg_v);
     *keep = p;
     if (keep_it) ll_map_set(&c->scope[c->cur].memo, &key, sizeof key, keep);

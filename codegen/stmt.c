@@ -268,7 +268,7 @@ static void carry_in(cg *c, run *r)
 static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body)
 {
     r->n = n;
-    r->loop.n_scaled = 0;
+    r->loop.n_scaled = r->loop.n_cursor = 0;
     r->w = written_in(c, body);
     r->n_bind = c->n_bind;
     te_ref vec[CG_MAX_VEC];
@@ -302,8 +302,14 @@ static void loop_end(cg *c, run *r)
     cg_v scaled[CG_MAX_SCALED];
     for (int i = 0; i < r->loop.n_scaled; i++)
         scaled[i] = LLVMBuildAdd(B, r->loop.scaled[i].phi, cg_int(c, c->i64, r->loop.scaled[i].step), "");
+    cg_v walked[CG_MAX_SCALED];
+    for (int i = 0; i < r->loop.n_cursor; i++) {
+        cg_v step = cg_int(c, c->i64, r->loop.cursor[i].step);
+        walked[i] = LLVMBuildGEP2(B, c->i8, r->loop.cursor[i].phi, &step, 1, "");
+    }
     cg_bb latch = LLVMGetInsertBlock(B), exit = cg_block(c, "done");
     LLVMAddIncoming(r->loop.iv, &i2, &latch, 1);
+    for (int i = 0; i < r->loop.n_cursor; i++) LLVMAddIncoming(r->loop.cursor[i].phi, &walked[i], &latch, 1);
     for (int i = 0; i < r->loop.n_scaled; i++) LLVMAddIncoming(r->loop.scaled[i].phi, &scaled[i], &latch, 1);
     for (int i = 0; i < r->w.n; i++)
         for (int k = 0; k < r->g[i].n; k++) {

@@ -114,6 +114,29 @@ static void fill(const te_tensor *t, kernel *k, void *mem, size_t bytes)
     }
 }
 
+static int64_t no_dims(te_ref e, void *ctx)
+{
+    return number(ctx, e);
+}
+
+/* Floats that lie inside another buffer's bytes get values of a modest size. */
+static void fill_within(kernel *k, const lp_buf *b)
+{
+    const lp_buf *outer = b;
+    while (outer->within) outer = outer->within;
+    ll_dtype d = (ll_dtype)b->t->dtype;
+    int64_t n[2] = {1, 1}, idx[2];
+    if (!ll_dtype_is_float(d) || b->t->ndim > 2) return;
+    for (int i = 0; i < b->t->ndim; i++) n[i] = number(k, b->t->shape[i]);
+    for (idx[0] = 0; idx[0] < n[0]; idx[0]++)
+        for (idx[1] = 0; idx[1] < n[1]; idx[1]++) {
+            size_t at = (size_t)(lp_layout_at_const(b->layout, LP_AT_ADDR, idx, no_dims, k) / ll_dtype_bits(d));
+            te_value v = {.f = ((double)(random_bits() % 4001) - 2000) / 1000};
+            te_value_store(d, k->arg[outer->param], at, v);
+            te_value_store(d, k->want[outer->param], at, v);
+        }
+}
+
 void kernel_fill(kernel *k, const int64_t *dim, uint64_t seed)
 {
     state = 88172645463325252ull + seed * 977;
@@ -132,6 +155,8 @@ void kernel_fill(kernel *k, const int64_t *dim, uint64_t seed)
         if (b->given) fill(b->t, k, k->arg[i], k->bytes[i]);
         memcpy(k->want[i], k->arg[i], room);
     }
+    for (int i = 0; i < k->f->n_param; i++)
+        if (k->f->param[i]->within) fill_within(k, k->f->param[i]);
 }
 
 typedef struct team {

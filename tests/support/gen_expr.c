@@ -16,14 +16,16 @@ typedef struct gen {
     unsigned flags;
     int size;
     te_ref extent[5]; /* of dimensions; extent[0] is a literal below 9 */
-    int n_extent;
+    int n_extent, n_dim;
+    bool dense; /* no ragged axes now */
     te_tensor *src[16]; /* what may be loaded */
     int n_src;
     te_tensor *len,
         *gather; /* lengths over extent[0]; row numbers below extent[1] over extent[0] */
     te_ref scope[6];
     int n_scope;
-    int64_t work; /* iterations of the definition being made */
+    ll_dtype real; /* the float type of arithmetic */
+    int64_t work;  /* iterations of the definition being made */
 } gen;
 
 enum { MAX_WORK = 20000 };
@@ -41,6 +43,16 @@ static bool chance(gen *r, int percent) { return pick(r, 100) < percent; }
 
 /* ---- sizes and inputs --------------------------------------------------------------------- */
 
+static te_ref make_dim(gen *r, int64_t hi, int64_t multiple)
+{
+    char name[2] = {"STUV"[r->n_dim], 0};
+    if (r->n_dim < 2) multiple = 1;
+    if (r->n_dim == 2) multiple = 4;
+    hi = hi < 4 ? 4 : hi;
+    r->n_dim++;
+    return te_dim_multiple(r->g, name, multiple, hi * multiple, multiple);
+}
+
 static void make_extents(gen *r)
 {
     static const int64_t literal[] = {1, 2, 3, 4, 5, 7, 8, 12, 16, 24, 33, 48, 64};
@@ -49,10 +61,9 @@ static void make_extents(gen *r)
     int n = 2 + pick(r, 3);
     while (r->n_extent < n) {
         bool symbol = (r->flags & GEN_SYMBOLIC) && chance(r, 45);
-        char name[4] = {(char)('A' + r->n_extent), 0};
         int64_t hi = literal[pick(r, most > 13 ? 13 : most)], multiple = chance(r, 40) ? 4 : 1;
         te_ref e = te_int(r->g, hi);
-        if (symbol) e = te_dim_multiple(r->g, name, multiple, hi * multiple, multiple);
+        if (symbol) e = make_dim(r, hi, multiple);
         r->extent[r->n_extent++] = e;
     }
 }
@@ -78,7 +89,7 @@ static const te_quant *made_up(gen *r)
 static void make_quant(gen *r, int n)
 {
     static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q8_0", "q6_k", "q4_k"};
-    int k = pick(r, 8);
+    int k = pick(r, r->flags & GEN_F64 ? 6 : 8);
     const te_quant *q = k < 6 ? te_quant_by_name(names[k]) : made_up(r);
     if (!q) return;
     char name[16];
@@ -99,7 +110,8 @@ static void make_inputs(gen *r)
         int rank = 1 + pick(r, r->size > 4 ? 3 : 2);
         for (int d = 0; d < rank; d++) shape[d] = r->extent[pick(r, r->n_extent)];
         snprintf(name, sizeof name, "x%d", i);
-        add_source(r, te_input_(r->g, name, types[pick(r, 5)], shape, rank));
+        ll_dtype t = types[pick(r, 5)];
+        add_source(r, te_input_(r->g, name, t == LL_F32 ? r->real : t, shape, rank));
     }
     te_ref zero = te_int(r->g, 0);
     if ((r->flags & GEN_RAGGED) && r->size > 1)
@@ -154,13 +166,13 @@ static te_ref load_f32(gen *r)
     bool integer = !ll_dtype_is_float((ll_dtype)v->dtype);
     if (is_def(t) && (r->flags & GEN_EXACT)) {
         te_ref i = te_cast(LL_S32, v), four = te_iconst(r->g, LL_S32, 4);
-        return te_cast(LL_F32, te_max(te_min(i, four), te_neg(four)));
+        return te_cast(r->real, te_max(te_min(i, four), te_neg(four)));
     }
     if (is_def(t)) { /* values of sums stay small enough for exp and friends */
-        te_ref two = te_fconst(r->g, LL_F32, 2);
-        return te_max(te_min(te_cast(LL_F32, v), two), te_neg(two));
+        te_ref two = te_fconst(r->g, r->real, 2);
+        return te_max(te_min(te_cast(r->real, v), two), te_neg(two));
     }
-    return integer ? te_cast(LL_F32, te_cast(LL_S8, v)) : te_cast(LL_F32, v);
+    return integer ? te_cast(r->real, te_cast(LL_S8, v)) : te_cast(r->real, v);
 }
 
 static te_ref condition(gen *r)
@@ -177,14 +189,16 @@ static te_ref expr_f32(gen *r, int depth);
 
 static te_ref inexact(gen *r, int depth)
 {
-    te_ref a = expr_f32(r, depth - 1), two = te_fconst(r->g, LL_F32, 2);
+    te_ref a = expr_f32(r, depth - 1), two = te_fconst(r->g, r->real, 2);
     te_ref small = te_max(te_min(a, two), te_neg(two));
     switch (pick(r, 5)) {
     case 0: return te_exp(small);
     case 1: return te_unary(TE_TANH, a);
-    case 2: return te_rsqrt(te_add(te_abs(a), te_fconst(r->g, LL_F32, 0.5)));
-    case 3: return te_div(a, te_add(te_abs(small), te_fconst(r->g, LL_F32, 1)));
-    default: return te_cast(LL_F32, te_cast(chance(r, 50) ? LL_F16 : LL_BF16, small));
+    case 2: return te_rsqrt(te_add(te_abs(a), te_fconst(r->g, r->real, 0.5)));
+    case 3: return te_div(a, te_add(te_abs(small), te_fconst(r->g, r->real, 1)));
+    default:
+        if (r->flags & GEN_F64) return te_unary(TE_COS, small);
+        return te_cast(r->real, te_cast(chance(r, 50) ? LL_F16 : LL_BF16, small));
     }
 }
 
@@ -192,7 +206,7 @@ static te_ref expr_f32(gen *r, int depth)
 {
     if (depth <= 0 || chance(r, 10)) {
         if (chance(r, 80)) return load_f32(r);
-        return te_fconst(r->g, LL_F32, 0.25 * (pick(r, 17) - 8));
+        return te_fconst(r->g, r->real, 0.25 * (pick(r, 17) - 8));
     }
     if (!(r->flags & GEN_EXACT) && chance(r, 25)) return inexact(r, depth);
     te_ref a = expr_f32(r, depth - 1);
@@ -237,7 +251,7 @@ static te_ref expr_int(gen *r, int depth)
 
 static te_ref fresh_axis(gen *r, const char *name)
 {
-    bool ragged = r->len && chance(r, 35);
+    bool ragged = r->len && !r->dense && chance(r, 35);
     te_ref s = ragged ? axis_of(r, r->extent[0]) : NULL, e = r->extent[pick(r, r->n_extent)];
     for (int k = 0; k < 4 && r->work * te_range_of(s ? r->extent[1] : e).hi > MAX_WORK; k++) {
         s = NULL;
@@ -250,7 +264,7 @@ static te_ref fresh_axis(gen *r, const char *name)
     return a;
 }
 
-static te_tensor *make_def(gen *r, int no)
+static te_tensor *make_def(gen *r, int no, bool last)
 {
     static const char *const own[] = {"i", "j", "k"}, *const bound[] = {"p", "q"};
     static const te_op ops[] = {TE_SUM, TE_SUM, TE_SUM, TE_MAXR, TE_MINR, TE_ARGMAX};
@@ -262,7 +276,9 @@ static te_tensor *make_def(gen *r, int no)
     snprintf(name, sizeof name, "y%d", no);
     r->n_scope = 0;
     r->work = 1;
+    r->dense = (r->flags & GEN_F64) && last;
     for (int i = 0; i < rank; i++) axes[i] = fresh_axis(r, own[i]);
+    r->dense = false;
     if (n_red && chance(r, 15)) init = expr_f32(r, 0);
     for (int i = 0; i < n_red; i++) red[i] = fresh_axis(r, bound[i]);
     bool ints = !init && chance(r, 20);
@@ -270,8 +286,9 @@ static te_tensor *make_def(gen *r, int no)
     else if ((r->flags & GEN_EXACT) || chance(r, 50))
         body = te_mul(load_f32(r), expr_f32(r, depth - 1 < 1 ? depth - 1 : 1));
     else body = expr_f32(r, depth);
-    if (!ints && n_red == 0 && chance(r, 20)) body = te_cast(LL_F16, body);
-    if (n_red) body = te_reduce_(NULL, 0, ops[pick(r, init ? 5 : 6)], body, red, n_red);
+    bool half = !ints && n_red == 0 && !(r->flags & GEN_F64) && chance(r, 20);
+    if (half) body = te_cast(LL_F16, body);
+    if (n_red) body = te_reduce_(NULL, 0, ops[pick(r, init || (!ints && (r->flags & GEN_F64)) ? 5 : 6)], body, red, n_red);
     if (init) return te_def_init(r->g, name, body, init, axes, rank);
     return te_def_(NULL, 0, r->g, name, body, axes, rank);
 }
@@ -284,11 +301,12 @@ te_tensor *gen_graph(te_graph *g, uint64_t seed, int size, unsigned flags)
              .size = size < 1    ? 1
                      : size > 32 ? 32
                                  : size};
+    r.real = flags & GEN_F64 ? LL_F64 : LL_F32;
     make_extents(&r);
     make_inputs(&r);
     int n = 1 + pick(&r, 1 + r.size / 8);
     te_tensor *last = NULL;
-    for (int i = 0; i < n; i++) last = add_source(&r, make_def(&r, i));
+    for (int i = 0; i < n; i++) last = add_source(&r, make_def(&r, i, i == n - 1));
     return last;
 }
 

@@ -9,12 +9,15 @@
 #include "te/te.h"
 
 enum {
-    GEN_EXACT =
-        1, /* sums are exact in f32 in any order: results must be bit-equal under re-association */
+    GEN_EXACT = 1,    /* sums are exact in f32 in any order, with the values of gen_bind: results are
+                         bit-equal under re-association                                          */
     GEN_QUANT = 2,    /* quantised inputs            */
     GEN_RAGGED = 4,   /* extents from index tensors  */
-    GEN_SYMBOLIC = 8, /* dims                        */
+    GEN_SYMBOLIC = 8, /* dims: S, T in 1..4 or more, U a multiple of 4, V anything */
     GEN_ALL = 15,
+    GEN_F64 = 16,     /* floats are f64 and no sum is rounded to an integer or a small format: results
+                         under re-association differ in the last bits of f64 for any values; only types
+                         of the table; every element of the last definition is reached           */
 };
 
 /* Adds the graph to g; the last definition (it may use the others). `size` 1..32. */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "tests/support/gen_expr.h"
 #include "tests/support/sched_check.h"
 
 enum { MAX_LINES = 24, MAX_NAMES = 96, LINE = 160 };
@@ -126,8 +127,22 @@ static const char *blocks(maker *m)
     return "y a";
 }
 
+/* Anything: quantised, ragged, gathered, several definitions. */
+static const char *generated(maker *m)
+{
+    te_graph *g = te_graph_create();
+    uint64_t seed = chk_next(&m->r);
+    int size = pick(m, 1, 16);
+    gen_graph(g, seed, size, GEN_QUANT | GEN_RAGGED | GEN_SYMBOLIC | GEN_F64);
+    te_print(&m->text, g);
+    static char root[64];
+    snprintf(root, sizeof root, "%s", te_tensor_at(g, te_n_tensors(g) - 1)->name);
+    te_graph_destroy(g);
+    return root;
+}
+
 static const char *(*const makers[])(maker *) = {
-    matmul, matmul_dim, batched, norm_matmul, softmax, chain, contraction3, conv, padded, ragged, gather, blocks,
+    matmul, matmul_dim, batched, norm_matmul, softmax, chain, contraction3, conv, padded, ragged, gather, blocks, generated, generated, generated,
 };
 enum { N_MAKERS = sizeof makers / sizeof *makers };
 
@@ -258,7 +273,7 @@ typedef struct bench {
     ll_target target;
 } bench;
 
-static const chk_dim dims[] = {{"T", 3}, {"S", 4}};
+static const chk_dim dims[] = {{"T", 3}, {"S", 4}, {"U", 8}};
 
 static void complain(uint64_t seed, const bench *b, const sch *s, const char *line, const char *what)
 {
@@ -274,7 +289,7 @@ static void complain(uint64_t seed, const bench *b, const sch *s, const char *li
 
 static bool right(const bench *b, const sch *s, uint64_t seed, ll_error *err)
 {
-    return chk_oracle(s->fn, b->plain, b->root, b->n_root, dims, 2, seed, 1e-12, err) == LL_OK;
+    return chk_oracle(s->fn, b->plain, b->root, b->n_root, dims, 3, seed, 1e-12, err) == LL_OK;
 }
 
 static bool build(bench *b, maker *m, ll_error *err)

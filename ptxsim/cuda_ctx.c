@@ -17,20 +17,23 @@ static _Thread_local struct {
     int n;
 } stack;
 
-static void make_lock(void) {
+static void make_lock(void)
+{
     pthread_mutexattr_t a;
     pthread_mutexattr_init(&a);
     pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&lock, &a);
     pthread_mutexattr_destroy(&a);
 }
-void cu_lock(void) {
+void cu_lock(void)
+{
     pthread_once(&lock_once, make_lock);
     pthread_mutex_lock(&lock);
 }
 void cu_unlock(void) { pthread_mutex_unlock(&lock); }
 
-static bool alive(CUcontext c) {
+static bool alive(CUcontext c)
+{
     for (CUcontext x = cu_g.contexts; x; x = x->next)
         if (x == c) return true;
     return false;
@@ -38,7 +41,8 @@ static bool alive(CUcontext c) {
 
 CUcontext cu_current(void) { return stack.n ? stack.ctx[stack.n - 1] : NULL; }
 
-CUresult cu_enter(CUcontext *out) {
+CUresult cu_enter(CUcontext *out)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     *out = cu_current();
     if (!*out) return CUDA_ERROR_INVALID_CONTEXT;
@@ -48,7 +52,8 @@ CUresult cu_enter(CUcontext *out) {
 
 bool cu_is(const void *handle, cu_kind kind) { return handle && *(const cu_kind *)handle == kind; }
 
-CUresult cu_code(ptxsim_code c) {
+CUresult cu_code(ptxsim_code c)
+{
     switch (c) {
     case PTXSIM_OK: return CUDA_SUCCESS;
     case PTXSIM_BAD_PTX: return CUDA_ERROR_INVALID_PTX;
@@ -60,7 +65,8 @@ CUresult cu_code(ptxsim_code c) {
 
 /* ---- initialisation ---- */
 
-static uint32_t checks_of(const char *s) {
+static uint32_t checks_of(const char *s)
+{
     static const struct {
         const char *name;
         uint32_t bit;
@@ -76,12 +82,14 @@ static uint32_t checks_of(const char *s) {
     return bits;
 }
 
-static void copy_env(const char *name, const char *otherwise, char *out, size_t n) {
+static void copy_env(const char *name, const char *otherwise, char *out, size_t n)
+{
     const char *v = getenv(name);
     snprintf(out, n, "%s", v ? v : otherwise);
 }
 
-CUresult cuInit(unsigned int flags) {
+CUresult cuInit(unsigned int flags)
+{
     if (flags) return CUDA_ERROR_INVALID_VALUE;
     cu_lock();
     CUresult rc = CUDA_SUCCESS;
@@ -107,7 +115,8 @@ CUresult cuInit(unsigned int flags) {
     return rc;
 }
 
-CUresult cuDriverGetVersion(int *version) {
+CUresult cuDriverGetVersion(int *version)
+{
     if (!version) return CUDA_ERROR_INVALID_VALUE;
     *version = 13000;
     return CUDA_SUCCESS;
@@ -181,7 +190,8 @@ static const error_row errors[] = {
 };
 #undef E
 
-static CUresult error_text(CUresult code, const char **out, bool name) {
+static CUresult error_text(CUresult code, const char **out, bool name)
+{
     if (!out) return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if (errors[i].code == code) {
@@ -192,13 +202,15 @@ static CUresult error_text(CUresult code, const char **out, bool name) {
     return CUDA_ERROR_INVALID_VALUE;
 }
 CUresult cuGetErrorName(CUresult error, const char **str) { return error_text(error, str, true); }
-CUresult cuGetErrorString(CUresult error, const char **str) {
+CUresult cuGetErrorString(CUresult error, const char **str)
+{
     return error_text(error, str, false);
 }
 
 /* ---- the device ---- */
 
-static CUresult device_ok(CUdevice d) {
+static CUresult device_ok(CUdevice d)
+{
     return !cu_g.init ? CUDA_ERROR_NOT_INITIALIZED : d ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
 }
 #define NEED(x)                                                                                    \
@@ -211,52 +223,60 @@ static CUresult device_ok(CUdevice d) {
         if (!(p)) return CUDA_ERROR_INVALID_VALUE;                                                 \
     } while (0)
 
-CUresult cuDeviceGet(CUdevice *device, int ordinal) {
+CUresult cuDeviceGet(CUdevice *device, int ordinal)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     NEED_PTR(device);
     if (ordinal) return CUDA_ERROR_INVALID_DEVICE;
     *device = 0;
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetCount(int *count) {
+CUresult cuDeviceGetCount(int *count)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     NEED_PTR(count);
     *count = 1;
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetName(char *name, int len, CUdevice dev) {
+CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
+{
     NEED(device_ok(dev));
     if (!name || len < 1) return CUDA_ERROR_INVALID_VALUE;
     snprintf(name, (size_t)len, "LLMIR PTX simulator (sm_%u)", cu_g.lim.sm);
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev) {
+CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev)
+{
     NEED(device_ok(dev));
     NEED_PTR(uuid);
     memset(uuid->bytes, 0, sizeof uuid->bytes);
     memcpy(uuid->bytes, "LLMIR-PTXSIM", 12);
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev) {
+CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
+{
     NEED(device_ok(dev));
     NEED_PTR(bytes);
     *bytes = cu_g.lim.memory_bytes;
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev) {
+CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
+{
     NEED(device_ok(dev));
     if (!id || len < 13) return CUDA_ERROR_INVALID_VALUE;
     snprintf(id, (size_t)len, "0000:00:00.0");
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer) {
+CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer)
+{
     NEED(device_ok(dev));
     NEED_PTR(can);
     *can = 0;
     return peer ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
 }
 
-static bool attribute(CUdevice_attribute a, int *v) {
+static bool attribute(CUdevice_attribute a, int *v)
+{
     const ptxsim_limits *l = &cu_g.lim;
     switch ((int)a) {
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *v = (int)l->max_threads_per_block; break;
@@ -306,7 +326,8 @@ static bool attribute(CUdevice_attribute a, int *v) {
     return true;
 }
 
-CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev) {
+CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev)
+{
     NEED(device_ok(dev));
     NEED_PTR(pi);
     return attribute(attrib, pi) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
@@ -314,7 +335,8 @@ CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev) 
 
 /* ---- contexts ---- */
 
-static CUcontext context_new(unsigned flags) {
+static CUcontext context_new(unsigned flags)
+{
     CUcontext c = calloc(1, sizeof *c);
     if (!c) return NULL;
     c->kind = CU_K_CTX, c->flags = flags, c->refs = 1;
@@ -324,7 +346,8 @@ static CUcontext context_new(unsigned flags) {
     return c;
 }
 
-static void context_free(CUcontext c) {
+static void context_free(CUcontext c)
+{
     for (CUcontext *at = &cu_g.contexts; *at; at = &(*at)->next)
         if (*at == c) {
             *at = c->next;
@@ -343,7 +366,8 @@ static void context_free(CUcontext c) {
     free(c);
 }
 
-CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev) {
+CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
+{
     NEED(device_ok(dev));
     NEED_PTR(ctx);
     cu_lock();
@@ -355,7 +379,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev) {
     cu_unlock();
     return *ctx ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) {
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
+{
     NEED(device_ok(dev));
     cu_lock();
     CUresult rc = cu_g.primary ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
@@ -366,7 +391,8 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) {
     cu_unlock();
     return rc;
 }
-CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) {
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
+{
     NEED(device_ok(dev));
     cu_lock();
     if (cu_g.primary) context_free(cu_g.primary);
@@ -375,14 +401,16 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) {
     return CUDA_SUCCESS;
 }
 CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) { return device_ok(dev); }
-CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active) {
+CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active)
+{
     NEED(device_ok(dev));
     if (flags) *flags = 0;
     if (active) *active = cu_g.primary != NULL;
     return CUDA_SUCCESS;
 }
 
-CUresult cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev) {
+CUresult cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev)
+{
     NEED(device_ok(dev));
     NEED_PTR(pctx);
     cu_lock();
@@ -391,10 +419,12 @@ CUresult cuCtxCreate_v2(CUcontext *pctx, unsigned int flags, CUdevice dev) {
     return *pctx ? cuCtxPushCurrent_v2(*pctx) : CUDA_ERROR_OUT_OF_MEMORY;
 }
 CUresult cuCtxCreate_v4(CUcontext *pctx, CUctxCreateParams *params, unsigned int flags,
-                        CUdevice dev) {
+                        CUdevice dev)
+{
     return params ? CUDA_ERROR_NOT_SUPPORTED : cuCtxCreate_v2(pctx, flags, dev);
 }
-CUresult cuCtxDestroy_v2(CUcontext ctx) {
+CUresult cuCtxDestroy_v2(CUcontext ctx)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     cu_lock();
     CUresult rc = !alive(ctx) || ctx->primary ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
@@ -403,52 +433,60 @@ CUresult cuCtxDestroy_v2(CUcontext ctx) {
     if (!rc && cu_current() == ctx) stack.n--;
     return rc;
 }
-CUresult cuCtxPushCurrent_v2(CUcontext ctx) {
+CUresult cuCtxPushCurrent_v2(CUcontext ctx)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     if (stack.n == STACK || (ctx && !alive(ctx))) return CUDA_ERROR_INVALID_CONTEXT;
     stack.ctx[stack.n++] = ctx;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxPopCurrent_v2(CUcontext *pctx) {
+CUresult cuCtxPopCurrent_v2(CUcontext *pctx)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     if (!stack.n) return CUDA_ERROR_INVALID_CONTEXT;
     stack.n--;
     if (pctx) *pctx = stack.ctx[stack.n];
     return CUDA_SUCCESS;
 }
-CUresult cuCtxSetCurrent(CUcontext ctx) {
+CUresult cuCtxSetCurrent(CUcontext ctx)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     if (ctx && !alive(ctx)) return CUDA_ERROR_INVALID_CONTEXT;
     if (stack.n) stack.n--;
     if (ctx) stack.ctx[stack.n++] = ctx;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetCurrent(CUcontext *pctx) {
+CUresult cuCtxGetCurrent(CUcontext *pctx)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     NEED_PTR(pctx);
     *pctx = cu_current();
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetDevice(CUdevice *device) {
+CUresult cuCtxGetDevice(CUdevice *device)
+{
     if (!cu_g.init) return CUDA_ERROR_NOT_INITIALIZED;
     NEED_PTR(device);
     if (!cu_current()) return CUDA_ERROR_INVALID_CONTEXT;
     *device = 0;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetFlags(unsigned int *flags) {
+CUresult cuCtxGetFlags(unsigned int *flags)
+{
     CUcontext c;
     NEED(cu_enter(&c));
     NEED_PTR(flags);
     *flags = c->flags;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version) {
+CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
+{
     NEED_PTR(version);
     *version = 3020;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxSynchronize(void) {
+CUresult cuCtxSynchronize(void)
+{
     CUcontext c;
     NEED(cu_enter(&c));
     cu_lock();
@@ -456,14 +494,16 @@ CUresult cuCtxSynchronize(void) {
     cu_unlock();
     return rc;
 }
-CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
+CUresult cuCtxSetLimit(CUlimit limit, size_t value)
+{
     CUcontext c;
     NEED(cu_enter(&c));
     if ((unsigned)limit > 2) return CUDA_ERROR_UNSUPPORTED_LIMIT;
     c->limit[limit] = value;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit) {
+CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit)
+{
     CUcontext c;
     NEED(cu_enter(&c));
     NEED_PTR(pvalue);
@@ -471,7 +511,8 @@ CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit) {
     *pvalue = c->limit[limit];
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
+CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
     CUcontext c;
     NEED(cu_enter(&c));
     if (least) *least = 0;
@@ -488,7 +529,8 @@ typedef struct proc {
     int since;
     void *fn, *ptsz;
 } proc;
-static const proc *procs(size_t *n) {
+static const proc *procs(size_t *n)
+{
 #define CU_FN(symbol, name, since, params) {name, since, (void *)symbol, (void *)symbol},
 #ifdef PTXSIM_WITH_CUDA_H
 #define CU_PT(symbol, name, since, params) {name, since, (void *)symbol, (void *)symbol},
@@ -505,7 +547,8 @@ static const proc *procs(size_t *n) {
 }
 
 CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int version, cuuint64_t flags,
-                             CUdriverProcAddressQueryResult *status) {
+                             CUdriverProcAddressQueryResult *status)
+{
     NEED_PTR(symbol);
     NEED_PTR(pfn);
     size_t n;
@@ -527,21 +570,24 @@ CUresult cuGetProcAddress_v2(const char *symbol, void **pfn, int version, cuuint
 
 /* ---- findings and counters ---- */
 
-CU_EXPORT size_t llmir_ptxsim_findings(char *out, size_t n) {
+CU_EXPORT size_t llmir_ptxsim_findings(char *out, size_t n)
+{
     cu_lock();
     size_t count = cu_g.n_findings;
     if (out && n) snprintf(out, n, "%s", ll_str_cstr(&cu_g.findings));
     cu_unlock();
     return count;
 }
-CU_EXPORT void llmir_ptxsim_clear(void) {
+CU_EXPORT void llmir_ptxsim_clear(void)
+{
     cu_lock();
     ll_str_clear(&cu_g.findings);
     cu_g.n_findings = 0;
     cu_unlock();
 }
 CU_EXPORT void llmir_ptxsim_count(bool on) { cu_g.counters = on; }
-CU_EXPORT char *llmir_ptxsim_counters(bool json) {
+CU_EXPORT char *llmir_ptxsim_counters(bool json)
+{
     cu_lock();
     char *s = cu_g.counter_text[json] ? strdup(cu_g.counter_text[json]) : NULL;
     cu_unlock();

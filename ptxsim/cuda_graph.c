@@ -11,12 +11,14 @@
         if (enter_rc != CUDA_SUCCESS) return enter_rc;                                             \
     } while (0)
 
-void cu_op_free(cu_op *op) {
+void cu_op_free(cu_op *op)
+{
     free(op->params);
     op->params = NULL;
 }
 
-bool cu_op_copy(cu_op *to, const cu_op *from) {
+bool cu_op_copy(cu_op *to, const cu_op *from)
+{
     *to = *from;
     if (!from->params) return true;
     size_t n = from->func->info->param_bytes;
@@ -26,7 +28,8 @@ bool cu_op_copy(cu_op *to, const cu_op *from) {
     return true;
 }
 
-CUgraphNode cu_graph_add(CUgraph g, const cu_op *op, CUgraphNode const *dep, size_t n_dep) {
+CUgraphNode cu_graph_add(CUgraph g, const cu_op *op, CUgraphNode const *dep, size_t n_dep)
+{
     CUgraphNode n = calloc(1, sizeof *n);
     if (g->n_node == g->cap_node) {
         size_t cap = g->cap_node ? 2 * g->cap_node : 32;
@@ -45,7 +48,8 @@ CUgraphNode cu_graph_add(CUgraph g, const cu_op *op, CUgraphNode const *dep, siz
     return n;
 }
 
-void cu_graph_free(CUgraph g) {
+void cu_graph_free(CUgraph g)
+{
     for (size_t i = 0; i < g->n_node; i++) {
         cu_op_free(&g->node[i]->op);
         g->node[i]->kind = 0;
@@ -56,7 +60,8 @@ void cu_graph_free(CUgraph g) {
     free(g);
 }
 
-CUresult cuGraphCreate(CUgraph *graph, unsigned int flags) {
+CUresult cuGraphCreate(CUgraph *graph, unsigned int flags)
+{
     ENTER(c);
     if (!graph || flags) return CUDA_ERROR_INVALID_VALUE;
     CUgraph g = calloc(1, sizeof *g);
@@ -65,14 +70,16 @@ CUresult cuGraphCreate(CUgraph *graph, unsigned int flags) {
     *graph = g;
     return CUDA_SUCCESS;
 }
-CUresult cuGraphDestroy(CUgraph graph) {
+CUresult cuGraphDestroy(CUgraph graph)
+{
     if (!cu_is(graph, CU_K_GRAPH)) return CUDA_ERROR_INVALID_VALUE;
     cu_lock();
     cu_graph_free(graph);
     cu_unlock();
     return CUDA_SUCCESS;
 }
-CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *n) {
+CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *n)
+{
     if (!cu_is(graph, CU_K_GRAPH) || !n) return CUDA_ERROR_INVALID_VALUE;
     size_t have = graph->n_node;
     if (nodes)
@@ -80,7 +87,8 @@ CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *n) {
     if (!nodes || *n > have) *n = have;
     return CUDA_SUCCESS;
 }
-CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type) {
+CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type)
+{
     static const CUgraphNodeType types[] = {
         [CU_OP_EMPTY] = CU_GRAPH_NODE_TYPE_EMPTY, [CU_OP_KERNEL] = CU_GRAPH_NODE_TYPE_KERNEL,
         [CU_OP_COPY] = CU_GRAPH_NODE_TYPE_MEMCPY, [CU_OP_SET] = CU_GRAPH_NODE_TYPE_MEMSET,
@@ -92,7 +100,8 @@ CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type) {
 }
 
 static CUresult add(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t n_deps,
-                    const cu_op *op) {
+                    const cu_op *op)
+{
     if (!node || !cu_is(graph, CU_K_GRAPH) || (n_deps && !deps)) return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < n_deps; i++)
         if (!cu_is(deps[i], CU_K_NODE) || deps[i]->graph != graph) return CUDA_ERROR_INVALID_VALUE;
@@ -102,12 +111,14 @@ static CUresult add(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, s
     return *node ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 CUresult cuGraphAddEmptyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
-                             size_t n_deps) {
+                             size_t n_deps)
+{
     cu_op op = {.kind = CU_OP_EMPTY};
     return add(node, graph, deps, n_deps, &op);
 }
 
-static CUresult kernel_op(const CUDA_KERNEL_NODE_PARAMS *p, cu_op *op) {
+static CUresult kernel_op(const CUDA_KERNEL_NODE_PARAMS *p, cu_op *op)
+{
     if (!p) return CUDA_ERROR_INVALID_VALUE;
     CUfunction f = cu_func_of(p->func ? p->func : (CUfunction)p->kern);
     if (!f) return CUDA_ERROR_INVALID_VALUE;
@@ -122,7 +133,8 @@ static CUresult kernel_op(const CUDA_KERNEL_NODE_PARAMS *p, cu_op *op) {
     return rc;
 }
 CUresult cuGraphAddKernelNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
-                                 size_t n_deps, const CUDA_KERNEL_NODE_PARAMS *params) {
+                                 size_t n_deps, const CUDA_KERNEL_NODE_PARAMS *params)
+{
     cu_op op;
     CUresult rc = kernel_op(params, &op);
     if (rc) return rc;
@@ -130,7 +142,8 @@ CUresult cuGraphAddKernelNode_v2(CUgraphNode *node, CUgraph graph, const CUgraph
     cu_op_free(&op);
     return rc;
 }
-CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS *params) {
+CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS *params)
+{
     if (!cu_is(node, CU_K_NODE) || node->op.kind != CU_OP_KERNEL || !params)
         return CUDA_ERROR_INVALID_VALUE;
     const cu_op *o = &node->op;
@@ -148,7 +161,8 @@ CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS
 /* ---- executable graphs ---- */
 
 /* Nodes in an order in which every node follows what it depends on. */
-static bool order(CUgraph g, CUgraphNode *out) {
+static bool order(CUgraph g, CUgraphNode *out)
+{
     bool *done = calloc(g->n_node ? g->n_node : 1, sizeof *done);
     size_t n = 0;
     if (!done) return false;
@@ -167,7 +181,8 @@ static bool order(CUgraph g, CUgraphNode *out) {
     return n == g->n_node;
 }
 
-CUresult cuGraphExecDestroy(CUgraphExec exec) {
+CUresult cuGraphExecDestroy(CUgraphExec exec)
+{
     if (!cu_is(exec, CU_K_EXEC)) return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < exec->n_op; i++) cu_op_free(&exec->op[i]);
     exec->kind = 0;
@@ -175,7 +190,8 @@ CUresult cuGraphExecDestroy(CUgraphExec exec) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long flags) {
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
+{
     ENTER(c);
     if (!exec || !cu_is(graph, CU_K_GRAPH)) return CUDA_ERROR_INVALID_VALUE;
     size_t n = graph->n_node ? graph->n_node : 1;
@@ -198,7 +214,8 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned 
 }
 
 CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node,
-                                           const CUDA_KERNEL_NODE_PARAMS *params) {
+                                           const CUDA_KERNEL_NODE_PARAMS *params)
+{
     cu_op op;
     if (!cu_is(exec, CU_K_EXEC) || !cu_is(node, CU_K_NODE)) return CUDA_ERROR_INVALID_VALUE;
     for (size_t i = 0; i < exec->n_op; i++) {
@@ -212,7 +229,8 @@ CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node,
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResultInfo *info) {
+CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdateResultInfo *info)
+{
     if (!cu_is(exec, CU_K_EXEC) || !cu_is(graph, CU_K_GRAPH) || !info)
         return CUDA_ERROR_INVALID_VALUE;
     *info = (CUgraphExecUpdateResultInfo){.result = CU_GRAPH_EXEC_UPDATE_SUCCESS};
@@ -238,11 +256,13 @@ CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdate
     return rc;
 }
 
-CUresult cuGraphUpload(CUgraphExec exec, CUstream stream) {
+CUresult cuGraphUpload(CUgraphExec exec, CUstream stream)
+{
     ENTER(c);
     return cu_is(exec, CU_K_EXEC) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
+CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
+{
     CUstream s;
     ENTER(c);
     if (!cu_is(exec, CU_K_EXEC)) return CUDA_ERROR_INVALID_VALUE;

@@ -15,7 +15,8 @@
 
 /* ---- parameters ---- */
 
-CUresult cu_pack_params(CUfunction f, void **params, void **extra, uint8_t **out) {
+CUresult cu_pack_params(CUfunction f, void **params, void **extra, uint8_t **out)
+{
     const ptxsim_kernel_info *k = f->info;
     const void *buffer = NULL;
     size_t size = 0;
@@ -54,14 +55,16 @@ CUresult cu_pack_params(CUfunction f, void **params, void **extra, uint8_t **out
 /* ---- limits ---- */
 
 /* Registers of a block: granted per warp in units of 256. */
-static bool registers_fit(CUfunction f, uint32_t threads) {
+static bool registers_fit(CUfunction f, uint32_t threads)
+{
     uint32_t warps = (threads + 31) / 32, limit = cu_g.lim.registers_per_block;
     if (warps * 256 * 32 <= limit) return true; /* even 255 registers a thread fit */
     int regs = cu_func_regs(f);
     return regs <= 0 || warps * (((uint32_t)regs * 32 + 255) / 256 * 256) <= limit;
 }
 
-static CUresult check_cluster(const cu_op *op) {
+static CUresult check_cluster(const cu_op *op)
+{
     const ptxsim_kernel_info *k = op->func->info;
     uint32_t n = 1;
     for (int i = 0; i < 3; i++) {
@@ -79,7 +82,8 @@ static CUresult check_cluster(const cu_op *op) {
 
 static int max_blocks(CUfunction f, uint32_t threads, size_t shared);
 
-CUresult cu_check_launch(const cu_op *op) {
+CUresult cu_check_launch(const cu_op *op)
+{
     const ptxsim_limits *l = &cu_g.lim;
     const ptxsim_kernel_info *k = op->func->info;
     uint64_t threads = (uint64_t)op->block[0] * op->block[1] * op->block[2];
@@ -106,7 +110,8 @@ CUresult cu_check_launch(const cu_op *op) {
 
 /* ---- running ---- */
 
-static CUresult failure(ptxsim_code c, const ptxsim_log *log) {
+static CUresult failure(ptxsim_code c, const ptxsim_log *log)
+{
     if (c == PTXSIM_DEADLOCK || c == PTXSIM_STEP_LIMIT) return CUDA_ERROR_LAUNCH_TIMEOUT;
     if (c != PTXSIM_FAULT) return cu_code(c);
     for (size_t i = ptxsim_log_count(log); i-- > 0;) switch (ptxsim_log_at(log, i)->kind) {
@@ -120,7 +125,8 @@ static CUresult failure(ptxsim_code c, const ptxsim_log *log) {
     return CUDA_ERROR_LAUNCH_FAILED;
 }
 
-static void keep_findings(const ptxsim_log *log) {
+static void keep_findings(const ptxsim_log *log)
+{
     size_t n = ptxsim_log_count(log);
     FILE *f = n && cu_g.log_path[0] ? fopen(cu_g.log_path, "a") : NULL;
     for (size_t i = 0; i < n; i++) {
@@ -135,7 +141,8 @@ static void keep_findings(const ptxsim_log *log) {
     }
 }
 
-CUresult cu_launch(CUcontext ctx, const cu_op *op) {
+CUresult cu_launch(CUcontext ctx, const cu_op *op)
+{
     CUresult rc = cu_check_launch(op);
     ptxsim_log *log = NULL;
     ptxsim_error e = {0};
@@ -167,7 +174,8 @@ CUresult cu_launch(CUcontext ctx, const cu_op *op) {
     return rc;
 }
 
-static CUresult submit(CUfunction func, cu_op *op, CUstream stream, void **params, void **extra) {
+static CUresult submit(CUfunction func, cu_op *op, CUstream stream, void **params, void **extra)
+{
     ENTER(c);
     CUstream s;
     CUfunction f = cu_func_of(func);
@@ -187,18 +195,21 @@ static CUresult submit(CUfunction func, cu_op *op, CUstream stream, void **param
 
 CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz,
                         unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
-                        CUstream stream, void **params, void **extra) {
+                        CUstream stream, void **params, void **extra)
+{
     cu_op op = {.grid = {gx, gy, gz}, .block = {bx, by, bz}, .shared = shared};
     return submit(f, &op, stream, params, extra);
 }
 CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz,
                                    unsigned int bx, unsigned int by, unsigned int bz,
-                                   unsigned int shared, CUstream stream, void **params) {
+                                   unsigned int shared, CUstream stream, void **params)
+{
     cu_op op = {.grid = {gx, gy, gz}, .block = {bx, by, bz}, .shared = shared, .cooperative = true};
     return submit(f, &op, stream, params, NULL);
 }
 
-static CUresult op_of_config(const CUlaunchConfig *config, cu_op *op) {
+static CUresult op_of_config(const CUlaunchConfig *config, cu_op *op)
+{
     if (!config || (config->numAttrs && !config->attrs)) return CUDA_ERROR_INVALID_VALUE;
     *op = (cu_op){.grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
                   .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
@@ -214,7 +225,8 @@ static CUresult op_of_config(const CUlaunchConfig *config, cu_op *op) {
     }
     return CUDA_SUCCESS;
 }
-CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **params, void **extra) {
+CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **params, void **extra)
+{
     cu_op op;
     CUresult rc = op_of_config(config, &op);
     return rc ? rc : submit(f, &op, config->hStream, params, extra);
@@ -228,7 +240,8 @@ CU_TWIN(cuLaunchCooperativeKernel)
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
-static int max_blocks(CUfunction f, uint32_t threads, size_t shared) {
+static int max_blocks(CUfunction f, uint32_t threads, size_t shared)
+{
     const ptxsim_limits *l = &cu_g.lim;
     uint32_t warps = (threads + 31) / 32;
     size_t per_block = shared + f->info->static_shared + l->shared_reserved;
@@ -244,7 +257,8 @@ static int max_blocks(CUfunction f, uint32_t threads, size_t shared) {
 
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction func,
                                                               int block_size, size_t shared,
-                                                              unsigned int flags) {
+                                                              unsigned int flags)
+{
     ENTER(c);
     CUfunction f = cu_func_of(func);
     if (!blocks || block_size < 1) return CUDA_ERROR_INVALID_VALUE;
@@ -257,12 +271,14 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfun
     return CUDA_SUCCESS;
 }
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction func, int block_size,
-                                                     size_t shared) {
+                                                     size_t shared)
+{
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, func, block_size, shared,
                                                                 0);
 }
 CUresult cuOccupancyMaxPotentialBlockSize(int *min_grid, int *block_size, CUfunction func,
-                                          CUoccupancyB2DSize to_shared, size_t shared, int limit) {
+                                          CUoccupancyB2DSize to_shared, size_t shared, int limit)
+{
     ENTER(c);
     CUfunction f = cu_func_of(func);
     int top, best = 0, best_threads = 0;
@@ -282,7 +298,8 @@ CUresult cuOccupancyMaxPotentialBlockSize(int *min_grid, int *block_size, CUfunc
     return CUDA_SUCCESS;
 }
 CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *shared, CUfunction func, int blocks,
-                                                 int block_size) {
+                                                 int block_size)
+{
     ENTER(c);
     CUfunction f = cu_func_of(func);
     if (!shared || blocks < 1 || block_size < 1) return CUDA_ERROR_INVALID_VALUE;
@@ -294,8 +311,8 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *shared, CUfunction func
     *shared = room < top ? room : top;
     return CUDA_SUCCESS;
 }
-CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction func,
-                                      const CUlaunchConfig *config) {
+CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction func, const CUlaunchConfig *config)
+{
     ENTER(c);
     cu_op op;
     CUfunction f = cu_func_of(func);

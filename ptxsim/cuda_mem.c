@@ -14,7 +14,8 @@
 
 /* ---- device memory ---- */
 
-static CUresult allocate(CUcontext c, CUdeviceptr *out, size_t bytes) {
+static CUresult allocate(CUcontext c, CUdeviceptr *out, size_t bytes)
+{
     ptxsim_error e = {0};
     uint64_t a = 0;
     if (!out || !bytes) return CUDA_ERROR_INVALID_VALUE;
@@ -30,7 +31,8 @@ static CUresult allocate(CUcontext c, CUdeviceptr *out, size_t bytes) {
     return CUDA_SUCCESS;
 }
 
-static CUresult release(CUcontext c, CUdeviceptr p) {
+static CUresult release(CUcontext c, CUdeviceptr p)
+{
     if (!p) return CUDA_SUCCESS;
     for (size_t i = 0; i < c->n_alloc; i++)
         if (c->alloc[i] == p) {
@@ -40,7 +42,8 @@ static CUresult release(CUcontext c, CUdeviceptr p) {
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytes) {
+CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytes)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = cu_unsafe_in_capture(c);
@@ -49,13 +52,15 @@ CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytes) {
     return rc;
 }
 CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pitch, size_t width, size_t height,
-                            unsigned int elem) {
+                            unsigned int elem)
+{
     if (!pitch || !width || !height || (elem != 4 && elem != 8 && elem != 16))
         return CUDA_ERROR_INVALID_VALUE;
     *pitch = (width + 511) / 512 * 512;
     return cuMemAlloc_v2(dptr, *pitch * height);
 }
-CUresult cuMemFree_v2(CUdeviceptr dptr) {
+CUresult cuMemFree_v2(CUdeviceptr dptr)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = cu_unsafe_in_capture(c);
@@ -63,7 +68,8 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
     cu_unlock();
     return rc;
 }
-CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytes, CUstream stream) {
+CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytes, CUstream stream)
+{
     CUstream s;
     ENTER(c);
     cu_lock();
@@ -73,7 +79,8 @@ CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytes, CUstream stream) {
     cu_unlock();
     return rc;
 }
-CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream stream) {
+CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream stream)
+{
     CUstream s;
     ENTER(c);
     cu_lock();
@@ -83,7 +90,8 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream stream) {
     cu_unlock();
     return rc;
 }
-CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
+CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
+{
     ENTER(c);
     uint64_t f, t;
     ptxsim_mem_info(cu_g.machine, &f, &t);
@@ -91,7 +99,8 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     if (total) *total = t;
     return CUDA_SUCCESS;
 }
-CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr dptr) {
+CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr dptr)
+{
     ENTER(c);
     uint64_t b, n;
     if (!ptxsim_range(cu_g.machine, dptr, &b, &n)) return CUDA_ERROR_NOT_FOUND;
@@ -102,7 +111,8 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr dp
 
 /* ---- page-locked host memory: kernels may use the same address ---- */
 
-bool cu_is_host_range(const void *p, size_t n, size_t *index) {
+bool cu_is_host_range(const void *p, size_t n, size_t *index)
+{
     for (size_t i = 0; i < cu_g.n_host; i++) {
         const char *a = cu_g.host[i];
         if ((const char *)p >= a && (const char *)p + n <= a + cu_g.host_n[i]) {
@@ -113,7 +123,8 @@ bool cu_is_host_range(const void *p, size_t n, size_t *index) {
     return false;
 }
 
-static CUresult note_host(void *p, size_t n, unsigned flags, bool owned) {
+static CUresult note_host(void *p, size_t n, unsigned flags, bool owned)
+{
     ptxsim_error e = {0};
     if (cu_g.n_host == cu_g.cap_host) {
         size_t cap = cu_g.cap_host ? 2 * cu_g.cap_host : 32;
@@ -135,7 +146,8 @@ static CUresult note_host(void *p, size_t n, unsigned flags, bool owned) {
     return CUDA_SUCCESS;
 }
 
-static CUresult forget_host(void *p, bool owned) {
+static CUresult forget_host(void *p, bool owned)
+{
     for (size_t i = 0; i < cu_g.n_host; i++) {
         if (cu_g.host[i] != p || cu_g.host_owned[i] != owned) continue;
         ptxsim_unmap_host(cu_g.machine, p, NULL);
@@ -147,7 +159,8 @@ static CUresult forget_host(void *p, bool owned) {
     return owned ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
 
-CUresult cuMemHostAlloc(void **pp, size_t bytes, unsigned int flags) {
+CUresult cuMemHostAlloc(void **pp, size_t bytes, unsigned int flags)
+{
     ENTER(c);
     if (!pp || !bytes || flags > 7) return CUDA_ERROR_INVALID_VALUE;
     *pp = NULL;
@@ -158,10 +171,12 @@ CUresult cuMemHostAlloc(void **pp, size_t bytes, unsigned int flags) {
     if (rc != CUDA_SUCCESS) free(*pp), *pp = NULL;
     return rc;
 }
-CUresult cuMemAllocHost_v2(void **pp, size_t bytes) {
+CUresult cuMemAllocHost_v2(void **pp, size_t bytes)
+{
     return cuMemHostAlloc(pp, bytes, CU_MEMHOSTALLOC_DEVICEMAP);
 }
-CUresult cuMemFreeHost(void *p) {
+CUresult cuMemFreeHost(void *p)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = forget_host(p, true);
@@ -169,7 +184,8 @@ CUresult cuMemFreeHost(void *p) {
     if (!rc) free(p);
     return rc;
 }
-CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags) {
+CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
+{
     ENTER(c);
     if (!p || !bytes) return CUDA_ERROR_INVALID_VALUE;
     cu_lock();
@@ -178,20 +194,23 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags) {
     cu_unlock();
     return rc;
 }
-CUresult cuMemHostUnregister(void *p) {
+CUresult cuMemHostUnregister(void *p)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = forget_host(p, false);
     cu_unlock();
     return rc;
 }
-CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *dptr, void *p, unsigned int flags) {
+CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *dptr, void *p, unsigned int flags)
+{
     ENTER(c);
     if (!dptr || flags || !cu_is_host_range(p, 1, NULL)) return CUDA_ERROR_INVALID_VALUE;
     *dptr = (CUdeviceptr)(uintptr_t)p;
     return CUDA_SUCCESS;
 }
-CUresult cuMemHostGetFlags(unsigned int *flags, void *p) {
+CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
+{
     ENTER(c);
     size_t i;
     if (!flags || !cu_is_host_range(p, 1, &i)) return CUDA_ERROR_INVALID_VALUE;
@@ -199,7 +218,8 @@ CUresult cuMemHostGetFlags(unsigned int *flags, void *p) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr) {
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr)
+{
     ENTER(c);
     uint64_t base = 0, size = 0;
     size_t i = 0;
@@ -228,13 +248,15 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
 
 /* ---- copies and fills ---- */
 
-static bool is_device(CUdeviceptr p) {
+static bool is_device(CUdeviceptr p)
+{
     uint64_t b, n;
     return ptxsim_range(cu_g.machine, p, &b, &n);
 }
 
 /* Synchronous calls on the legacy stream are not allowed while a blocking stream is being captured. */
-static CUresult submit(CUcontext c, CUstream stream, cu_op *op, bool sync) {
+static CUresult submit(CUcontext c, CUstream stream, cu_op *op, bool sync)
+{
     CUstream s;
     cu_lock();
     CUresult rc = sync ? cu_unsafe_in_capture(c) : CUDA_SUCCESS;
@@ -244,55 +266,66 @@ static CUresult submit(CUcontext c, CUstream stream, cu_op *op, bool sync) {
     return rc;
 }
 
-static CUresult copy(CUcontext c, CUstream s, cu_op op, bool sync) {
+static CUresult copy(CUcontext c, CUstream s, cu_op op, bool sync)
+{
     op.kind = CU_OP_COPY;
     if (!op.rows) op.rows = 1;
     if (!op.n) return CUDA_SUCCESS;
     return submit(c, s, &op, sync);
 }
 
-CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size_t n, CUstream stream) {
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size_t n, CUstream stream)
+{
     ENTER(c);
     return copy(c, stream, (cu_op){.dst = dst, .src_host = src, .n = n}, false);
 }
-CUresult cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t n, CUstream stream) {
+CUresult cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t n, CUstream stream)
+{
     ENTER(c);
     return copy(c, stream, (cu_op){.dst_host = dst, .src = src, .n = n}, false);
 }
-CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream stream) {
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream stream)
+{
     ENTER(c);
     return copy(c, stream, (cu_op){.dst = dst, .src = src, .n = n}, false);
 }
-CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src, size_t n) {
+CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src, size_t n)
+{
     ENTER(c);
     return copy(c, NULL, (cu_op){.dst = dst, .src_host = src, .n = n}, true);
 }
-CUresult cuMemcpyDtoH_v2(void *dst, CUdeviceptr src, size_t n) {
+CUresult cuMemcpyDtoH_v2(void *dst, CUdeviceptr src, size_t n)
+{
     ENTER(c);
     return copy(c, NULL, (cu_op){.dst_host = dst, .src = src, .n = n}, true);
 }
-CUresult cuMemcpyDtoD_v2(CUdeviceptr dst, CUdeviceptr src, size_t n) {
+CUresult cuMemcpyDtoD_v2(CUdeviceptr dst, CUdeviceptr src, size_t n)
+{
     ENTER(c);
     return copy(c, NULL, (cu_op){.dst = dst, .src = src, .n = n}, true);
 }
 
 /* Unified addresses: each side is device memory or, failing that, the host's own. */
-static cu_op unified(CUdeviceptr dst, CUdeviceptr src, size_t n) {
+static cu_op unified(CUdeviceptr dst, CUdeviceptr src, size_t n)
+{
     cu_op op = {.dst = dst, .src = src, .n = n};
     if (!is_device(dst)) op.dst_host = (void *)(uintptr_t)dst;
     if (!is_device(src)) op.src_host = (const void *)(uintptr_t)src;
     return op;
 }
-CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t n) {
+CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t n)
+{
     ENTER(c);
     return copy(c, NULL, unified(dst, src, n), true);
 }
-CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream stream) {
+CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream stream)
+{
     ENTER(c);
     return copy(c, stream, unified(dst, src, n), false);
 }
 
-static CUresult op_2d(const CUDA_MEMCPY2D *p, cu_op *op) {
+static CUresult op_2d(const CUDA_MEMCPY2D *p, cu_op *op)
+{
     if (!p) return CUDA_ERROR_INVALID_VALUE;
     size_t sp = p->srcPitch ? p->srcPitch : p->WidthInBytes,
            dp = p->dstPitch ? p->dstPitch : p->WidthInBytes;
@@ -310,13 +343,15 @@ static CUresult op_2d(const CUDA_MEMCPY2D *p, cu_op *op) {
         p->srcMemoryType == CU_MEMORYTYPE_ARRAY || p->dstMemoryType == CU_MEMORYTYPE_ARRAY;
     return arrays ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
 }
-CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *p) {
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *p)
+{
     ENTER(c);
     cu_op op;
     CUresult rc = op_2d(p, &op);
     return rc || !op.rows ? rc : copy(c, NULL, op, true);
 }
-CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *p, CUstream stream) {
+CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *p, CUstream stream)
+{
     ENTER(c);
     cu_op op;
     CUresult rc = op_2d(p, &op);
@@ -324,28 +359,35 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *p, CUstream stream) {
 }
 
 static CUresult fill(CUdeviceptr dst, uint32_t v, unsigned width, size_t n, CUstream stream,
-                     bool sync) {
+                     bool sync)
+{
     ENTER(c);
     cu_op op = {.kind = CU_OP_SET, .dst = dst, .value = v, .width = width, .n = n};
     if (dst % width) return CUDA_ERROR_INVALID_VALUE;
     return n ? submit(c, stream, &op, sync) : CUDA_SUCCESS;
 }
-CUresult cuMemsetD8_v2(CUdeviceptr dst, unsigned char v, size_t n) {
+CUresult cuMemsetD8_v2(CUdeviceptr dst, unsigned char v, size_t n)
+{
     return fill(dst, v, 1, n, NULL, true);
 }
-CUresult cuMemsetD16_v2(CUdeviceptr dst, unsigned short v, size_t n) {
+CUresult cuMemsetD16_v2(CUdeviceptr dst, unsigned short v, size_t n)
+{
     return fill(dst, v, 2, n, NULL, true);
 }
-CUresult cuMemsetD32_v2(CUdeviceptr dst, unsigned int v, size_t n) {
+CUresult cuMemsetD32_v2(CUdeviceptr dst, unsigned int v, size_t n)
+{
     return fill(dst, v, 4, n, NULL, true);
 }
-CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char v, size_t n, CUstream s) {
+CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char v, size_t n, CUstream s)
+{
     return fill(dst, v, 1, n, s, false);
 }
-CUresult cuMemsetD16Async(CUdeviceptr dst, unsigned short v, size_t n, CUstream s) {
+CUresult cuMemsetD16Async(CUdeviceptr dst, unsigned short v, size_t n, CUstream s)
+{
     return fill(dst, v, 2, n, s, false);
 }
-CUresult cuMemsetD32Async(CUdeviceptr dst, unsigned int v, size_t n, CUstream s) {
+CUresult cuMemsetD32Async(CUdeviceptr dst, unsigned int v, size_t n, CUstream s)
+{
     return fill(dst, v, 4, n, s, false);
 }
 
@@ -374,7 +416,8 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuui
                                 void *addr, const cuuint64_t *dim, const cuuint64_t *strides,
                                 const cuuint32_t *box, const cuuint32_t *elem_strides,
                                 CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
-                                CUtensorMapL2promotion l2, CUtensorMapFloatOOBfill oob) {
+                                CUtensorMapL2promotion l2, CUtensorMapFloatOOBfill oob)
+{
     static const uint8_t width[4] = {0, 32, 64, 128};
     if (!map || (uintptr_t)map % 64 || !dim || !box || !elem_strides || (rank > 1 && !strides))
         return CUDA_ERROR_INVALID_VALUE;

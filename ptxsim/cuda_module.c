@@ -23,7 +23,8 @@ typedef struct jit_log {
     unsigned *error_size, *info_size;
 } jit_log;
 
-static jit_log log_of(unsigned n, const CUjit_option *options, void **values) {
+static jit_log log_of(unsigned n, const CUjit_option *options, void **values)
+{
     jit_log l = {0};
     for (unsigned i = 0; i < n; i++) switch ((int)options[i]) {
         case CU_JIT_ERROR_LOG_BUFFER: l.error = values[i]; break;
@@ -35,14 +36,16 @@ static jit_log log_of(unsigned n, const CUjit_option *options, void **values) {
     return l;
 }
 
-static int ptx_version_of(const char *text) {
+static int ptx_version_of(const char *text)
+{
     const char *v = strstr(text, ".version");
     int major = 0, minor = 0;
     return v && sscanf(v, ".version %d.%d", &major, &minor) == 2 ? major * 10 + minor : 0;
 }
 
 static CUresult load(CUcontext c, const char *text, size_t n, const char *name, const jit_log *log,
-                     CUmodule *out) {
+                     CUmodule *out)
+{
     ptxsim_error e = {0};
     unsigned char head[4] = {0};
     memcpy(head, text, n < 4 ? n : 4);
@@ -75,7 +78,8 @@ static CUresult load(CUcontext c, const char *text, size_t n, const char *name, 
 }
 
 CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
-                            CUjit_option *options, void **values) {
+                            CUjit_option *options, void **values)
+{
     ENTER(c);
     if (!module || !image || (n && (!options || !values))) return CUDA_ERROR_INVALID_VALUE;
     jit_log log = log_of(n, options, values);
@@ -84,13 +88,16 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
     cu_unlock();
     return rc;
 }
-CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+CUresult cuModuleLoadData(CUmodule *module, const void *image)
+{
     return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
 }
-CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image) {
+CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image)
+{
     return module && image ? CUDA_ERROR_NO_BINARY_FOR_GPU : CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuModuleLoad(CUmodule *module, const char *fname) {
+CUresult cuModuleLoad(CUmodule *module, const char *fname)
+{
     ENTER(c);
     void *p;
     size_t n;
@@ -107,20 +114,23 @@ CUresult cuModuleLoad(CUmodule *module, const char *fname) {
     return rc;
 }
 
-void cu_module_free(CUmodule m) {
+void cu_module_free(CUmodule m)
+{
     for (CUfunction f = m->funcs, n; f; f = n) n = f->next, f->kind = 0, free(f);
     ptxsim_unload(m->mod);
     m->kind = 0;
     free(m->text), free(m);
 }
 
-static CUmodule find_module(CUcontext c, CUmodule handle) {
+static CUmodule find_module(CUcontext c, CUmodule handle)
+{
     for (CUmodule m = c->modules; m; m = m->next)
         if (m == handle) return m;
     return NULL;
 }
 
-CUresult cuModuleUnload(CUmodule hmod) {
+CUresult cuModuleUnload(CUmodule hmod)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = CUDA_ERROR_INVALID_HANDLE;
@@ -134,13 +144,15 @@ CUresult cuModuleUnload(CUmodule hmod) {
     cu_unlock();
     return rc;
 }
-CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode) {
+CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
+{
     if (!mode) return CUDA_ERROR_INVALID_VALUE;
     *mode = CU_MODULE_EAGER_LOADING;
     return CUDA_SUCCESS;
 }
 
-CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name) {
+CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
+{
     ENTER(c);
     if (!hfunc || !name) return CUDA_ERROR_INVALID_VALUE;
     cu_lock();
@@ -165,13 +177,15 @@ CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
     cu_unlock();
     return rc;
 }
-CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod) {
+CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod)
+{
     ENTER(c);
     if (!count || !find_module(c, mod)) return CUDA_ERROR_INVALID_VALUE;
     *count = (unsigned)ptxsim_kernel_count(mod->mod);
     return CUDA_SUCCESS;
 }
-CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name) {
+CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, const char *name)
+{
     ENTER(c);
     uint64_t addr, size;
     ptxsim_error e = {0};
@@ -186,19 +200,23 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, c
 /* A library is a module, a kernel of it a function. */
 CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *options,
                            void **values, unsigned int n, CUlibraryOption *lib_options,
-                           void **lib_values, unsigned int n_lib) {
+                           void **lib_values, unsigned int n_lib)
+{
     return cuModuleLoadDataEx((CUmodule *)library, code, n, options, values);
 }
 CUresult cuLibraryUnload(CUlibrary library) { return cuModuleUnload((CUmodule)library); }
-CUresult cuLibraryGetModule(CUmodule *mod, CUlibrary library) {
+CUresult cuLibraryGetModule(CUmodule *mod, CUlibrary library)
+{
     if (!mod || !cu_is(library, CU_K_MODULE)) return CUDA_ERROR_INVALID_VALUE;
     *mod = (CUmodule)library;
     return CUDA_SUCCESS;
 }
-CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
+CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name)
+{
     return cuModuleGetFunction((CUfunction *)kernel, (CUmodule)library, name);
 }
-CUresult cuKernelGetFunction(CUfunction *func, CUkernel kernel) {
+CUresult cuKernelGetFunction(CUfunction *func, CUkernel kernel)
+{
     if (!func || !cu_is(kernel, CU_K_FUNC)) return CUDA_ERROR_INVALID_HANDLE;
     *func = (CUfunction)kernel;
     return CUDA_SUCCESS;
@@ -209,7 +227,8 @@ CUresult cuKernelGetFunction(CUfunction *func, CUkernel kernel) {
 CUfunction cu_func_of(CUfunction f) { return cu_is(f, CU_K_FUNC) ? f : NULL; }
 
 /* Registers a thread, from `ptxas -v`, asked once per function and only when somebody needs to know. */
-static int ask_ptxas(CUfunction f) {
+static int ask_ptxas(CUfunction f)
+{
     char dir[] = "/tmp/llmir-ptxas-XXXXXX", cmd[2048], line[512];
     int regs = -1;
     if (!cu_g.ptxas[0] || strchr(cu_g.ptxas, '\'') || !mkdtemp(dir)) return -1;
@@ -237,12 +256,14 @@ static int ask_ptxas(CUfunction f) {
     return regs > 0 ? regs : -1;
 }
 
-int cu_func_regs(CUfunction f) {
+int cu_func_regs(CUfunction f)
+{
     if (!f->regs) f->regs = ask_ptxas(f);
     return f->regs;
 }
 
-CUresult cuFuncGetAttribute(int *pi, CUfunction_attribute attrib, CUfunction hfunc) {
+CUresult cuFuncGetAttribute(int *pi, CUfunction_attribute attrib, CUfunction hfunc)
+{
     ENTER(c);
     CUfunction f = cu_func_of(hfunc);
     if (!pi) return CUDA_ERROR_INVALID_VALUE;
@@ -272,7 +293,8 @@ CUresult cuFuncGetAttribute(int *pi, CUfunction_attribute attrib, CUfunction hfu
     return (int)attrib >= 0 && (int)attrib <= 15 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value) {
+CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int value)
+{
     ENTER(c);
     CUfunction f = cu_func_of(hfunc);
     if (!f) return CUDA_ERROR_INVALID_HANDLE;
@@ -292,22 +314,26 @@ CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int v
     default: return CUDA_ERROR_INVALID_VALUE;
     }
 }
-CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config) {
+CUresult cuFuncSetCacheConfig(CUfunction hfunc, CUfunc_cache config)
+{
     return cu_func_of(hfunc) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
-CUresult cuFuncGetModule(CUmodule *hmod, CUfunction hfunc) {
+CUresult cuFuncGetModule(CUmodule *hmod, CUfunction hfunc)
+{
     CUfunction f = cu_func_of(hfunc);
     if (!hmod || !f) return CUDA_ERROR_INVALID_VALUE;
     *hmod = f->mod;
     return CUDA_SUCCESS;
 }
-CUresult cuFuncGetName(const char **name, CUfunction hfunc) {
+CUresult cuFuncGetName(const char **name, CUfunction hfunc)
+{
     CUfunction f = cu_func_of(hfunc);
     if (!name || !f) return CUDA_ERROR_INVALID_VALUE;
     *name = f->info->name;
     return CUDA_SUCCESS;
 }
-CUresult cuFuncGetParamInfo(CUfunction func, size_t index, size_t *offset, size_t *size) {
+CUresult cuFuncGetParamInfo(CUfunction func, size_t index, size_t *offset, size_t *size)
+{
     CUfunction f = cu_func_of(func);
     if (!f || !offset || index >= f->info->n_param) return CUDA_ERROR_INVALID_VALUE;
     *offset = f->info->param[index].offset;

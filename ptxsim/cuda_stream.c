@@ -14,13 +14,15 @@
 
 /* ---- running ---- */
 
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-static CUresult copy_row(const cu_op *op, size_t row) {
+static CUresult copy_row(const cu_op *op, size_t row)
+{
     ptxsim_error e = {0};
     size_t so = row * op->src_pitch, d_o = row * op->dst_pitch;
     if (op->dst_host && op->src_host) {
@@ -36,7 +38,8 @@ static CUresult copy_row(const cu_op *op, size_t row) {
     return cu_code(ptxsim_copy(cu_g.machine, op->dst + d_o, op->src + so, op->n, &e));
 }
 
-CUresult cu_run(CUcontext ctx, const cu_op *op) {
+CUresult cu_run(CUcontext ctx, const cu_op *op)
+{
     CUresult rc = CUDA_SUCCESS;
     ptxsim_error e = {0};
     switch (op->kind) {
@@ -59,7 +62,8 @@ CUresult cu_run(CUcontext ctx, const cu_op *op) {
     }
 }
 
-static bool set_tail(CUgraphNode **tail, size_t *n, CUgraphNode const *from, size_t n_from) {
+static bool set_tail(CUgraphNode **tail, size_t *n, CUgraphNode const *from, size_t n_from)
+{
     CUgraphNode *t = malloc((n_from ? n_from : 1) * sizeof *t);
     if (!t) return false;
     if (n_from) memcpy(t, from, n_from * sizeof *t);
@@ -68,7 +72,8 @@ static bool set_tail(CUgraphNode **tail, size_t *n, CUgraphNode const *from, siz
     return true;
 }
 
-CUresult cu_submit(CUcontext ctx, CUstream s, cu_op *op) {
+CUresult cu_submit(CUcontext ctx, CUstream s, cu_op *op)
+{
     CUresult rc;
     if (s->cap) {
         rc = s->cap->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS;
@@ -93,7 +98,8 @@ CUresult cu_submit(CUcontext ctx, CUstream s, cu_op *op) {
     return rc;
 }
 
-CUresult cu_unsafe_in_capture(CUcontext ctx) {
+CUresult cu_unsafe_in_capture(CUcontext ctx)
+{
     CUresult rc = CUDA_SUCCESS;
     for (cu_capture *c = cu_g.captures; c; c = c->next)
         if (c->mode != CU_STREAM_CAPTURE_MODE_RELAXED && c->origin->ctx == ctx) {
@@ -105,7 +111,8 @@ CUresult cu_unsafe_in_capture(CUcontext ctx) {
 
 /* ---- streams ---- */
 
-static CUstream stream_new(CUcontext c, unsigned flags, int priority) {
+static CUstream stream_new(CUcontext c, unsigned flags, int priority)
+{
     CUstream s = calloc(1, sizeof *s);
     if (!s) return NULL;
     s->kind = CU_K_STREAM, s->ctx = c, s->flags = flags, s->priority = priority;
@@ -113,7 +120,8 @@ static CUstream stream_new(CUcontext c, unsigned flags, int priority) {
     return c->streams = s;
 }
 
-CUresult cu_stream_of(CUcontext ctx, CUstream handle, CUstream *out) {
+CUresult cu_stream_of(CUcontext ctx, CUstream handle, CUstream *out)
+{
     CUstream *slot = !handle || handle == CU_STREAM_LEGACY ? &ctx->legacy
                      : handle == CU_STREAM_PER_THREAD      ? &ctx->per_thread
                                                            : NULL;
@@ -130,7 +138,8 @@ CUresult cu_stream_of(CUcontext ctx, CUstream handle, CUstream *out) {
     return CUDA_ERROR_INVALID_HANDLE;
 }
 
-CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority) {
+CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority)
+{
     ENTER(c);
     if (!stream || flags > CU_STREAM_NON_BLOCKING) return CUDA_ERROR_INVALID_VALUE;
     priority = priority > 0 ? 0 : priority < -5 ? -5 : priority;
@@ -139,12 +148,14 @@ CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int pr
     cu_unlock();
     return *stream ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
+CUresult cuStreamCreate(CUstream *stream, unsigned int flags)
+{
     return cuStreamCreateWithPriority(stream, flags, 0);
 }
 
 /* Locks, finds the stream; unlocks again when that fails. */
-static CUresult hold(CUcontext *c, CUstream handle, CUstream *s) {
+static CUresult hold(CUcontext *c, CUstream handle, CUstream *s)
+{
     CUresult rc = cu_enter(c);
     if (rc != CUDA_SUCCESS) return rc;
     cu_lock();
@@ -153,7 +164,8 @@ static CUresult hold(CUcontext *c, CUstream handle, CUstream *s) {
     return rc;
 }
 
-CUresult cuStreamDestroy_v2(CUstream stream) {
+CUresult cuStreamDestroy_v2(CUstream stream)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = hold(&c, stream, &s);
@@ -172,7 +184,8 @@ CUresult cuStreamDestroy_v2(CUstream stream) {
     return CUDA_SUCCESS;
 }
 
-static CUresult idle(CUstream stream) {
+static CUresult idle(CUstream stream)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = hold(&c, stream, &s);
@@ -183,7 +196,8 @@ static CUresult idle(CUstream stream) {
 }
 CUresult cuStreamSynchronize(CUstream stream) { return idle(stream); }
 CUresult cuStreamQuery(CUstream stream) { return idle(stream); }
-CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags) {
+CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = flags ? hold(&c, stream, &s) : CUDA_ERROR_INVALID_VALUE;
@@ -192,7 +206,8 @@ CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags) {
     cu_unlock();
     return CUDA_SUCCESS;
 }
-CUresult cuStreamGetPriority(CUstream stream, int *priority) {
+CUresult cuStreamGetPriority(CUstream stream, int *priority)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = priority ? hold(&c, stream, &s) : CUDA_ERROR_INVALID_VALUE;
@@ -201,7 +216,8 @@ CUresult cuStreamGetPriority(CUstream stream, int *priority) {
     cu_unlock();
     return CUDA_SUCCESS;
 }
-CUresult cuStreamGetCtx(CUstream stream, CUcontext *pctx) {
+CUresult cuStreamGetCtx(CUstream stream, CUcontext *pctx)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = pctx ? hold(&c, stream, &s) : CUDA_ERROR_INVALID_VALUE;
@@ -211,7 +227,8 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext *pctx) {
     return CUDA_SUCCESS;
 }
 
-static CUresult submit(CUstream stream, cu_op op) {
+static CUresult submit(CUstream stream, cu_op op)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = hold(&c, stream, &s);
@@ -220,12 +237,14 @@ static CUresult submit(CUstream stream, cu_op op) {
     cu_unlock();
     return rc;
 }
-CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *user) {
+CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *user)
+{
     return fn ? submit(stream, (cu_op){.kind = CU_OP_HOST, .fn = fn, .user = user})
               : CUDA_ERROR_INVALID_VALUE;
 }
 CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *user,
-                             unsigned int flags) {
+                             unsigned int flags)
+{
     if (!callback || flags) return CUDA_ERROR_INVALID_VALUE;
     CUresult rc = idle(stream);
     if (rc == CUDA_SUCCESS) callback(stream, CUDA_SUCCESS, user);
@@ -234,13 +253,15 @@ CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *u
 
 /* ---- events ---- */
 
-static bool is_event(CUcontext c, CUevent e) {
+static bool is_event(CUcontext c, CUevent e)
+{
     for (CUevent x = c->events; x; x = x->next)
         if (x == e) return true;
     return false;
 }
 
-CUresult cuEventCreate(CUevent *event, unsigned int flags) {
+CUresult cuEventCreate(CUevent *event, unsigned int flags)
+{
     ENTER(c);
     if (!event || flags > 7) return CUDA_ERROR_INVALID_VALUE;
     CUevent e = calloc(1, sizeof *e);
@@ -251,7 +272,8 @@ CUresult cuEventCreate(CUevent *event, unsigned int flags) {
     cu_unlock();
     return CUDA_SUCCESS;
 }
-CUresult cuEventDestroy_v2(CUevent event) {
+CUresult cuEventDestroy_v2(CUevent event)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = CUDA_ERROR_INVALID_HANDLE;
@@ -265,7 +287,8 @@ CUresult cuEventDestroy_v2(CUevent event) {
     cu_unlock();
     return rc;
 }
-CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags) {
+CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = hold(&c, stream, &s);
@@ -284,11 +307,13 @@ CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int fla
     cu_unlock();
     return rc;
 }
-CUresult cuEventRecord(CUevent event, CUstream stream) {
+CUresult cuEventRecord(CUevent event, CUstream stream)
+{
     return cuEventRecordWithFlags(event, stream, 0);
 }
 
-static CUresult event_state(CUevent event) {
+static CUresult event_state(CUevent event)
+{
     ENTER(c);
     cu_lock();
     CUresult rc = !is_event(c, event) ? CUDA_ERROR_INVALID_HANDLE
@@ -301,7 +326,8 @@ CUresult cuEventQuery(CUevent event) { return event_state(event); }
 CUresult cuEventSynchronize(CUevent event) { return event_state(event); }
 
 /* Times are of the simulator: they say nothing about a GPU. */
-CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end) {
+CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end)
+{
     CUresult rc = event_state(start);
     if (rc == CUDA_SUCCESS) rc = event_state(end);
     if (rc != CUDA_SUCCESS || !ms) return rc ? rc : CUDA_ERROR_INVALID_VALUE;
@@ -312,7 +338,8 @@ CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end) {
 }
 
 /* The stream joins the capture of the event; what comes next depends on both. */
-static CUresult join(CUstream s, CUevent e) {
+static CUresult join(CUstream s, CUevent e)
+{
     if (s->cap && s->cap != e->cap) return CUDA_ERROR_STREAM_CAPTURE_MERGE;
     size_t n = s->n_tail + e->n_tail, k = s->n_tail;
     CUgraphNode *t = malloc((n ? n : 1) * sizeof *t);
@@ -327,7 +354,8 @@ static CUresult join(CUstream s, CUevent e) {
     s->tail = t, s->n_tail = k, s->cap = e->cap;
     return CUDA_SUCCESS;
 }
-CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags) {
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = hold(&c, stream, &s);
@@ -344,7 +372,8 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags) {
 
 /* ---- capture ---- */
 
-static void leave_capture(cu_capture *c) {
+static void leave_capture(cu_capture *c)
+{
     for (cu_capture **at = &cu_g.captures; *at; at = &(*at)->next)
         if (*at == c) {
             *at = c->next;
@@ -357,12 +386,14 @@ static void leave_capture(cu_capture *c) {
     free(c);
 }
 
-void cu_capture_drop(cu_capture *c) {
+void cu_capture_drop(cu_capture *c)
+{
     cu_graph_free(c->graph);
     leave_capture(c);
 }
 
-CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
+CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = hold(&c, stream, &s);
@@ -384,7 +415,8 @@ CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
 }
 
 /* Every node must lead to where the origin stream stands: others have to be joined again. */
-static bool joined(const cu_capture *c) {
+static bool joined(const cu_capture *c)
+{
     size_t n = c->graph->n_node;
     bool *has_child = calloc(n ? n : 1, sizeof *has_child), ok = true;
     if (!has_child) return false;
@@ -397,7 +429,8 @@ static bool joined(const cu_capture *c) {
     return ok;
 }
 
-CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = graph ? hold(&c, stream, &s) : CUDA_ERROR_INVALID_VALUE;
@@ -423,12 +456,14 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
     return rc;
 }
 
-static CUstreamCaptureStatus status_of(CUstream s) {
+static CUstreamCaptureStatus status_of(CUstream s)
+{
     return !s->cap           ? CU_STREAM_CAPTURE_STATUS_NONE
            : s->cap->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
                              : CU_STREAM_CAPTURE_STATUS_ACTIVE;
 }
-CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = status ? hold(&c, stream, &s) : CUDA_ERROR_INVALID_VALUE;
@@ -439,7 +474,8 @@ CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
 }
 CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *id,
                                    CUgraph *graph, const CUgraphNode **deps,
-                                   const CUgraphEdgeData **edges, size_t *n_deps) {
+                                   const CUgraphEdgeData **edges, size_t *n_deps)
+{
     CUcontext c;
     CUstream s;
     CUresult rc = status ? hold(&c, stream, &s) : CUDA_ERROR_INVALID_VALUE;
@@ -454,10 +490,12 @@ CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus *statu
     return CUDA_SUCCESS;
 }
 CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *id,
-                                   CUgraph *graph, const CUgraphNode **deps, size_t *n_deps) {
+                                   CUgraph *graph, const CUgraphNode **deps, size_t *n_deps)
+{
     return cuStreamGetCaptureInfo_v3(stream, status, id, graph, deps, NULL, n_deps);
 }
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
+{
     static _Thread_local CUstreamCaptureMode own = CU_STREAM_CAPTURE_MODE_GLOBAL;
     if (!mode) return CUDA_ERROR_INVALID_VALUE;
     CUstreamCaptureMode old = own;

@@ -14,7 +14,8 @@ typedef struct mma_own {
 
 /* ---- shared helpers ---- */
 
-ptxsim_code ptx_take_shape(ptx_dec *d, const ptx_stmt *st, uint16_t *m, uint16_t *n, uint16_t *k) {
+ptxsim_code ptx_take_shape(ptx_dec *d, const ptx_stmt *st, uint16_t *m, uint16_t *n, uint16_t *k)
+{
     static const char *const prefix[] = {"m8n", "m16n", "m32n", "m64n"};
     for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++) {
         const char *s = ptx_mod_prefix(d, prefix[i]);
@@ -30,7 +31,8 @@ ptxsim_code ptx_take_shape(ptx_dec *d, const ptx_stmt *st, uint16_t *m, uint16_t
     return ptx_dec_fail(d, st->pos, "%s: the matrix shape (.mMnNkK) is missing", st->text);
 }
 
-ptxsim_code ptx_take_layout(ptx_dec *d, const ptx_stmt *st, bool *is_col) {
+ptxsim_code ptx_take_layout(ptx_dec *d, const ptx_stmt *st, bool *is_col)
+{
     for (uint32_t i = 0; i < st->n_mod; i++) {
         if (st->mod[i].used) continue;
         bool row = !strcmp(st->mod[i].s, "row"), col = !strcmp(st->mod[i].s, "col");
@@ -42,7 +44,8 @@ ptxsim_code ptx_take_layout(ptx_dec *d, const ptx_stmt *st, bool *is_col) {
     return ptx_dec_fail(d, st->pos, "%s: a layout (.row or .col) is missing", st->text);
 }
 
-ptxsim_code ptx_take_sync_aligned(ptx_dec *d, const ptx_stmt *st) {
+ptxsim_code ptx_take_sync_aligned(ptx_dec *d, const ptx_stmt *st)
+{
     if (!ptx_take(d, "sync"))
         return ptx_dec_fail(d, st->pos, "%s: \".sync\" is required", st->text);
     if (!ptx_take(d, "aligned"))
@@ -50,17 +53,20 @@ ptxsim_code ptx_take_sync_aligned(ptx_dec *d, const ptx_stmt *st) {
     return PTXSIM_OK;
 }
 
-ptxsim_code ptx_want_operands(ptx_dec *d, const ptx_stmt *st, uint32_t n) {
+ptxsim_code ptx_want_operands(ptx_dec *d, const ptx_stmt *st, uint32_t n)
+{
     if (st->n_opnd == n) return PTXSIM_OK;
     return ptx_dec_fail(d, st->pos, "%s takes %u operands, %u given", st->text, n, st->n_opnd);
 }
 
-ptx_mma_model ptx_model_of(const ptx_warp *w) {
+ptx_mma_model ptx_model_of(const ptx_warp *w)
+{
     const ptx_options *o = ptx_opts(w);
     return (ptx_mma_model){.hw = o->mma_model == PTXSIM_MMA_HW, .sm = o->sm};
 }
 
-bool ptx_whole_warp(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+bool ptx_whole_warp(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     if (m == PTX_FULL) return true;
     if (ptx_opts(w)->checks & PTXSIM_CHECK_SYNC)
         ptx_report(w, in, PTX_LANES, PTXSIM_R_MASK, 0, 0,
@@ -68,11 +74,13 @@ bool ptx_whole_warp(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
     return false;
 }
 
-bool ptx_slot_valid(const ptx_warp *w, uint32_t slot) {
+bool ptx_slot_valid(const ptx_warp *w, uint32_t slot)
+{
     return !w->valid || w->all_valid[slot / PTX_SLOT];
 }
 
-void ptx_put32(ptx_warp *w, uint32_t slot, ptx_mask m, const uint32_t v[PTX_LANES]) {
+void ptx_put32(ptx_warp *w, uint32_t slot, ptx_mask m, const uint32_t v[PTX_LANES])
+{
     uint32_t *r = ptx_r32(w, slot);
     if (m == PTX_FULL) {
         memcpy(r, v, PTX_SLOT);
@@ -85,7 +93,8 @@ void ptx_put32(ptx_warp *w, uint32_t slot, ptx_mask m, const uint32_t v[PTX_LANE
 /* ---- mma ---- */
 
 /* Lanes whose every byte of `bits`-wide data is initialised. */
-static ptx_mask valid_lanes(const ptx_warp *w, uint32_t slot, unsigned bits) {
+static ptx_mask valid_lanes(const ptx_warp *w, uint32_t slot, unsigned bits)
+{
     if (ptx_slot_valid(w, slot)) return PTX_FULL;
     uint8_t v[PTX_LANES], need = bits == 64 ? 0xff : 0x0f;
     ptx_mask m = 0;
@@ -96,7 +105,8 @@ static ptx_mask valid_lanes(const ptx_warp *w, uint32_t slot, unsigned bits) {
 }
 
 /* A result element is initialised when its row of A, its column of B and its own addend are. */
-static void mma_validity(ptx_warp *w, const mma_own *o, ptx_mask m) {
+static void mma_validity(ptx_warp *w, const mma_own *o, ptx_mask m)
+{
     unsigned bits = o->s.a == PTX_F64 ? 64 : 32;
     ptx_mask rows[2] = {PTX_FULL, PTX_FULL},
              cols = PTX_FULL; /* by g = lane / 4, spread over its lanes */
@@ -136,7 +146,8 @@ static void mma_validity(ptx_warp *w, const mma_own *o, ptx_mask m) {
     }
 }
 
-static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const mma_own *o = in->x->own;
     void *d[8];
     const void *a[8], *b[8], *c[8];
@@ -162,7 +173,8 @@ static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
     return PTX_GO;
 }
 
-static ptxsim_code decode_mma(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+static ptxsim_code decode_mma(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     mma_own *o = ptx_dec_alloc(d, sizeof *o);
     bool a_col, b_col;
     ptxsim_code rc;
@@ -218,7 +230,8 @@ typedef struct mat_own {
 } mat_own;
 
 /* Registers <-> rows: matrix i's row r is 16 bytes at row[8 i + r]; four lanes of a row hold them in order. */
-static void transpose8(uint32_t out[PTX_LANES], const uint32_t in[PTX_LANES]) {
+static void transpose8(uint32_t out[PTX_LANES], const uint32_t in[PTX_LANES])
+{
     uint16_t m[64], t[64];
     memcpy(m, in, sizeof m);
     for (int r = 0; r < 8; r++)
@@ -234,7 +247,8 @@ static uint8_t spread(uint16_t bytes,
 }
 
 static void ldmatrix_validity(ptx_warp *w, const mat_own *o, ptx_mask m,
-                              const uint16_t valid[PTX_LANES]) {
+                              const uint16_t valid[PTX_LANES])
+{
     for (unsigned i = 0; i < o->n; i++) {
         uint8_t v[PTX_LANES];
         for (unsigned l = 0; l < PTX_LANES; l++) {
@@ -250,7 +264,8 @@ static void ldmatrix_validity(ptx_warp *w, const mat_own *o, ptx_mask m,
     }
 }
 
-static int run_ldmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_ldmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const mat_own *o = in->x->own;
     ptx_mask rows = o->n == 4 ? PTX_FULL : (1u << (8 * o->n)) - 1;
     uint64_t addr[PTX_LANES];
@@ -273,7 +288,8 @@ static int run_ldmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
     return PTX_GO;
 }
 
-static int run_stmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_stmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const mat_own *o = in->x->own;
     ptx_mask rows = o->n == 4 ? PTX_FULL : (1u << (8 * o->n)) - 1;
     uint64_t addr[PTX_LANES];
@@ -304,7 +320,8 @@ static int run_stmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
                : PTX_FAULT;
 }
 
-static int run_movmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_movmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     uint32_t t[PTX_LANES];
     ptx_whole_warp(w, in, m);
     transpose8(t, ptx_r32(w, in->a));
@@ -325,7 +342,8 @@ static int run_movmatrix(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
 
 static bool take_shared(ptx_dec *d) { return ptx_take(d, "shared") || ptx_take(d, "shared::cta"); }
 
-static ptxsim_code decode_ldst(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, bool store) {
+static ptxsim_code decode_ldst(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, bool store)
+{
     mat_own *o = ptx_dec_alloc(d, sizeof *o);
     ptxsim_code rc;
     if (!o) return ptx_dec_fail(d, st->pos, "out of memory");
@@ -356,7 +374,8 @@ static ptxsim_code decode_ldst(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, boo
     return PTXSIM_OK;
 }
 
-static ptxsim_code decode_movmatrix(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+static ptxsim_code decode_movmatrix(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     ptxsim_code rc;
     if ((rc = ptx_take_sync_aligned(d, st))) return rc;
     if (!ptx_take(d, "m8n8") || !ptx_take(d, "trans") || ptx_mod_type(d) != PTX_B16)
@@ -374,14 +393,16 @@ static ptxsim_code decode_movmatrix(ptx_dec *d, const ptx_stmt *st, ptx_inst *in
 
 /* ---- entry points ---- */
 
-bool ptx_matrix_owns(const ptx_stmt *st) {
+bool ptx_matrix_owns(const ptx_stmt *st)
+{
     static const char *const ops[] = {"mma", "wmma", "wgmma", "ldmatrix", "stmatrix", "movmatrix"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (!strcmp(st->op, ops[i])) return true;
     return false;
 }
 
-ptxsim_code ptx_matrix_decode(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+ptxsim_code ptx_matrix_decode(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     if (!strcmp(st->op, "mma")) return decode_mma(d, st, in);
     if (!strcmp(st->op, "ldmatrix")) return decode_ldst(d, st, in, false);
     if (!strcmp(st->op, "stmatrix")) return decode_ldst(d, st, in, true);

@@ -16,7 +16,8 @@
 enum { MAX_K = 256 };
 
 static unsigned bits_of(ptx_type t) { return t == PTX_TF32 ? 32 : ptx_types[t].bits; }
-static bool volta(const ptx_mma *s) {
+static bool volta(const ptx_mma *s)
+{
     return s->m == 8 && s->n == 8 && s->k == 4 && s->a == PTX_F16;
 }
 
@@ -39,7 +40,8 @@ static const form forms[] = {
     {16, 8, 32, "q", 89}, {16, 8, 16, "q", 89},
 };
 
-static char kind_of(ptx_type t) {
+static char kind_of(ptx_type t)
+{
     switch (t) {
     case PTX_F16: return 'h';
     case PTX_BF16: return 'b';
@@ -56,7 +58,8 @@ static char kind_of(ptx_type t) {
     }
 }
 
-static bool types_fit(const ptx_mma *s, char kind) {
+static bool types_fit(const ptx_mma *s, char kind)
+{
     switch (kind) {
     case 'h':
         return s->a == s->b && (s->c == PTX_F16 || s->c == PTX_F32) &&
@@ -69,7 +72,8 @@ static bool types_fit(const ptx_mma *s, char kind) {
     }
 }
 
-unsigned ptx_mma_min_sm(const ptx_mma *s) {
+unsigned ptx_mma_min_sm(const ptx_mma *s)
+{
     char k = kind_of(s->a);
     if (!k || kind_of(s->b) != k || !types_fit(s, k)) return 0;
     if ((s->a_col || s->b_row) && !volta(s)) return 0;
@@ -82,13 +86,16 @@ unsigned ptx_mma_min_sm(const ptx_mma *s) {
 
 /* ---- fragment maps ---- */
 
-unsigned ptx_mma_a_regs(const ptx_mma *s) {
+unsigned ptx_mma_a_regs(const ptx_mma *s)
+{
     return volta(s) ? 2 : (unsigned)s->m * s->k * bits_of(s->a) / (s->a == PTX_F64 ? 64 : 32) / 32;
 }
-unsigned ptx_mma_b_regs(const ptx_mma *s) {
+unsigned ptx_mma_b_regs(const ptx_mma *s)
+{
     return volta(s) ? 2 : (unsigned)s->n * s->k * bits_of(s->b) / (s->b == PTX_F64 ? 64 : 32) / 32;
 }
-unsigned ptx_mma_acc_regs(const ptx_mma *s, ptx_type acc) {
+unsigned ptx_mma_acc_regs(const ptx_mma *s, ptx_type acc)
+{
     unsigned n = volta(s) ? 8 : (unsigned)s->m * s->n / 32;
     return acc == PTX_F16 ? n / 2 : n;
 }
@@ -100,7 +107,8 @@ static unsigned per_word(ptx_type t) { return t == PTX_F64 ? 1 : 32 / bits_of(t)
 static unsigned quad(unsigned lane) { return lane >> 2 & 3; }
 static unsigned high(unsigned lane) { return lane >> 4 ? 4 : 0; }
 
-ptx_at ptx_mma_a_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e) {
+ptx_at ptx_mma_a_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e)
+{
     if (volta(s)) {
         unsigned i = 2 * r + e, l = lane & 3;
         return s->a_col ? at(8 * quad(lane) + i + high(lane), l)
@@ -114,7 +122,8 @@ ptx_at ptx_mma_a_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e) {
     return at(row, word * p + e);
 }
 
-ptx_at ptx_mma_b_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e) {
+ptx_at ptx_mma_b_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e)
+{
     if (volta(s)) {
         unsigned i = 2 * r + e, l = lane & 3;
         return s->b_row ? at(8 * quad(lane) + l, i + high(lane))
@@ -123,7 +132,8 @@ ptx_at ptx_mma_b_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e) {
     return at(((lane & 3) + 4 * r) * per_word(s->b) + e, lane >> 2);
 }
 
-ptx_at ptx_mma_acc_at(const ptx_mma *s, ptx_type acc, unsigned lane, unsigned r, unsigned e) {
+ptx_at ptx_mma_acc_at(const ptx_mma *s, ptx_type acc, unsigned lane, unsigned r, unsigned e)
+{
     unsigned i = acc == PTX_F16 ? 2 * r + e : r;
     if (volta(s)) {
         if (acc == PTX_F16) return at(8 * quad(lane) + (lane & 3) + high(lane), i);
@@ -135,7 +145,8 @@ ptx_at ptx_mma_acc_at(const ptx_mma *s, ptx_type acc, unsigned lane, unsigned r,
 
 /* ---- decoding packed elements ---- */
 
-CLONES static void halves(const uint16_t *w, unsigned n, float *out) {
+CLONES static void halves(const uint16_t *w, unsigned n, float *out)
+{
     for (unsigned i = 0; i < n; i++) {
         uint32_t h = w[i], mag = h & 0x7fff, sign = (h & 0x8000) << 16;
         uint32_t normal = (mag << 13) + (112u << 23), special = (mag << 13) | 0x7f800000u;
@@ -144,11 +155,13 @@ CLONES static void halves(const uint16_t *w, unsigned n, float *out) {
     }
 }
 
-static void bytes_f8(ptx_type t, const uint8_t *w, unsigned n, float *out) {
+static void bytes_f8(ptx_type t, const uint8_t *w, unsigned n, float *out)
+{
     for (unsigned i = 0; i < n; i++) out[i] = ptx_small_to_f32(t, w[i]);
 }
 
-void ptx_unpack_f32(ptx_type t, const void *words, unsigned n, float *out) {
+void ptx_unpack_f32(ptx_type t, const void *words, unsigned n, float *out)
+{
     const uint16_t *h = words;
     const uint32_t *w = words;
     switch (t) {
@@ -165,7 +178,8 @@ void ptx_unpack_f32(ptx_type t, const void *words, unsigned n, float *out) {
     }
 }
 
-void ptx_unpack_s32(ptx_type t, const void *words, unsigned n, int32_t *out) {
+void ptx_unpack_s32(ptx_type t, const void *words, unsigned n, int32_t *out)
+{
     const uint8_t *u = words;
     switch (t) {
     case PTX_U8:
@@ -194,7 +208,8 @@ typedef float v8f __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t v8i __attribute__((vector_size(32), aligned(4), may_alias));
 
 CLONES void ptx_matmul_f32(unsigned m, unsigned n, unsigned k, float *d, const float *a,
-                           const float *b, const float *c) {
+                           const float *b, const float *c)
+{
     for (unsigned j = 0; j < n; j += 8)
         for (unsigned i = 0; i < m; i += 4) {
             v8f s0 = *(const v8f *)&c[i * n + j], s1 = *(const v8f *)&c[(i + 1) * n + j],
@@ -214,12 +229,14 @@ CLONES void ptx_matmul_f32(unsigned m, unsigned n, unsigned k, float *d, const f
         }
 }
 
-static int32_t clamp_s32(int64_t v) {
+static int32_t clamp_s32(int64_t v)
+{
     return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v;
 }
 
 CLONES void ptx_matmul_s32(unsigned m, unsigned n, unsigned k, int32_t *d, const int32_t *a,
-                           const int32_t *b, const int32_t *c, bool sat) {
+                           const int32_t *b, const int32_t *c, bool sat)
+{
     for (unsigned i = 0; i < m; i++)
         for (unsigned j = 0; j < n; j += 8) {
             v8i s = {0}; /* at most 256 products below 2^16: no overflow */
@@ -232,7 +249,8 @@ CLONES void ptx_matmul_s32(unsigned m, unsigned n, unsigned k, int32_t *d, const
 }
 
 void ptx_matmul_f64(unsigned m, unsigned n, unsigned k, double *d, const double *a, const double *b,
-                    const double *c) {
+                    const double *c)
+{
     for (unsigned i = 0; i < m; i++)
         for (unsigned j = 0; j < n; j++) {
             double s = c[i * n + j];
@@ -244,7 +262,8 @@ void ptx_matmul_f64(unsigned m, unsigned n, unsigned k, double *d, const double 
 /* ---- one warp's mma ---- */
 
 /* Registers -> row-major words (see mma.h). rows: 8 or 16; B passes its columns as rows. */
-static void gather32(uint32_t *out, const void *const reg[], unsigned nreg, unsigned rows) {
+static void gather32(uint32_t *out, const void *const reg[], unsigned nreg, unsigned rows)
+{
     unsigned chunks = rows == 16 ? nreg / 2 : nreg; /* 16-byte pieces of a row */
     for (unsigned r = 0; r < nreg; r++) {
         unsigned row0 = rows == 16 ? 8 * (r & 1) : 0, piece = rows == 16 ? r >> 1 : r;
@@ -254,7 +273,8 @@ static void gather32(uint32_t *out, const void *const reg[], unsigned nreg, unsi
     }
 }
 
-static void gather64(double *out, const void *const reg[], unsigned nreg, unsigned rows) {
+static void gather64(double *out, const void *const reg[], unsigned nreg, unsigned rows)
+{
     unsigned chunks = rows == 16 ? nreg / 2 : nreg;
     for (unsigned r = 0; r < nreg; r++) {
         unsigned row0 = rows == 16 ? 8 * (r & 1) : 0, piece = rows == 16 ? r >> 1 : r;
@@ -264,7 +284,8 @@ static void gather64(double *out, const void *const reg[], unsigned nreg, unsign
     }
 }
 
-static void acc_load(const ptx_mma *s, float *c, const void *const reg[]) {
+static void acc_load(const ptx_mma *s, float *c, const void *const reg[])
+{
     unsigned pairs = s->m / 8;
     for (unsigned h = 0; h < pairs; h++) {
         if (s->c == PTX_F16) {
@@ -276,7 +297,8 @@ static void acc_load(const ptx_mma *s, float *c, const void *const reg[]) {
     }
 }
 
-static void acc_store(const ptx_mma *s, void *const reg[], const float *c) {
+static void acc_store(const ptx_mma *s, void *const reg[], const float *c)
+{
     for (unsigned h = 0; h < s->m / 8u; h++) {
         uint32_t lo[32], hi[32];
         for (unsigned l = 0; l < 32; l++)
@@ -294,7 +316,8 @@ static void acc_store(const ptx_mma *s, void *const reg[], const float *c) {
 }
 
 static void product(const ptx_mma *s, ptx_mma_model model, unsigned m, float *d, const float *a,
-                    const float *b, const float *c) {
+                    const float *b, const float *c)
+{
     if (model.hw)
         ptx_matmul_hw(model.sm, s->a, s->d, m, s->n, s->k, d, a, b, c);
     else
@@ -302,7 +325,8 @@ static void product(const ptx_mma *s, ptx_mma_model model, unsigned m, float *d,
 }
 
 CLONES static void run_float(const ptx_mma *s, ptx_mma_model model, void *const d[],
-                             const void *const a[], const void *const b[], const void *const c[]) {
+                             const void *const a[], const void *const b[], const void *const c[])
+{
     uint32_t words[16 * 8];
     float av[16 * 32], bt[8 * 32], bv[32 * 8], acc[16 * 8];
     gather32(words, a, ptx_mma_a_regs(s), s->m);
@@ -317,7 +341,8 @@ CLONES static void run_float(const ptx_mma *s, ptx_mma_model model, void *const 
 }
 
 static void run_int(const ptx_mma *s, void *const d[], const void *const a[], const void *const b[],
-                    const void *const c[]) {
+                    const void *const c[])
+{
     uint32_t words[16 * 8];
     int32_t av[16 * MAX_K], bt[8 * MAX_K], bv[MAX_K * 8], acc[16 * 8];
     gather32(words, a, ptx_mma_a_regs(s), s->m);
@@ -348,7 +373,8 @@ static void run_int(const ptx_mma *s, void *const d[], const void *const a[], co
 }
 
 static void run_double(const ptx_mma *s, void *const d[], const void *const a[],
-                       const void *const b[], const void *const c[]) {
+                       const void *const b[], const void *const c[])
+{
     double av[16 * 16], bt[8 * 16], bv[16 * 8], acc[16 * 8];
     gather64(av, a, ptx_mma_a_regs(s), s->m);
     gather64(bt, b, ptx_mma_b_regs(s), 8);
@@ -369,7 +395,8 @@ static void run_double(const ptx_mma *s, void *const d[], const void *const a[],
 
 /* m8n8k4.f16: four products, element by element through the maps. */
 static void run_volta(const ptx_mma *s, ptx_mma_model model, void *const d[], const void *const a[],
-                      const void *const b[], const void *const c[]) {
+                      const void *const b[], const void *const c[])
+{
     float av[32 * 4], bv[4][4 * 8], acc[32 * 8];
     for (unsigned l = 0; l < 32; l++)
         for (unsigned r = 0; r < 2; r++)
@@ -406,7 +433,8 @@ static void run_volta(const ptx_mma *s, ptx_mma_model model, void *const d[], co
 }
 
 void ptx_mma_run(const ptx_mma *s, ptx_mma_model model, void *const d[], const void *const a[],
-                 const void *const b[], const void *const c[]) {
+                 const void *const b[], const void *const c[])
+{
     if (volta(s))
         run_volta(s, model, d, a, b, c);
     else if (s->a == PTX_F64)
@@ -417,6 +445,7 @@ void ptx_mma_run(const ptx_mma *s, ptx_mma_model model, void *const d[], const v
         run_int(s, d, a, b, c);
 }
 
-unsigned ptx_wmma_at(unsigned elements, unsigned per_reg, unsigned lane, unsigned r, unsigned e) {
+unsigned ptx_wmma_at(unsigned elements, unsigned per_reg, unsigned lane, unsigned r, unsigned e)
+{
     return ((r * 32 + lane) * per_reg + e) % elements;
 }

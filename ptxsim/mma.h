@@ -85,18 +85,21 @@ ptx_wgmma_desc ptx_wgmma_decode(uint64_t desc);
 uint32_t ptx_wgmma_addr(const ptx_wgmma_desc *d, unsigned bits, bool mn_major, unsigned mn,
                         unsigned k);
 /* The XOR of a swizzle mode on a byte address; width 0 (none), 32, 64 or 128 bytes. */
-static inline uint32_t ptx_swizzle(uint32_t addr, unsigned width) {
+static inline uint32_t ptx_swizzle(uint32_t addr, unsigned width)
+{
     return width ? addr ^ (addr >> 7 & (width / 16 - 1)) << 4 : addr;
 }
 /* Accumulator value i of lane `lane` (0-127 in the warpgroup). */
-static inline ptx_at ptx_wgmma_acc_at(unsigned lane, unsigned i) {
+static inline ptx_at ptx_wgmma_acc_at(unsigned lane, unsigned i)
+{
     unsigned l = lane & 31;
     return (ptx_at){(uint16_t)(16 * (lane >> 5) + (l >> 2) + 8 * (i >> 1 & 1)),
                     (uint16_t)(8 * (i >> 2) + 2 * (l & 3) + (i & 1))};
 }
 
 /* ---- ldmatrix / stmatrix / movmatrix: element e of the pair that lane holds of an 8x8 matrix of b16 ---- */
-static inline ptx_at ptx_ldmatrix_at(unsigned lane, unsigned e, bool trans) {
+static inline ptx_at ptx_ldmatrix_at(unsigned lane, unsigned e, bool trans)
+{
     unsigned r = lane >> 2, c = 2 * (lane & 3) + e;
     return trans ? (ptx_at){(uint16_t)c, (uint16_t)r} : (ptx_at){(uint16_t)r, (uint16_t)c};
 }

@@ -26,7 +26,8 @@ typedef struct rule {
     int keep;
 } rule; /* keep: fractional bits of the f32 result */
 
-static rule rule_of(unsigned sm, ptx_type in, unsigned k) {
+static rule rule_of(unsigned sm, ptx_type in, unsigned k)
+{
     bool fp8 = in == PTX_E4M3 || in == PTX_E5M2;
     unsigned bits = in == PTX_TF32 ? 32 : ptx_types[in].bits;
     unsigned len = sm >= 80 && sm < 90 && k * bits == 256 ? k / 2 : k;
@@ -34,7 +35,8 @@ static rule rule_of(unsigned sm, ptx_type in, unsigned k) {
     return (rule){f, len, fp8 ? 13 : 23};
 }
 
-static int min_exp(ptx_type t) {
+static int min_exp(ptx_type t)
+{
     switch (t) {
     case PTX_F16:
     case PTX_E5M2: return -14;
@@ -43,14 +45,16 @@ static int min_exp(ptx_type t) {
     }
 }
 
-static int exp_of(float x, int emin) {
+static int exp_of(float x, int emin)
+{
     if (x == 0) return -126;
     int e = ilogbf(x);
     return e < emin ? emin : e;
 }
 
 /* The sum of non-finite terms, or 0 when all are finite. */
-static bool special(const float *a, const float *b, unsigned ldb, unsigned n, float c, float *out) {
+static bool special(const float *a, const float *b, unsigned ldb, unsigned n, float c, float *out)
+{
     float s = c;
     bool any = !isfinite(c);
     for (unsigned i = 0; i < n; i++)
@@ -59,13 +63,15 @@ static bool special(const float *a, const float *b, unsigned ldb, unsigned n, fl
     return any;
 }
 
-static float to_f32(double v, int keep) {
+static float to_f32(double v, int keep)
+{
     uint32_t u = ptx_small_from_f64(PTX_F32, v, PTX_RZ, (ptx_fmt_opts){0});
     return ptx_f32(keep < 23 ? u & ~0u << (23 - keep) : u);
 }
 
 static double step(rule r, int emin, int cmin, const float *a, const float *b, unsigned ldb,
-                   unsigned n, float c) {
+                   unsigned n, float c)
+{
     int top = exp_of(c, cmin);
     for (unsigned i = 0; i < n; i++) {
         int e = exp_of(a[i], emin) + exp_of(b[i * ldb], emin);
@@ -77,7 +83,8 @@ static double step(rule r, int emin, int cmin, const float *a, const float *b, u
 }
 
 void ptx_matmul_hw(unsigned sm, ptx_type in, ptx_type out, unsigned m, unsigned n, unsigned k,
-                   float *d, const float *a, const float *b, const float *c) {
+                   float *d, const float *a, const float *b, const float *c)
+{
     rule r = rule_of(sm, in, k);
     int emin = min_exp(in), cmin = min_exp(out);
     for (unsigned i = 0; i < m; i++)
@@ -98,7 +105,8 @@ void ptx_matmul_hw(unsigned sm, ptx_type in, ptx_type out, unsigned m, unsigned 
 
 /* ---- wgmma ---- */
 
-ptx_wgmma_desc ptx_wgmma_decode(uint64_t d) {
+ptx_wgmma_desc ptx_wgmma_decode(uint64_t d)
+{
     return (ptx_wgmma_desc){.start = (uint32_t)(d & 0x3fff) << 4,
                             .leading = (uint32_t)(d >> 16 & 0x3fff) << 4,
                             .stride = (uint32_t)(d >> 32 & 0x3fff) << 4,
@@ -115,7 +123,8 @@ ptx_wgmma_desc ptx_wgmma_decode(uint64_t d) {
  *
  * and the swizzle XORs address bits 4.. with bits 7.. of the absolute address (less the base offset). */
 uint32_t ptx_wgmma_addr(const ptx_wgmma_desc *d, unsigned bits, bool mn_major, unsigned mn,
-                        unsigned k) {
+                        unsigned k)
+{
     static const uint8_t chunks[4] = {1, 8, 4, 2};
     uint32_t w = chunks[d->swizzle], at = d->start;
     unsigned run = mn_major ? mn : k, byte = run * bits / 8, c = byte / 16;

@@ -14,29 +14,34 @@
 
 #include "ptxsim/types.h"
 
-static inline float ptx_f32(uint32_t b) {
+static inline float ptx_f32(uint32_t b)
+{
     float f;
     memcpy(&f, &b, 4);
     return f;
 }
-static inline uint32_t ptx_f32_bits(float f) {
+static inline uint32_t ptx_f32_bits(float f)
+{
     uint32_t b;
     memcpy(&b, &f, 4);
     return b;
 }
-static inline double ptx_f64(uint64_t b) {
+static inline double ptx_f64(uint64_t b)
+{
     double f;
     memcpy(&f, &b, 8);
     return f;
 }
-static inline uint64_t ptx_f64_bits(double f) {
+static inline uint64_t ptx_f64_bits(double f)
+{
     uint64_t b;
     memcpy(&b, &f, 8);
     return b;
 }
 
 /* Flushes a subnormal f32 to zero of the same sign (.ftz). */
-static inline float ptx_ftz(float f) {
+static inline float ptx_ftz(float f)
+{
     return (ptx_f32_bits(f) & 0x7f800000u) ? f : ptx_f32(ptx_f32_bits(f) & 0x80000000u);
 }
 /* .sat: NaN to 0, the rest clamped to [0, 1]. */

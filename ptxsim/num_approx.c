@@ -5,7 +5,8 @@
 
 #include "ptxsim/num.h"
 
-static double exact(ptx_approx_op op, double a, double b) {
+static double exact(ptx_approx_op op, double a, double b)
+{
     switch (op) {
     case PTX_A_EX2: return exp2(a);
     case PTX_A_LG2: return log2(a);
@@ -19,7 +20,8 @@ static double exact(ptx_approx_op op, double a, double b) {
     }
 }
 
-void ptx_approx_bound(ptx_approx_op op, float a, double ex, double *abs_err, double *rel_err) {
+void ptx_approx_bound(ptx_approx_op op, float a, double ex, double *abs_err, double *rel_err)
+{
     double mag = fabs((double)a);
     *abs_err = *rel_err = 0;
     switch (op) {
@@ -40,19 +42,22 @@ void ptx_approx_bound(ptx_approx_op op, float a, double ex, double *abs_err, dou
     }
 }
 
-static uint64_t mix(uint64_t x) {
+static uint64_t mix(uint64_t x)
+{
     x ^= x >> 30, x *= 0xbf58476d1ce4e5b9ull;
     x ^= x >> 27, x *= 0x94d049bb133111ebull;
     return x ^ x >> 31;
 }
 
 /* A number in [-1, 1] made from the operands. */
-static double noise(const ptx_num_mode *m, ptx_approx_op op, uint64_t a, uint64_t b) {
+static double noise(const ptx_num_mode *m, ptx_approx_op op, uint64_t a, uint64_t b)
+{
     uint64_t h = mix(mix(mix(m->seed + op) ^ a) ^ b);
     return (double)(int64_t)(h >> 11) * 0x1p-52 - 1;
 }
 
-float ptx_approx_f32(ptx_approx_op op, float a, float b, bool ftz, const ptx_num_mode *m) {
+float ptx_approx_f32(ptx_approx_op op, float a, float b, bool ftz, const ptx_num_mode *m)
+{
     if (ftz) a = ptx_ftz(a), b = ptx_ftz(b);
     if (op == PTX_A_DIV && fabsf(b) > 0x1p126f && isfinite(b))
         return isinf(a) ? ptx_f32(0x7fffffffu)
@@ -69,7 +74,8 @@ float ptx_approx_f32(ptx_approx_op op, float a, float b, bool ftz, const ptx_num
     return ftz ? ptx_ftz(r) : r;
 }
 
-double ptx_approx_f64(ptx_approx_op op, double a, const ptx_num_mode *m) {
+double ptx_approx_f64(ptx_approx_op op, double a, const ptx_num_mode *m)
+{
     uint64_t u = ptx_f64_bits(a);
     if (!(u & 0x7ff0000000000000ull)) a = copysign(0, a); /* .ftz */
     double x = exact(op, a, 1);
@@ -81,7 +87,8 @@ double ptx_approx_f64(ptx_approx_op op, double a, const ptx_num_mode *m) {
 }
 
 void ptx_approx_lanes(ptx_approx_op op, uint32_t d[32], const uint32_t a[32], const uint32_t b[32],
-                      bool ftz, const ptx_num_mode *m) {
+                      bool ftz, const ptx_num_mode *m)
+{
     for (int i = 0; i < 32; i++)
         d[i] = ptx_f32_bits(ptx_approx_f32(op, ptx_f32(a[i]), b ? ptx_f32(b[i]) : 0, ftz, m));
 }

@@ -10,7 +10,8 @@ typedef struct fmt {
     bool inf;
 } fmt; /* max: magnitude of the largest finite value */
 
-static const fmt *fmt_of(ptx_type t) {
+static const fmt *fmt_of(ptx_type t)
+{
     static const fmt f16 = {5, 10, 0x7bff, 0x7fff, true}, bf16 = {8, 7, 0x7f7f, 0x7fff, true},
                      e4m3 = {4, 3, 0x7e, 0x7f, false}, e5m2 = {5, 2, 0x7b, 0x7f, true},
                      tf32 = {8, 10, 0x3fbff, 0x3ffff, true},
@@ -25,8 +26,8 @@ static const fmt *fmt_of(ptx_type t) {
     }
 }
 
-static bool round_up(uint64_t q, uint64_t rem, uint64_t half, bool sticky, bool neg,
-                     ptx_round rnd) {
+static bool round_up(uint64_t q, uint64_t rem, uint64_t half, bool sticky, bool neg, ptx_round rnd)
+{
     bool inexact = rem || sticky;
     switch (rnd) {
     case PTX_RZ: return false;
@@ -39,7 +40,8 @@ static bool round_up(uint64_t q, uint64_t rem, uint64_t half, bool sticky, bool 
 
 /* sig * 2^exp (sig != 0) -> the magnitude's bits; may run past the largest finite value. */
 static uint64_t round_core(uint64_t sig, int exp, bool sticky, bool neg, int e, int m,
-                           ptx_round rnd) {
+                           ptx_round rnd)
+{
     int bias = (1 << (e - 1)) - 1, emin = 1 - bias;
     int lead = __builtin_clzll(sig);
     sig <<= lead;
@@ -62,7 +64,8 @@ static uint64_t round_core(uint64_t sig, int exp, bool sticky, bool neg, int e, 
 }
 
 /* Applies overflow rules to a rounded magnitude. */
-static uint32_t finish(const fmt *f, uint64_t mag, bool neg, ptx_round rnd, ptx_fmt_opts o) {
+static uint32_t finish(const fmt *f, uint64_t mag, bool neg, ptx_round rnd, ptx_fmt_opts o)
+{
     uint32_t sign = neg ? 1u << (f->e + f->m) : 0;
     if (o.relu && neg) return 0;
     if (mag > f->max) {
@@ -74,11 +77,13 @@ static uint32_t finish(const fmt *f, uint64_t mag, bool neg, ptx_round rnd, ptx_
     return sign | (uint32_t)mag;
 }
 
-static uint32_t shape_tf32(ptx_type t, uint32_t v) {
+static uint32_t shape_tf32(ptx_type t, uint32_t v)
+{
     return t == PTX_TF32 ? (v == 0x3ffff ? 0x7fffffffu : v << 13) : v;
 }
 
-uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o) {
+uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o)
+{
     const fmt *f = fmt_of(t);
     uint64_t u = ptx_f64_bits(x), frac = u & (((uint64_t)1 << 52) - 1);
     bool neg = u >> 63;
@@ -95,14 +100,16 @@ uint32_t ptx_small_from_f64(ptx_type t, double x, ptx_round rnd, ptx_fmt_opts o)
     return shape_tf32(t, finish(f, mag, neg, rnd, o));
 }
 
-static float magnitude(uint32_t mag, int e, int m) {
+static float magnitude(uint32_t mag, int e, int m)
+{
     int bias = (1 << (e - 1)) - 1;
     uint32_t ex = mag >> m, fr = mag & ((1u << m) - 1);
     if (ex) return ptx_f32((ex - (uint32_t)bias + 127) << 23 | fr << (23 - m));
     return (float)fr * ptx_f32((uint32_t)(1 - bias - m + 127) << 23);
 }
 
-float ptx_small_to_f32(ptx_type t, uint32_t b) {
+float ptx_small_to_f32(ptx_type t, uint32_t b)
+{
     float v;
     switch (t) {
     case PTX_F16:
@@ -122,7 +129,8 @@ float ptx_small_to_f32(ptx_type t, uint32_t b) {
 
 /* ---- vector forms ---- */
 
-void ptx_f16_to_f32_lanes(float d[32], const uint32_t a[32]) {
+void ptx_f16_to_f32_lanes(float d[32], const uint32_t a[32])
+{
     for (int i = 0; i < 32; i++) {
         uint32_t h = a[i] & 0xffff, mag = h & 0x7fff, sign = (h & 0x8000) << 16;
         uint32_t normal = (mag << 13) + (112u << 23);
@@ -133,7 +141,8 @@ void ptx_f16_to_f32_lanes(float d[32], const uint32_t a[32]) {
     }
 }
 
-void ptx_f32_to_f16_lanes(uint32_t d[32], const uint32_t a[32]) {
+void ptx_f32_to_f16_lanes(uint32_t d[32], const uint32_t a[32])
+{
     for (int i = 0; i < 32; i++) {
         uint32_t u = a[i], mag = u & 0x7fffffffu, sign = u >> 16 & 0x8000;
         uint32_t normal = (mag - (112u << 23) + 0xfff + (mag >> 13 & 1)) >> 13;
@@ -146,7 +155,8 @@ void ptx_f32_to_f16_lanes(uint32_t d[32], const uint32_t a[32]) {
     }
 }
 
-void ptx_f32_to_bf16_lanes(uint32_t d[32], const uint32_t a[32]) {
+void ptx_f32_to_bf16_lanes(uint32_t d[32], const uint32_t a[32])
+{
     for (int i = 0; i < 32; i++) {
         uint32_t u = a[i], v = (u + 0x7fff + (u >> 16 & 1)) >> 16;
         d[i] = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fff : v;
@@ -156,21 +166,25 @@ void ptx_f32_to_bf16_lanes(uint32_t d[32], const uint32_t a[32]) {
 /* ---- cvt ---- */
 
 static bool is_float(ptx_type t) { return ptx_types[t].kind == 'F'; }
-static bool is_int(ptx_type t) {
+static bool is_int(ptx_type t)
+{
     return (ptx_types[t].kind == 'U' || ptx_types[t].kind == 'S') && ptx_types[t].n == 1 &&
            ptx_types[t].bits >= 8;
 }
-static bool is_plain_float(ptx_type t) {
+static bool is_plain_float(ptx_type t)
+{
     return t == PTX_F16 || t == PTX_BF16 || t == PTX_F32 || t == PTX_F64;
 }
-static bool is_fp_round(ptx_round r) {
+static bool is_fp_round(ptx_round r)
+{
     return r == PTX_RN || r == PTX_RZ || r == PTX_RM || r == PTX_RP;
 }
 static bool is_int_round(ptx_round r) { return r >= PTX_RNI; }
 
 bool ptx_cvt_two_sources(const ptx_cvt *c) { return ptx_types[c->dst].n == 2 && c->src == PTX_F32; }
 
-static bool valid_packed(const ptx_cvt *c) {
+static bool valid_packed(const ptx_cvt *c)
+{
     bool fp8 = c->dst == PTX_E4M3X2 || c->dst == PTX_E5M2X2;
     if (c->sat || c->ftz) return false;
     if (fp8) return (c->src == PTX_F32 || c->src == PTX_F16X2) && c->rnd == PTX_RN && c->satfinite;
@@ -179,7 +193,8 @@ static bool valid_packed(const ptx_cvt *c) {
            c->rnd == PTX_RN && !c->satfinite;
 }
 
-bool ptx_cvt_valid(const ptx_cvt *c) {
+bool ptx_cvt_valid(const ptx_cvt *c)
+{
     ptx_type d = c->dst, s = c->src;
     if (ptx_types[d].n == 2) return valid_packed(c);
     if (d == PTX_TF32)
@@ -203,7 +218,8 @@ bool ptx_cvt_valid(const ptx_cvt *c) {
     return is_fp_round(c->rnd);
 }
 
-static double integral(double x, ptx_round r) {
+static double integral(double x, ptx_round r)
+{
     switch (r) {
     case PTX_RNI: return nearbyint(x);
     case PTX_RMI: return floor(x);
@@ -213,13 +229,15 @@ static double integral(double x, ptx_round r) {
 }
 
 /* Sign- or zero-extends the low `bits` of v. */
-static uint64_t extend(uint64_t v, int bits, bool is_signed) {
+static uint64_t extend(uint64_t v, int bits, bool is_signed)
+{
     if (bits == 64) return v;
     return is_signed ? (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits))
                      : v & (((uint64_t)1 << bits) - 1);
 }
 
-static uint64_t int_to_int(const ptx_cvt *c, uint64_t a) {
+static uint64_t int_to_int(const ptx_cvt *c, uint64_t a)
+{
     int db = ptx_types[c->dst].bits;
     bool ds = ptx_types[c->dst].kind == 'S', ss = ptx_types[c->src].kind == 'S';
     uint64_t v = extend(a, ptx_types[c->src].bits, ss);
@@ -235,13 +253,15 @@ static uint64_t int_to_int(const ptx_cvt *c, uint64_t a) {
     return extend(v, db, ds);
 }
 
-static double load_float(ptx_type t, uint64_t a, bool ftz) {
+static double load_float(ptx_type t, uint64_t a, bool ftz)
+{
     if (t == PTX_F64) return ptx_f64(a);
     float f = ptx_small_to_f32(t, (uint32_t)a);
     return ftz && t == PTX_F32 ? ptx_ftz(f) : f;
 }
 
-static uint64_t float_to_int(const ptx_cvt *c, uint64_t a) {
+static uint64_t float_to_int(const ptx_cvt *c, uint64_t a)
+{
     int db = ptx_types[c->dst].bits;
     bool ds = ptx_types[c->dst].kind == 'S';
     double x = load_float(c->src, a, c->ftz);
@@ -256,7 +276,8 @@ static uint64_t float_to_int(const ptx_cvt *c, uint64_t a) {
 
 static uint64_t store_f64(double x) { return ptx_f64_bits(x); }
 
-static uint64_t int_to_float(const ptx_cvt *c, uint64_t a) {
+static uint64_t int_to_float(const ptx_cvt *c, uint64_t a)
+{
     bool ss = ptx_types[c->src].kind == 'S';
     uint64_t v = extend(a, ptx_types[c->src].bits, ss);
     bool neg = ss && (int64_t)v < 0;
@@ -273,7 +294,8 @@ static uint64_t int_to_float(const ptx_cvt *c, uint64_t a) {
                   (ptx_fmt_opts){0});
 }
 
-static uint64_t float_to_float(const ptx_cvt *c, uint64_t a) {
+static uint64_t float_to_float(const ptx_cvt *c, uint64_t a)
+{
     double x = load_float(c->src, a, c->ftz);
     if (is_int_round(c->rnd)) x = copysign(integral(x, c->rnd), x);
     if (c->sat) x = x > 0 ? (x < 1 ? x : 1) : 0;
@@ -284,7 +306,8 @@ static uint64_t float_to_float(const ptx_cvt *c, uint64_t a) {
         c->dst, x, r, (ptx_fmt_opts){.ftz = c->ftz, .relu = c->relu, .satfinite = c->satfinite});
 }
 
-static uint64_t packed(const ptx_cvt *c, uint64_t a, uint64_t b) {
+static uint64_t packed(const ptx_cvt *c, uint64_t a, uint64_t b)
+{
     static const ptx_type part[PTX_NTYPE] = {[PTX_F16X2] = PTX_F16,
                                              [PTX_BF16X2] = PTX_BF16,
                                              [PTX_E4M3X2] = PTX_E4M3,
@@ -305,7 +328,8 @@ static uint64_t packed(const ptx_cvt *c, uint64_t a, uint64_t b) {
            ptx_small_from_f64(dp, lo, c->rnd, o);
 }
 
-uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b) {
+uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b)
+{
     if (ptx_types[c->dst].n == 2) return packed(c, a, b);
     bool fd = is_float(c->dst), fs = is_float(c->src);
     if (fd) return fs ? float_to_float(c, a) : int_to_float(c, a);
@@ -313,7 +337,8 @@ uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b) {
 }
 
 /* The forms that fill the inner loops of LLM kernels; everything else goes lane by lane. */
-static bool fast_lanes(const ptx_cvt *c, void *d, const void *a, const void *b) {
+static bool fast_lanes(const ptx_cvt *c, void *d, const void *a, const void *b)
+{
     bool plain = !c->ftz && !c->sat && !c->relu && !c->satfinite;
     if (!plain) return false;
     uint32_t *du = d, t[32], u[32];
@@ -356,7 +381,8 @@ static bool fast_lanes(const ptx_cvt *c, void *d, const void *a, const void *b) 
     return false;
 }
 
-void ptx_cvt_lanes(const ptx_cvt *c, void *d, const void *a, const void *b) {
+void ptx_cvt_lanes(const ptx_cvt *c, void *d, const void *a, const void *b)
+{
     if (fast_lanes(c, d, a, b)) return;
     bool wd = ptx_types[c->dst].bits == 64, ws = ptx_types[c->src].bits == 64;
     for (int i = 0; i < 32; i++) {
@@ -370,7 +396,8 @@ void ptx_cvt_lanes(const ptx_cvt *c, void *d, const void *a, const void *b) {
     }
 }
 
-uint32_t ptx_cvt_pack(unsigned width, bool is_signed, uint32_t a, uint32_t b, uint32_t c) {
+uint32_t ptx_cvt_pack(unsigned width, bool is_signed, uint32_t a, uint32_t b, uint32_t c)
+{
     int64_t hi = ((int64_t)1 << (is_signed ? width - 1 : width)) - 1, lo = is_signed ? -hi - 1 : 0;
     uint32_t mask = (1u << width) - 1;
     int64_t x = (int32_t)a, y = (int32_t)b;

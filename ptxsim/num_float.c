@@ -8,19 +8,22 @@
 #include "ptxsim/num.h"
 
 /* s = round-to-nearest(x), err = x - s for the true x (only its sign matters): x rounded to odd. */
-static double to_odd(double s, double err) {
+static double to_odd(double s, double err)
+{
     uint64_t u = ptx_f64_bits(s);
     bool fix = err != 0 && (u & 0x7ff0000000000000ull) != 0x7ff0000000000000ull && !(u & 1);
     bool up = (err > 0) == (s > 0);
     return fix ? ptx_f64(up ? u + 1 : u - 1) : s;
 }
 
-static double two_sum_err(double a, double b, double s) {
+static double two_sum_err(double a, double b, double s)
+{
     double bb = s - a;
     return (a - (s - bb)) + (b - bb);
 }
 
-static float odd_to_f32(double s, double err, ptx_round r) {
+static float odd_to_f32(double s, double err, ptx_round r)
+{
     return ptx_f32(
         ptx_small_from_f64(PTX_F32, isfinite(s) ? to_odd(s, err) : s, r, (ptx_fmt_opts){0}));
 }
@@ -28,27 +31,32 @@ static float odd_to_f32(double s, double err, ptx_round r) {
 static bool is_directed(ptx_round r) { return r == PTX_RZ || r == PTX_RM || r == PTX_RP; }
 
 /* An exact zero sum of opposite signs is -0 under rm. */
-static float zero_sum(float s, bool opposite, ptx_round r) {
+static float zero_sum(float s, bool opposite, ptx_round r)
+{
     return s == 0 && opposite && r == PTX_RM ? -0.0f : s;
 }
 
-float ptx_add_f32(float a, float b, ptx_round r) {
+float ptx_add_f32(float a, float b, ptx_round r)
+{
     if (!is_directed(r)) return a + b;
     double s = (double)a + b;
     return zero_sum(odd_to_f32(s, two_sum_err(a, b, s), r), signbit(a) != signbit(b), r);
 }
 
-float ptx_mul_f32(float a, float b, ptx_round r) {
+float ptx_mul_f32(float a, float b, ptx_round r)
+{
     return is_directed(r) ? odd_to_f32((double)a * b, 0, r) : a * b;
 }
 
-float ptx_fma_f32(float a, float b, float c, ptx_round r) {
+float ptx_fma_f32(float a, float b, float c, ptx_round r)
+{
     if (!is_directed(r)) return fmaf(a, b, c);
     double p = (double)a * b, s = p + c;
     return zero_sum(odd_to_f32(s, two_sum_err(p, c, s), r), signbit(p) != signbit(c), r);
 }
 
-float ptx_div_f32(float a, float b, ptx_round r) {
+float ptx_div_f32(float a, float b, ptx_round r)
+{
     if (!is_directed(r)) return a / b;
     double q = (double)a / b;
     if (!isfinite(q) || !isfinite(b)) return (float)q;
@@ -56,13 +64,15 @@ float ptx_div_f32(float a, float b, ptx_round r) {
     return odd_to_f32(q, b > 0 ? rem : -rem, r);
 }
 
-float ptx_sqrt_f32(float a, ptx_round r) {
+float ptx_sqrt_f32(float a, ptx_round r)
+{
     if (!is_directed(r)) return sqrtf(a);
     double q = sqrt((double)a);
     return isfinite(q) ? odd_to_f32(q, fma(-q, q, a), r) : (float)q;
 }
 
-static int env_of(ptx_round r) {
+static int env_of(ptx_round r)
+{
     return r == PTX_RZ ? FE_TOWARDZERO : r == PTX_RM ? FE_DOWNWARD : FE_UPWARD;
 }
 
@@ -75,33 +85,39 @@ static int env_of(ptx_round r) {
         return v;                                                                                  \
     } while (0)
 
-double ptx_add_f64(double a, double b, ptx_round r) {
+double ptx_add_f64(double a, double b, ptx_round r)
+{
     volatile double x = a, y = b;
     if (!is_directed(r)) return a + b;
     DIRECTED_F64(x + y);
 }
-double ptx_mul_f64(double a, double b, ptx_round r) {
+double ptx_mul_f64(double a, double b, ptx_round r)
+{
     volatile double x = a, y = b;
     if (!is_directed(r)) return a * b;
     DIRECTED_F64(x * y);
 }
-double ptx_div_f64(double a, double b, ptx_round r) {
+double ptx_div_f64(double a, double b, ptx_round r)
+{
     volatile double x = a, y = b;
     if (!is_directed(r)) return a / b;
     DIRECTED_F64(x / y);
 }
-double ptx_sqrt_f64(double a, ptx_round r) {
+double ptx_sqrt_f64(double a, ptx_round r)
+{
     volatile double x = a;
     if (!is_directed(r)) return sqrt(a);
     DIRECTED_F64(sqrt(x));
 }
-double ptx_fma_f64(double a, double b, double c, ptx_round r) {
+double ptx_fma_f64(double a, double b, double c, ptx_round r)
+{
     volatile double x = a, y = b, z = c;
     if (!is_directed(r)) return fma(a, b, c);
     DIRECTED_F64(fma(x, y, z));
 }
 
-float ptx_min_f32(float a, float b, bool is_max, bool nan, bool xorsign_abs) {
+float ptx_min_f32(float a, float b, bool is_max, bool nan, bool xorsign_abs)
+{
     uint32_t sign = (ptx_f32_bits(a) ^ ptx_f32_bits(b)) & 0x80000000u;
     if (nan && (isnan(a) || isnan(b))) return ptx_f32(0x7fffffffu);
     if (isnan(a) && isnan(b)) return ptx_f32(0x7fffffffu);
@@ -118,14 +134,16 @@ float ptx_min_f32(float a, float b, bool is_max, bool nan, bool xorsign_abs) {
     return xorsign_abs ? ptx_f32((ptx_f32_bits(r) & 0x7fffffffu) | sign) : r;
 }
 
-double ptx_min_f64(double a, double b, bool is_max) {
+double ptx_min_f64(double a, double b, bool is_max)
+{
     if (isnan(a)) return isnan(b) ? ptx_f64(0x7fffffffffffffffull) : b;
     if (isnan(b)) return a;
     if (a == b) return !!signbit(a) != is_max ? a : b;
     return (a < b) != is_max ? a : b;
 }
 
-bool ptx_cmp_f64(ptx_cmp op, double a, double b) {
+bool ptx_cmp_f64(ptx_cmp op, double a, double b)
+{
     bool un = isnan(a) || isnan(b);
     switch (op) {
     case PTX_EQ: return a == b;
@@ -151,7 +169,8 @@ bool ptx_cmp_f64(ptx_cmp op, double a, double b) {
 
 /* ---- half formats, 32 lanes of one half each ---- */
 
-static void widen(ptx_type t, float d[32], const uint32_t a[32], bool ftz) {
+static void widen(ptx_type t, float d[32], const uint32_t a[32], bool ftz)
+{
     if (t == PTX_F16)
         ptx_f16_to_f32_lanes(d, a);
     else
@@ -161,7 +180,8 @@ static void widen(ptx_type t, float d[32], const uint32_t a[32], bool ftz) {
     for (int i = 0; i < 32; i++) d[i] = fabsf(d[i]) < tiny ? copysignf(0, d[i]) : d[i];
 }
 
-static void narrow(ptx_type t, uint32_t d[32], const float v[32], ptx_half_opts o) {
+static void narrow(ptx_type t, uint32_t d[32], const float v[32], ptx_half_opts o)
+{
     uint32_t u[32];
     memcpy(u, v, sizeof u);
     (t == PTX_F16 ? ptx_f32_to_f16_lanes : ptx_f32_to_bf16_lanes)(d, u);
@@ -181,7 +201,8 @@ static void narrow(ptx_type t, uint32_t d[32], const float v[32], ptx_half_opts 
 }
 
 /* a * b + c in double, rounded to odd, then to odd again as f32: any narrower rounding is then exact. */
-static void fma_odd(float r[32], const float a[32], const float b[32], const float c[32]) {
+static void fma_odd(float r[32], const float a[32], const float b[32], const float c[32])
+{
     for (int i = 0; i < 32; i++) {
         double p = (double)a[i] * b[i], s = p + c[i];
         s = to_odd(s, two_sum_err(p, c[i], s));
@@ -194,7 +215,8 @@ static void fma_odd(float r[32], const float a[32], const float b[32], const flo
 }
 
 static void half_arith(ptx_half_op op, float r[32], const float a[32], const float b[32],
-                       const float c[32], ptx_half_opts o) {
+                       const float c[32], ptx_half_opts o)
+{
     float one[32], t[32];
     for (int i = 0; i < 32; i++) one[i] = 1;
     switch (op) {
@@ -227,7 +249,8 @@ static void half_arith(ptx_half_op op, float r[32], const float a[32], const flo
 }
 
 static void half_part(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t d[32],
-                      const uint32_t a[32], const uint32_t b[32], const uint32_t c[32]) {
+                      const uint32_t a[32], const uint32_t b[32], const uint32_t c[32])
+{
     float fa[32], fb[32], fc[32], r[32];
     if (op == PTX_H_ABS || op == PTX_H_NEG) {
         uint32_t inf = t == PTX_F16 ? 0x7c00 : 0x7f80, tiny = t == PTX_F16 ? 0x400 : 0x80;
@@ -247,7 +270,8 @@ static void half_part(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t d[32
 }
 
 void ptx_half_lanes(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t d[32],
-                    const uint32_t a[32], const uint32_t b[32], const uint32_t c[32]) {
+                    const uint32_t a[32], const uint32_t b[32], const uint32_t c[32])
+{
     static const uint32_t zero[32];
     if (!b) b = zero;
     if (!c) c = zero;
@@ -268,7 +292,8 @@ void ptx_half_lanes(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t d[32],
 }
 
 uint32_t ptx_half_one(ptx_half_op op, ptx_type t, ptx_half_opts o, uint32_t a, uint32_t b,
-                      uint32_t c) {
+                      uint32_t c)
+{
     uint32_t x[32] = {a}, y[32] = {b}, z[32] = {c}, d[32];
     ptx_half_lanes(op, t, o, d, x, y, z);
     return d[0];

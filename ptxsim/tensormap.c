@@ -5,13 +5,15 @@
 
 static const uint32_t magic = 0x50414d54; /* "TMAP" */
 
-unsigned ptx_tensormap_elem_bytes(unsigned type) {
+unsigned ptx_tensormap_elem_bytes(unsigned type)
+{
     static const uint8_t bytes[PTX_MAP_N_TYPES] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
     return type < PTX_MAP_N_TYPES ? bytes[type] : 0;
 }
 
 const char *ptx_tensormap_check(const ptx_tensormap *m, unsigned interleave_code,
-                                unsigned swizzle_code) {
+                                unsigned swizzle_code)
+{
     if (!ptx_tensormap_elem_bytes(m->type)) return "the element type is unknown";
     if (m->rank < 1 || m->rank > PTX_MAP_RANK) return "the rank must be 1 to 5";
     if (interleave_code) return "interleaved layouts are not supported";
@@ -41,7 +43,8 @@ typedef struct packed {
     uint8_t step[5];
 } packed;
 
-void ptx_tensormap_pack(const ptx_tensormap *m, uint8_t out[PTX_MAP_BYTES]) {
+void ptx_tensormap_pack(const ptx_tensormap *m, uint8_t out[PTX_MAP_BYTES])
+{
     packed p = {.magic = magic,
                 .rank = m->rank,
                 .type = m->type,
@@ -56,7 +59,8 @@ void ptx_tensormap_pack(const ptx_tensormap *m, uint8_t out[PTX_MAP_BYTES]) {
     memcpy(out, &p, sizeof p);
 }
 
-bool ptx_tensormap_unpack(const uint8_t in[PTX_MAP_BYTES], ptx_tensormap *m) {
+bool ptx_tensormap_unpack(const uint8_t in[PTX_MAP_BYTES], ptx_tensormap *m)
+{
     packed p;
     memcpy(&p, in, sizeof p);
     unsigned bytes = ptx_tensormap_elem_bytes(p.type);
@@ -75,7 +79,8 @@ bool ptx_tensormap_unpack(const uint8_t in[PTX_MAP_BYTES], ptx_tensormap *m) {
     return true;
 }
 
-uint32_t ptx_tensormap_box_bytes(const ptx_tensormap *m) {
+uint32_t ptx_tensormap_box_bytes(const ptx_tensormap *m)
+{
     uint32_t n = m->elem_bytes;
     for (unsigned d = 0; d < m->rank; d++) n *= ptx_tensormap_count(m, d);
     return n;

@@ -48,7 +48,8 @@ bool ptx_tensormap_unpack(const uint8_t in[PTX_MAP_BYTES],
 /* Bytes that one copy moves (out of bounds elements included). */
 uint32_t ptx_tensormap_box_bytes(const ptx_tensormap *m);
 /* Elements along dimension d of one copy. */
-static inline uint32_t ptx_tensormap_count(const ptx_tensormap *m, unsigned d) {
+static inline uint32_t ptx_tensormap_count(const ptx_tensormap *m, unsigned d)
+{
     return (m->box[d] + m->step[d] - 1u) / m->step[d];
 }
 

@@ -59,7 +59,8 @@ typedef struct thread_groups {
     uint64_t committed[PTX_LANES];
 } thread_groups;
 
-static queue *queue_of(ptx_cta *c) {
+static queue *queue_of(ptx_cta *c)
+{
     queue *q = ptx_cta_tma(c);
     if (!q && (q = calloc(1, sizeof *q))) {
         q->tail = &q->head;
@@ -68,22 +69,26 @@ static queue *queue_of(ptx_cta *c) {
     return q;
 }
 
-static thread_groups *groups_of(ptx_warp *w) {
+static thread_groups *groups_of(ptx_warp *w)
+{
     if (!w->tma) w->tma = calloc(1, sizeof(thread_groups));
     return w->tma;
 }
 
-static void free_op(op *p) {
+static void free_op(op *p)
+{
     free(p->data);
     free(p);
 }
 
-static ptx_who who_of(const op *p) {
+static ptx_who who_of(const op *p)
+{
     return (ptx_who){.w = p->w, .in = p->in, .lane = p->lane, .async = true};
 }
 
 static int fault(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptxsim_kind k, uint64_t addr,
-                 const char *what) {
+                 const char *what)
+{
     return ptx_fault(w, in, lane, k, addr, "%s: %s", in->x->st->text, what);
 }
 
@@ -97,7 +102,8 @@ typedef struct row {
 } row;
 typedef bool row_fn(void *user, const row *r);
 
-static bool each_row(const op *p, row_fn *fn, void *user) {
+static bool each_row(const op *p, row_fn *fn, void *user)
+{
     const ptx_tensormap *m = &p->map;
     uint32_t i[5] = {0}, count = ptx_tensormap_count(m, 0), off = 0;
     for (;;) {
@@ -127,7 +133,8 @@ static bool each_row(const op *p, row_fn *fn, void *user) {
 
 /* Reads or writes `n` elements of global memory, `step` apart. */
 static bool move_elements(const op *p, uint64_t addr, uint32_t n, uint8_t *buf, uint8_t *init,
-                          bool write) {
+                          bool write)
+{
     ptx_who who = who_of(p);
     uint32_t b = p->map.elem_bytes, step = p->map.step[0];
     if (step == 1)
@@ -147,7 +154,8 @@ typedef struct box {
     uint8_t *data, *init;
 } box;
 
-static void fill_nan(const ptx_tensormap *m, uint8_t *out, uint32_t n) {
+static void fill_nan(const ptx_tensormap *m, uint8_t *out, uint32_t n)
+{
     static const uint32_t f32 = 0x7fffffff;
     static const uint64_t f64 = 0x7fffffffffffffffull;
     for (uint32_t e = 0; e < n; e++)
@@ -158,7 +166,8 @@ static void fill_nan(const ptx_tensormap *m, uint8_t *out, uint32_t n) {
                m->elem_bytes);
 }
 
-static bool load_row(void *user, const row *r) {
+static bool load_row(void *user, const row *r)
+{
     box *b = user;
     const ptx_tensormap *m = &b->p->map;
     uint8_t *at = b->data + r->offset, *init = b->init + r->offset;
@@ -172,7 +181,8 @@ static bool load_row(void *user, const row *r) {
 
 static bool combine(op *p, ptx_type t, uint64_t addr, uint32_t bytes, uint8_t *data);
 
-static bool store_row(void *user, const row *r) {
+static bool store_row(void *user, const row *r)
+{
     box *b = user;
     uint32_t skip = r->first * b->p->map.elem_bytes;
     if (!r->inside) return true;
@@ -185,7 +195,8 @@ static bool store_row(void *user, const row *r) {
 
 /* ---- reductions ---- */
 
-static uint64_t red_int(red_op op_, ptx_type t, uint64_t old, uint64_t v) {
+static uint64_t red_int(red_op op_, ptx_type t, uint64_t old, uint64_t v)
+{
     bool sg = ptx_is_signed(t), small = ptx_type_bits(t) == 32;
     int64_t so = small ? (int32_t)old : (int64_t)old, sv = small ? (int32_t)v : (int64_t)v;
     switch (op_) {
@@ -200,7 +211,8 @@ static uint64_t red_int(red_op op_, ptx_type t, uint64_t old, uint64_t v) {
     }
 }
 
-static uint64_t red_one(red_op op_, ptx_type t, uint64_t old, uint64_t v) {
+static uint64_t red_one(red_op op_, ptx_type t, uint64_t old, uint64_t v)
+{
     ptx_half_op h = op_ == RED_ADD ? PTX_H_ADD : op_ == RED_MIN ? PTX_H_MIN : PTX_H_MAX;
     switch (t) {
     case PTX_F16:
@@ -212,7 +224,8 @@ static uint64_t red_one(red_op op_, ptx_type t, uint64_t old, uint64_t v) {
 }
 
 /* data := old op data, old read from addr. */
-static bool combine(op *p, ptx_type t, uint64_t addr, uint32_t bytes, uint8_t *data) {
+static bool combine(op *p, ptx_type t, uint64_t addr, uint32_t bytes, uint8_t *data)
+{
     ptx_who who = who_of(p);
     uint32_t b = ptx_type_bits(t) / 8;
     for (uint32_t i = 0; i + b <= bytes; i += b) {
@@ -228,7 +241,8 @@ static bool combine(op *p, ptx_type t, uint64_t addr, uint32_t bytes, uint8_t *d
 /* ---- performing ---- */
 
 /* Moves between the packed box and shared memory, through the swizzle, in 16-byte pieces. */
-static bool shared_move(const op *p, uint64_t base, uint8_t *data, uint8_t *init, bool write) {
+static bool shared_move(const op *p, uint64_t base, uint8_t *data, uint8_t *init, bool write)
+{
     ptx_who who = who_of(p);
     uint32_t width = p->o->tensor ? p->map.swizzle : 0, piece = width ? 16 : p->bytes;
     for (uint32_t i = 0; i < p->bytes; i += piece) {
@@ -240,18 +254,21 @@ static bool shared_move(const op *p, uint64_t base, uint8_t *data, uint8_t *init
     return true;
 }
 
-static bool take_buffers(op *p) {
+static bool take_buffers(op *p)
+{
     if (!p->data) p->data = malloc(2 * (size_t)p->bytes);
     p->init = p->data ? p->data + p->bytes : NULL;
     if (!p->data) fault(p->w, p->in, p->lane, PTXSIM_R_OTHER, 0, "out of host memory");
     return p->data != NULL;
 }
 
-static uint64_t in_block(uint64_t shared, unsigned rank) {
+static uint64_t in_block(uint64_t shared, unsigned rank)
+{
     return (uint64_t)(rank + 1) << 24 | (shared & 0xffffff);
 }
 
-static bool deliver(op *p, uint64_t shared, ptx_cta *bar_cta) {
+static bool deliver(op *p, uint64_t shared, ptx_cta *bar_cta)
+{
     ptx_who who = who_of(p);
     ptx_span_end(&who, PTX_CLUSTER, shared, p->bytes, true);
     if (!shared_move(p, shared, p->data, p->init, true)) return false;
@@ -259,7 +276,8 @@ static bool deliver(op *p, uint64_t shared, ptx_cta *bar_cta) {
     return true;
 }
 
-static bool perform_load(op *p) {
+static bool perform_load(op *p)
+{
     ptx_who who = who_of(p);
     if (!take_buffers(p)) return false;
     if (p->o->tensor) {
@@ -285,7 +303,8 @@ static bool perform_load(op *p) {
     return true;
 }
 
-static bool read_source(op *p) {
+static bool read_source(op *p)
+{
     ptx_who who = who_of(p);
     if (p->data) return true;
     if (!take_buffers(p)) return false;
@@ -294,7 +313,8 @@ static bool read_source(op *p) {
     return ok;
 }
 
-static bool perform_store(op *p) {
+static bool perform_store(op *p)
+{
     ptx_who who = who_of(p);
     if (!read_source(p)) return false;
     ptx_count_tensor_bytes(p->w, p->bytes);
@@ -310,14 +330,16 @@ static bool perform_store(op *p) {
 static bool perform(op *p) { return p->group ? perform_store(p) : perform_load(p); }
 
 /* Removes and frees the operation at *at. */
-static void drop(queue *q, op **at) {
+static void drop(queue *q, op **at)
+{
     op *p = *at;
     *at = p->next;
     if (q->tail == &p->next) q->tail = at;
     free_op(p);
 }
 
-bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off) {
+bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off)
+{
     queue *q = ptx_cta_tma(any_of_cluster);
     bool did = false;
     if (!q) return false;
@@ -340,7 +362,8 @@ bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off) {
 
 /* ---- issue ---- */
 
-static bool add_op(ptx_warp *w, op *p) {
+static bool add_op(ptx_warp *w, op *p)
+{
     queue *q = queue_of(w->cta);
     op *n = q ? malloc(sizeof *n) : NULL;
     if (!n) return false;
@@ -352,7 +375,8 @@ static bool add_op(ptx_warp *w, op *p) {
 }
 
 static bool read_map(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t addr,
-                     ptx_tensormap *m) {
+                     ptx_tensormap *m)
+{
     ptx_who who = {.w = w, .in = in, .lane = lane};
     uint8_t raw[PTX_MAP_BYTES];
     if (addr % 64)
@@ -376,7 +400,8 @@ static bool read_map(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t ad
 
 /* The shared side must be aligned; a block's own plain address and its cluster form are one place. */
 static bool check_shared(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t addr,
-                         uint32_t align) {
+                         uint32_t align)
+{
     uint32_t off;
     if (addr % align)
         return fault(w, in, lane, PTXSIM_R_MISALIGNED, addr,
@@ -389,7 +414,8 @@ static bool check_shared(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_
     return true;
 }
 
-static bool begin_spans(ptx_warp *w, const ptx_inst *in, const op *p) {
+static bool begin_spans(ptx_warp *w, const ptx_inst *in, const op *p)
+{
     ptx_who who = who_of(p);
     bool write = !p->group;
     if (write && p->o->from_shared &&
@@ -406,7 +432,8 @@ static bool begin_spans(ptx_warp *w, const ptx_inst *in, const op *p) {
 }
 
 static bool fill_op(ptx_warp *w, const ptx_inst *in, op *p, const uint64_t dst[],
-                    const uint64_t src[]) {
+                    const uint64_t src[])
+{
     const tma_own *o = p->o;
     uint32_t l = p->lane;
     uint64_t map = o->to_shared ? src[l] : dst[l];
@@ -437,7 +464,8 @@ static bool fill_op(ptx_warp *w, const ptx_inst *in, op *p, const uint64_t dst[]
     return check_shared(w, in, l, p->shared, o->tensor ? 128 : 16);
 }
 
-static int run_copy(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_copy(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const tma_own *o = in->x->own;
     uint64_t dst[PTX_LANES], src[PTX_LANES], bar[PTX_LANES];
     thread_groups *g = o->group ? groups_of(w) : NULL;
@@ -468,14 +496,16 @@ static int run_copy(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
 
 /* ---- groups ---- */
 
-static int run_commit(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_commit(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     thread_groups *g = groups_of(w);
     if (!g) return fault(w, in, PTX_LANES, PTXSIM_R_OTHER, 0, "out of host memory");
     for (uint32_t l = 0; l < PTX_LANES; l++) g->committed[l] += m >> l & 1;
     return PTX_GO;
 }
 
-static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     thread_groups *g = w->tma;
     queue *q = ptx_cta_tma(w->cta);
     if (!g || !q) return PTX_GO;
@@ -500,14 +530,16 @@ static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
     return PTX_GO;
 }
 
-void ptx_tma_reset(ptx_warp *w) {
+void ptx_tma_reset(ptx_warp *w)
+{
     free(w->tma);
     w->tma = NULL;
 }
 
 /* The block is over: results of stores become visible. Sources not waited for, and loads that nobody
  * received, are mistakes of the kernel: its shared memory may already belong to another block. */
-void ptx_tma_finish(ptx_warp *w) {
+void ptx_tma_finish(ptx_warp *w)
+{
     queue *q = ptx_cta_tma(w->cta);
     if (q) {
         for (op **at = &q->head; *at;) {
@@ -535,23 +567,27 @@ void ptx_tma_finish(ptx_warp *w) {
 
 /* ---- decoding ---- */
 
-static ptxsim_code bad(ptx_dec *d, const ptx_stmt *st, const char *what) {
+static ptxsim_code bad(ptx_dec *d, const ptx_stmt *st, const char *what)
+{
     return ptx_dec_fail(d, st->pos, "%s: %s", st->text, what);
 }
 
-static bool has(const ptx_stmt *st, const char *mod) {
+static bool has(const ptx_stmt *st, const char *mod)
+{
     for (uint32_t i = 0; i < st->n_mod; i++)
         if (!strcmp(st->mod[i].s, mod)) return true;
     return false;
 }
 
-static int index_of(const ptx_stmt *st, const char *mod) {
+static int index_of(const ptx_stmt *st, const char *mod)
+{
     for (uint32_t i = 0; i < st->n_mod; i++)
         if (!strcmp(st->mod[i].s, mod)) return (int)i;
     return 1 << 20;
 }
 
-bool ptx_tma_owns(const ptx_stmt *st) {
+bool ptx_tma_owns(const ptx_stmt *st)
+{
     if (!strcmp(st->op, "cp")) return has(st, "bulk");
     if (!strcmp(st->op, "prefetch")) return has(st, "tensormap");
     return !strcmp(st->op, "tensormap");
@@ -559,7 +595,8 @@ bool ptx_tma_owns(const ptx_stmt *st) {
 
 /* [map, {c0, c1, ...}] */
 static ptxsim_code tensor_opnd(ptx_dec *d, const ptx_stmt *st, const ptx_opnd *o, tma_own *t,
-                               ptx_mem *map) {
+                               ptx_mem *map)
+{
     ptxsim_code rc;
     if (o->kind != PTX_O_MEM || o->n_sub < 2)
         return ptx_dec_fail(d, o->pos, "%s: [map, {coordinates}] is wanted here", st->text);
@@ -577,14 +614,16 @@ static ptxsim_code tensor_opnd(ptx_dec *d, const ptx_stmt *st, const ptx_opnd *o
     return PTXSIM_OK;
 }
 
-static red_op take_red(ptx_dec *d) {
+static red_op take_red(ptx_dec *d)
+{
     static const char *const names[] = {"add", "min", "max", "inc", "dec", "and", "or", "xor"};
     for (unsigned i = 0; i < 8; i++)
         if (ptx_take(d, names[i])) return (red_op)(i + 1);
     return RED_NONE;
 }
 
-static ptxsim_code decode_group(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+static ptxsim_code decode_group(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     ptxsim_code rc;
     in->cls = PTXSIM_C_ASYNC_COPY;
     if (ptx_take(d, "commit_group")) {
@@ -600,7 +639,8 @@ static ptxsim_code decode_group(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
     return PTXSIM_OK;
 }
 
-static ptxsim_code take_rank(ptx_dec *d, const ptx_stmt *st, tma_own *t) {
+static ptxsim_code take_rank(ptx_dec *d, const ptx_stmt *st, tma_own *t)
+{
     static const char *const names[] = {"1d", "2d", "3d", "4d", "5d"};
     for (unsigned i = 0; i < 5; i++)
         if (ptx_take(d, names[i])) {
@@ -611,7 +651,8 @@ static ptxsim_code take_rank(ptx_dec *d, const ptx_stmt *st, tma_own *t) {
 }
 
 /* dst and src in the order of the instruction; the tensor map takes the place of the global side. */
-static ptxsim_code decode_sides(ptx_dec *d, const ptx_stmt *st, tma_own *t, uint32_t *next) {
+static ptxsim_code decode_sides(ptx_dec *d, const ptx_stmt *st, tma_own *t, uint32_t *next)
+{
     ptxsim_code rc;
     const ptx_opnd *a = &st->opnd[0], *b = &st->opnd[1];
     if (t->to_shared) {
@@ -628,7 +669,8 @@ static ptxsim_code decode_sides(ptx_dec *d, const ptx_stmt *st, tma_own *t, uint
     return rc;
 }
 
-static ptxsim_code decode_copy(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, bool reduce) {
+static ptxsim_code decode_copy(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, bool reduce)
+{
     tma_own *t = ptx_dec_alloc(d, sizeof *t);
     ptxsim_code rc;
     uint32_t slot;
@@ -688,7 +730,8 @@ static ptxsim_code decode_copy(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, boo
 
 static int run_nothing(ptx_warp *w, const ptx_inst *in, ptx_mask m) { return PTX_GO; }
 
-ptxsim_code ptx_tma_decode(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+ptxsim_code ptx_tma_decode(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     ptxsim_code rc;
     if ((rc = ptx_dec_needs_sm(d, 90))) return rc;
     if (!strcmp(st->op, "tensormap"))

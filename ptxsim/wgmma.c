@@ -55,12 +55,14 @@ typedef struct wg_state {
     size_t n_flight, cap_flight;
 } wg_state;
 
-static wg_state *state_of(ptx_warp *w) {
+static wg_state *state_of(ptx_warp *w)
+{
     if (!w->matrix) w->matrix = calloc(1, sizeof(wg_state));
     return w->matrix;
 }
 
-static bool grow(void **p, size_t *cap, size_t need, size_t size) {
+static bool grow(void **p, size_t *cap, size_t need, size_t size)
+{
     if (need <= *cap) return true;
     size_t c = *cap ? 2 * *cap : 64;
     void *q = realloc(*p, c * size);
@@ -69,14 +71,16 @@ static bool grow(void **p, size_t *cap, size_t need, size_t size) {
     return true;
 }
 
-static int no_memory(ptx_warp *w, const ptx_inst *in) {
+static int no_memory(ptx_warp *w, const ptx_inst *in)
+{
     return ptx_fault(w, in, PTX_LANES, PTXSIM_R_OTHER, 0, "out of host memory");
 }
 
 /* ---- shared operands ---- */
 
 /* Notes [lo, hi) as being read; neighbours of one row group arrive together and are joined here. */
-static bool hold(ptx_warp *w, const ptx_inst *in, wg_state *s, uint32_t lo, uint32_t hi) {
+static bool hold(ptx_warp *w, const ptx_inst *in, wg_state *s, uint32_t lo, uint32_t hi)
+{
     ptx_who who = {.w = w, .in = in, .lane = PTX_LANES, .async = true};
     if (!grow((void **)&s->span, &s->cap_span, s->n_span + 1, sizeof *s->span)) return false;
     if (!ptx_span_begin(&who, PTX_SHARED, lo, hi - lo, false)) return false;
@@ -88,14 +92,16 @@ typedef struct piece {
     uint32_t lo, hi;
 } piece;
 
-static int by_address(const void *a, const void *b) {
+static int by_address(const void *a, const void *b)
+{
     const piece *x = a, *y = b;
     return x->lo < y->lo ? -1 : x->lo > y->lo;
 }
 
 /* 16 bytes of shared memory holding elements (mn, k..) or (mn.., k), checked. */
 static const uint8_t *chunk(ptx_warp *w, const ptx_inst *in, uint32_t addr, uint8_t *tmp,
-                            bool checked, bool *known) {
+                            bool checked, bool *known)
+{
     if ((uint64_t)addr + 16 > w->cta->shared_bytes) {
         ptx_fault(
             w, in, PTX_LANES, PTXSIM_R_OUT_OF_BOUNDS, addr,
@@ -115,7 +121,8 @@ static const uint8_t *chunk(ptx_warp *w, const ptx_inst *in, uint32_t addr, uint
 /* Rows [0, count) of a shared operand as floats or s32: out[row * k + x]. */
 static bool load_operand(ptx_warp *w, const ptx_inst *in, wg_state *s, uint64_t desc, ptx_type t,
                          bool mn_major, unsigned row0, unsigned count, unsigned k, void *out,
-                         bool *known) {
+                         bool *known)
+{
     ptx_wgmma_desc d = ptx_wgmma_decode(desc);
     unsigned bits = t == PTX_TF32 ? 32 : ptx_types[t].bits, per = 128 / bits;
     bool is_float = ptx_types[t].kind == 'F', checked = w->cta->shadow != NULL;
@@ -151,7 +158,8 @@ static bool load_operand(ptx_warp *w, const ptx_inst *in, wg_state *s, uint64_t 
 
 /* ---- accumulators ---- */
 
-static void acc_load(ptx_warp *w, const wg_own *o, float *c) {
+static void acc_load(ptx_warp *w, const wg_own *o, float *c)
+{
     for (unsigned r = 0; r < o->n_acc; r++) {
         const uint32_t *v = ptx_r32(w, o->acc[r]);
         for (unsigned l = 0; l < PTX_LANES; l++)
@@ -167,7 +175,8 @@ static void acc_load(ptx_warp *w, const wg_own *o, float *c) {
     }
 }
 
-static void acc_store(ptx_warp *w, const wg_own *o, ptx_mask m, const float *c, flight *f) {
+static void acc_store(ptx_warp *w, const wg_own *o, ptx_mask m, const float *c, flight *f)
+{
     for (unsigned r = 0; r < o->n_acc; r++) {
         uint32_t v[PTX_LANES];
         for (unsigned l = 0; l < PTX_LANES; l++) {
@@ -193,7 +202,8 @@ static void acc_store(ptx_warp *w, const wg_own *o, ptx_mask m, const float *c, 
 /* Registers joined by plain moves share a class, so that accumulators are known again after a move. */
 static uint32_t class_of(ptx_warp *w, uint32_t slot) { return ptx_move_class(w, slot); }
 
-static flight *flight_of(ptx_warp *w, wg_state *s, const wg_own *o) {
+static flight *flight_of(ptx_warp *w, wg_state *s, const wg_own *o)
+{
     for (size_t i = 0; i < s->n_flight; i++)
         if (s->flight[i].o->n_acc == o->n_acc &&
             class_of(w, s->flight[i].o->acc[0]) == class_of(w, o->acc[0]))
@@ -208,7 +218,8 @@ static flight *flight_of(ptx_warp *w, wg_state *s, const wg_own *o) {
 }
 
 static void check_fence(ptx_warp *w, const ptx_inst *in, wg_state *s, const wg_own *o, flight *f,
-                        bool reads_acc) {
+                        bool reads_acc)
+{
     if (s->fenced || !(ptx_opts(w)->checks & PTXSIM_CHECK_PENDING)) return;
     if (!s->issued) {
         ptx_report(w, in, PTX_LANES, PTXSIM_R_PENDING, 0, 0, "%s without a wgmma.fence before it",
@@ -229,7 +240,8 @@ static void check_fence(ptx_warp *w, const ptx_inst *in, wg_state *s, const wg_o
 /* ---- the product ---- */
 
 static bool load_a(ptx_warp *w, const ptx_inst *in, wg_state *s, const wg_own *o, float *a,
-                   bool *known) {
+                   bool *known)
+{
     if (!o->a_reg)
         return load_operand(w, in, s, ptx_r64(w, o->desc_a)[0], o->a, o->trans_a,
                             16 * (w->index % 4), 16, o->k, a, known);
@@ -248,7 +260,8 @@ static bool load_a(ptx_warp *w, const ptx_inst *in, wg_state *s, const wg_own *o
     return true;
 }
 
-static bool inputs_valid(ptx_warp *w, const wg_own *o, const flight *f, bool reads_acc) {
+static bool inputs_valid(ptx_warp *w, const wg_own *o, const flight *f, bool reads_acc)
+{
     bool ok = true;
     if (o->a_reg)
         for (unsigned r = 0; r < 4; r++) ok &= ptx_slot_valid(w, o->src[r]);
@@ -257,7 +270,8 @@ static bool inputs_valid(ptx_warp *w, const wg_own *o, const flight *f, bool rea
     return ok;
 }
 
-static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     static _Thread_local float a[16 * 256], bt[MAX_N * 256], b[256 * MAX_N], c[16 * MAX_N];
     const wg_own *o = in->x->own;
     wg_state *s = state_of(w);
@@ -300,21 +314,24 @@ static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
 
 /* ---- fence, commit, wait ---- */
 
-static int run_fence(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_fence(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     wg_state *s = state_of(w);
     if (!s) return no_memory(w, in);
     s->fenced = true;
     return PTX_GO;
 }
 
-static int run_commit(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_commit(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     wg_state *s = state_of(w);
     if (!s) return no_memory(w, in);
     s->committed++, s->open = 0;
     return PTX_GO;
 }
 
-static void end_groups(ptx_warp *w, const ptx_inst *in, wg_state *s, uint64_t upto) {
+static void end_groups(ptx_warp *w, const ptx_inst *in, wg_state *s, uint64_t upto)
+{
     ptx_who who = {.w = w, .in = in, .lane = PTX_LANES, .async = true};
     size_t keep = 0;
     for (size_t i = 0; i < s->n_span; i++) {
@@ -335,7 +352,8 @@ static void end_groups(ptx_warp *w, const ptx_inst *in, wg_state *s, uint64_t up
     s->ended = upto;
 }
 
-static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     wg_state *s = state_of(w);
     if (!s) return no_memory(w, in);
     for (uint32_t i = w->index / 4 * 4; i < w->index / 4 * 4 + 4 && i < w->cta->n_warp; i++) {
@@ -350,7 +368,8 @@ static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
 
 void ptx_matrix_reset(ptx_warp *w) { ptx_matrix_finish(w); }
 
-void ptx_matrix_finish(ptx_warp *w) {
+void ptx_matrix_finish(ptx_warp *w)
+{
     wg_state *s = w->matrix;
     if (!s) return;
     for (size_t i = 0; i < s->n_flight; i++) free(s->flight[i].seen);
@@ -362,11 +381,13 @@ void ptx_matrix_finish(ptx_warp *w) {
 
 /* ---- decoding ---- */
 
-static ptxsim_code bad(ptx_dec *d, const ptx_stmt *st, const char *what) {
+static ptxsim_code bad(ptx_dec *d, const ptx_stmt *st, const char *what)
+{
     return ptx_dec_fail(d, st->pos, "%s: %s", st->text, what);
 }
 
-static bool types_fit(const wg_own *o) {
+static bool types_fit(const wg_own *o)
+{
     bool fp8 = (o->a == PTX_E4M3 || o->a == PTX_E5M2) && (o->b == PTX_E4M3 || o->b == PTX_E5M2);
     bool i8 = (o->a == PTX_S8 || o->a == PTX_U8) && (o->b == PTX_S8 || o->b == PTX_U8);
     if (o->n % 8 || o->n < 8 || o->n > 256) return false;
@@ -384,7 +405,8 @@ static bool types_fit(const wg_own *o) {
 
 /* An immediate that must be one of two values; gives whether it is the second. */
 static ptxsim_code flag(ptx_dec *d, const ptx_stmt *st, uint32_t i, int64_t off, int64_t on,
-                        bool *out) {
+                        bool *out)
+{
     int64_t v;
     ptxsim_code rc = ptx_const_int(d, &st->opnd[i], &v);
     if (rc) return rc;
@@ -395,7 +417,8 @@ static ptxsim_code flag(ptx_dec *d, const ptx_stmt *st, uint32_t i, int64_t off,
     return PTXSIM_OK;
 }
 
-static ptxsim_code decode_product(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+static ptxsim_code decode_product(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     wg_own *o = ptx_dec_alloc(d, sizeof *o);
     uint16_t m;
     ptxsim_code rc;
@@ -437,7 +460,8 @@ static ptxsim_code decode_product(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) 
     return PTXSIM_OK;
 }
 
-ptxsim_code ptx_wgmma_decode_inst(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+ptxsim_code ptx_wgmma_decode_inst(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     ptxsim_code rc;
     if ((rc = ptx_dec_needs_sm(d, 90))) return rc;
     in->flags = PTX_I_WARP | PTX_I_OWN_VALID;

@@ -25,7 +25,8 @@ typedef struct wmma_own {
 enum { MAX_ELEMENTS = 1024 }; /* 8 x 128 bits is the largest */
 
 /* Registers of a fragment of role 'a', 'b' or 'c' of shape m n k: 0 when there is no such fragment. */
-static bool frag_of(frag *f, char role, ptx_type t, unsigned m, unsigned n, unsigned k) {
+static bool frag_of(frag *f, char role, ptx_type t, unsigned m, unsigned n, unsigned k)
+{
     bool big = m * n == 256 && (m == 16 || m == 8 || m == 32);
     unsigned bits = t == PTX_TF32 ? 32 : ptx_types[t].bits;
     f->t = t;
@@ -58,11 +59,13 @@ static bool frag_of(frag *f, char role, ptx_type t, unsigned m, unsigned n, unsi
 }
 
 static unsigned reg_bits(const frag *f) { return f->t == PTX_F64 ? 64 : 32; }
-static unsigned elem_bits(const frag *f) {
+static unsigned elem_bits(const frag *f)
+{
     return f->t == PTX_TF32 || f->t == PTX_F32 || f->t == PTX_S32 ? 32 : ptx_types[f->t].bits;
 }
 
-static bool all_valid(const ptx_warp *w, const frag *f, const uint32_t *reg) {
+static bool all_valid(const ptx_warp *w, const frag *f, const uint32_t *reg)
+{
     for (unsigned r = 0; r < f->regs; r++)
         if (!ptx_slot_valid(w, reg[r])) return false;
     return true;
@@ -71,7 +74,8 @@ static bool all_valid(const ptx_warp *w, const frag *f, const uint32_t *reg) {
 /* ---- wmma.mma: fragments -> plain matrices -> product ---- */
 
 static uint64_t element(ptx_warp *w, const frag *f, const uint32_t *reg, unsigned lane, unsigned r,
-                        unsigned e) {
+                        unsigned e)
+{
     if (f->t == PTX_F64) return ptx_r64(w, reg[r])[lane];
     unsigned bits = elem_bits(f);
     uint32_t v = ptx_r32(w, reg[r])[lane];
@@ -79,7 +83,8 @@ static uint64_t element(ptx_warp *w, const frag *f, const uint32_t *reg, unsigne
 }
 
 /* Packed elements in row-major order, ready for ptx_unpack_*. */
-static void pack_matrix(ptx_warp *w, const frag *f, const uint32_t *reg, uint8_t *out) {
+static void pack_matrix(ptx_warp *w, const frag *f, const uint32_t *reg, uint8_t *out)
+{
     unsigned bits = elem_bits(f), count = f->rows * f->cols;
     memset(out, 0, (size_t)count * bits / 8);
     for (unsigned r = 0; r < f->regs; r++)
@@ -97,7 +102,8 @@ static void pack_matrix(ptx_warp *w, const frag *f, const uint32_t *reg, uint8_t
 }
 
 static void unpack_result(ptx_warp *w, const frag *f, const uint32_t *reg, ptx_mask m,
-                          const void *acc) {
+                          const void *acc)
+{
     for (unsigned r = 0; r < f->regs; r++) {
         uint32_t v[PTX_LANES];
         for (unsigned l = 0; l < PTX_LANES; l++) {
@@ -119,7 +125,8 @@ static void unpack_result(ptx_warp *w, const frag *f, const uint32_t *reg, ptx_m
     }
 }
 
-static void mul_float(ptx_warp *w, const wmma_own *o, ptx_mask m) {
+static void mul_float(ptx_warp *w, const wmma_own *o, ptx_mask m)
+{
     uint32_t words[MAX_ELEMENTS];
     float a[MAX_ELEMENTS], b[MAX_ELEMENTS], c[MAX_ELEMENTS];
     ptx_mma_model model = ptx_model_of(w);
@@ -136,7 +143,8 @@ static void mul_float(ptx_warp *w, const wmma_own *o, ptx_mask m) {
     unpack_result(w, &o->f[0], o->reg[0], m, c);
 }
 
-static void mul_int(ptx_warp *w, const wmma_own *o, ptx_mask m) {
+static void mul_int(ptx_warp *w, const wmma_own *o, ptx_mask m)
+{
     uint32_t words[MAX_ELEMENTS];
     int32_t a[MAX_ELEMENTS], b[MAX_ELEMENTS], t[MAX_ELEMENTS], c[MAX_ELEMENTS];
     pack_matrix(w, &o->f[1], o->reg[1], (uint8_t *)words);
@@ -160,7 +168,8 @@ static void mul_int(ptx_warp *w, const wmma_own *o, ptx_mask m) {
     unpack_result(w, &o->f[0], o->reg[0], m, c);
 }
 
-static void mul_f64(ptx_warp *w, const wmma_own *o, ptx_mask m) {
+static void mul_f64(ptx_warp *w, const wmma_own *o, ptx_mask m)
+{
     double a[32], b[32], c[64];
     pack_matrix(w, &o->f[1], o->reg[1], (uint8_t *)a);
     pack_matrix(w, &o->f[2], o->reg[2], (uint8_t *)b);
@@ -169,7 +178,8 @@ static void mul_f64(ptx_warp *w, const wmma_own *o, ptx_mask m) {
     unpack_result(w, &o->f[0], o->reg[0], m, c);
 }
 
-static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const wmma_own *o = in->x->own;
     ptx_whole_warp(w, in, m);
     bool ok =
@@ -189,7 +199,8 @@ static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
 /* ---- load and store ---- */
 
 /* Byte offset of register r of `lane` from the matrix' start, or of one of its elements. */
-static uint64_t offset_of(const wmma_own *o, unsigned lane, unsigned r, unsigned e, uint64_t ld) {
+static uint64_t offset_of(const wmma_own *o, unsigned lane, unsigned r, unsigned e, uint64_t ld)
+{
     const frag *f = &o->f[0];
     unsigned i = ptx_wmma_at(f->rows * f->cols, f->per, lane, r, e), row = i / f->cols,
              col = i % f->cols;
@@ -197,7 +208,8 @@ static uint64_t offset_of(const wmma_own *o, unsigned lane, unsigned r, unsigned
 }
 
 static void addresses(ptx_warp *w, const wmma_own *o, const uint64_t base[], unsigned r, unsigned e,
-                      uint64_t addr[]) {
+                      uint64_t addr[])
+{
     unsigned along = o->col ? o->f[0].rows : o->f[0].cols;
     for (unsigned l = 0; l < PTX_LANES; l++) {
         uint64_t ld = o->ld ? ptx_r32(w, o->ld)[l] : along;
@@ -208,7 +220,8 @@ static void addresses(ptx_warp *w, const wmma_own *o, const uint64_t base[], uns
 /* Whether a register's elements are neighbours in memory (then it moves in one piece). */
 static bool whole(const wmma_own *o) { return o->f[0].per == 1 || !o->col; }
 
-static int run_load(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_load(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const wmma_own *o = in->x->own;
     const frag *f = &o->f[0];
     uint64_t base[PTX_LANES], addr[PTX_LANES];
@@ -250,7 +263,8 @@ static int run_load(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
     return PTX_GO;
 }
 
-static int run_store(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
+static int run_store(ptx_warp *w, const ptx_inst *in, ptx_mask m)
+{
     const wmma_own *o = in->x->own;
     const frag *f = &o->f[0];
     uint64_t base[PTX_LANES], addr[PTX_LANES];
@@ -279,21 +293,25 @@ static int run_store(ptx_warp *w, const ptx_inst *in, ptx_mask m) {
 
 /* ---- decoding ---- */
 
-static ptx_space take_space(ptx_dec *d) {
+static ptx_space take_space(ptx_dec *d)
+{
     if (ptx_take(d, "global")) return PTX_GLOBAL;
     return ptx_take(d, "shared") || ptx_take(d, "shared::cta") ? PTX_SHARED : PTX_GENERIC;
 }
 
-static ptxsim_code no_frag(ptx_dec *d, const ptx_stmt *st) {
+static ptxsim_code no_frag(ptx_dec *d, const ptx_stmt *st)
+{
     return ptx_dec_fail(d, st->pos, "%s: no such combination of shape and types", st->text);
 }
 
-static unsigned sm_of(ptx_type t) {
+static unsigned sm_of(ptx_type t)
+{
     return t == PTX_BF16 || t == PTX_TF32 || t == PTX_F64 ? 80 : t == PTX_F16 ? 70 : 75;
 }
 
 static ptxsim_code decode_move(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, wmma_own *o,
-                               bool store) {
+                               bool store)
+{
     char role = store              ? 'c'
                 : ptx_take(d, "a") ? 'a'
                 : ptx_take(d, "b") ? 'b'
@@ -334,7 +352,8 @@ static ptxsim_code decode_move(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, wmm
     return PTXSIM_OK;
 }
 
-static ptxsim_code decode_mul(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, wmma_own *o) {
+static ptxsim_code decode_mul(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, wmma_own *o)
+{
     bool col_a, col_b;
     ptxsim_code rc;
     bool x = ptx_take(d, "xor"), y = ptx_take(d, "and");
@@ -370,7 +389,8 @@ static ptxsim_code decode_mul(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, wmma
     return PTXSIM_OK;
 }
 
-ptxsim_code ptx_wmma_decode(ptx_dec *d, const ptx_stmt *st, ptx_inst *in) {
+ptxsim_code ptx_wmma_decode(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
+{
     wmma_own *o = ptx_dec_alloc(d, sizeof *o);
     if (!o) return ptx_dec_fail(d, st->pos, "out of memory");
     in->flags = PTX_I_WARP | PTX_I_OWN_VALID;

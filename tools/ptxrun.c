@@ -41,21 +41,24 @@ static const char usage[] =
     "  u32:N i32:N u64:N i64:N f32:X f64:X f16:X\n"
     "exit: 0 ok, 1 a check reported, 2 wrong use, 4 the PTX is not accepted\n";
 
-static int wrong(const char *what, const char *arg_) {
+static int wrong(const char *what, const char *arg_)
+{
     fprintf(stderr, "ptxrun: %s%s%s\n", what, arg_ ? ": " : "", arg_ ? arg_ : "");
     return USAGE;
 }
 
 /* ---- command line ---- */
 
-static bool number(const char *s, uint64_t *out) {
+static bool number(const char *s, uint64_t *out)
+{
     char *end;
     if (!*s) return false;
     *out = *s == '-' ? (uint64_t)strtoll(s, &end, 0) : strtoull(s, &end, 0);
     return !*end;
 }
 
-static bool triple(const char *s, uint32_t out[3]) {
+static bool triple(const char *s, uint32_t out[3])
+{
     for (int i = 0; i < 3; i++) {
         char *end;
         unsigned long v = strtoul(s, &end, 10);
@@ -71,7 +74,8 @@ static bool triple(const char *s, uint32_t out[3]) {
     return false;
 }
 
-static bool checks_of(const char *s, uint32_t *out) {
+static bool checks_of(const char *s, uint32_t *out)
+{
     static const struct {
         const char *name;
         uint32_t bits;
@@ -94,7 +98,8 @@ static bool checks_of(const char *s, uint32_t *out) {
     return true;
 }
 
-static int option(options *o, const char *name, const char *v) {
+static int option(options *o, const char *name, const char *v)
+{
     uint64_t n = 0;
     if (!strcmp(name, "--kernel"))
         o->kernel = v;
@@ -133,7 +138,8 @@ static int option(options *o, const char *name, const char *v) {
     return OK;
 }
 
-static int parse(options *o, int argc, char **argv) {
+static int parse(options *o, int argc, char **argv)
+{
     *o = (options){.sm = 80, .checks = PTXSIM_CHECK_ALL};
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
@@ -162,12 +168,14 @@ static int parse(options *o, int argc, char **argv) {
 
 /* ---- arguments ---- */
 
-static int say(const ptxsim_error *e) {
+static int say(const ptxsim_error *e)
+{
     fprintf(stderr, "ptxrun: %s\n", e->msg);
     return e->code == PTXSIM_BAD_PTX || e->code == PTXSIM_UNSUPPORTED ? BAD_PTX : USAGE;
 }
 
-static int buffer(ptxsim *m, arg *a, const void *from, uint64_t n) {
+static int buffer(ptxsim *m, arg *a, const void *from, uint64_t n)
+{
     ptxsim_error e = {0};
     a->n = n;
     if (ptxsim_alloc(m, n ? n : 1, &a->dev, &e) != PTXSIM_OK) return say(&e);
@@ -178,21 +186,24 @@ static int buffer(ptxsim *m, arg *a, const void *from, uint64_t n) {
     return OK;
 }
 
-static int from_file(const char *path, void **p, size_t *n) {
+static int from_file(const char *path, void **p, size_t *n)
+{
     ll_error e = {0};
     if (ll_file_read(path, (size_t)1 << 36, p, n, &e) == LL_OK) return OK;
     return wrong(e.msg, NULL);
 }
 
 /* "REST" cut at its last colon: both halves must be there. */
-static char *cut(char *s) {
+static char *cut(char *s)
+{
     char *c = strrchr(s, ':');
     if (!c || c == s || !c[1]) return NULL;
     *c = 0;
     return c + 1;
 }
 
-static int scalar(const char *kind, const char *v, arg *a) {
+static int scalar(const char *kind, const char *v, arg *a)
+{
     char *end;
     uint64_t n = 0;
     double x = strtod(v, &end);
@@ -218,7 +229,8 @@ static int scalar(const char *kind, const char *v, arg *a) {
     return OK;
 }
 
-static int make_arg(ptxsim *m, char *s, arg *a) {
+static int make_arg(ptxsim *m, char *s, arg *a)
+{
     static const char *const scalars[] = {"u32", "i32", "u64", "i64", "f32", "f64", "f16"};
     void *p = NULL;
     size_t n = 0;
@@ -255,7 +267,8 @@ static int make_arg(ptxsim *m, char *s, arg *a) {
 
 /* ---- the run ---- */
 
-static int launch(ptxsim *m, const options *o, const ptxsim_kernel *k, arg *a) {
+static int launch(ptxsim *m, const options *o, const ptxsim_kernel *k, arg *a)
+{
     const void *ptr[MAX_ARGS];
     const ptxsim_kernel_info *info = ptxsim_info(k);
     ptxsim_error e = {0};
@@ -308,7 +321,8 @@ static int launch(ptxsim *m, const options *o, const ptxsim_kernel *k, arg *a) {
                                                                                : USAGE;
 }
 
-static int save(ptxsim *m, const arg *a) {
+static int save(ptxsim *m, const arg *a)
+{
     ptxsim_error e = {0};
     ll_error fe = {0};
     void *p = malloc(a->n ? a->n : 1);
@@ -322,7 +336,8 @@ static int save(ptxsim *m, const arg *a) {
     return rc;
 }
 
-static int run(const options *o, ptxsim *m, arg *a) {
+static int run(const options *o, ptxsim *m, arg *a)
+{
     ptxsim_error e = {0};
     ptxsim_module *mod;
     void *text;
@@ -353,7 +368,8 @@ static int run(const options *o, ptxsim *m, arg *a) {
     return rc;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     static options o;
     static arg a[MAX_ARGS];
     ptxsim *m;

@@ -14,7 +14,9 @@ typedef struct run {
     unsigned sm;
     uint64_t seed;
     const char *file;
-    int failed; /* mistakes so far */
+    bool quiet;  /* nothing is printed: a mutant is expected to fail */
+    int failed;  /* mistakes so far */
+    int reports; /* of them found by the machine: reports, faults, deadlocks */
     uint64_t buf[32];
     int n_buf;
 } run;
@@ -47,6 +49,11 @@ uint32_t next_u32(void); /* one fixed sequence per test */
 float next_f32(void);    /* [-1, 1) */
 
 typedef void test_fn(run *r);
+struct test;
+/* One test on PTX text; the number of mistakes, *reports of them the machine's own. */
+int foreign_run(const struct test *t, const char *text, size_t n, const char *name, unsigned sm,
+                uint64_t seed, bool quiet, int *reports);
+char *slurp(const char *path, size_t *n); /* a file, NUL behind it; NULL: cannot be read */
 typedef struct test {
     const char *file, *name;
     test_fn *fn;

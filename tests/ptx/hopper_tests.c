@@ -6,7 +6,8 @@
 #include "foreign.h"
 #include "ptxsim/tensormap.h"
 
-static float half_to(uint16_t h) {
+static float half_to(uint16_t h)
+{
     int e = h >> 10 & 31, m = h & 1023;
     float v = e ? ldexpf((float)(1024 + m), e - 25) : ldexpf((float)m, -24);
     return h & 0x8000 ? -v : v;
@@ -17,7 +18,8 @@ typedef struct map {
 } map;
 
 static map map2d(run *r, uint64_t addr, unsigned type, uint64_t cols, uint64_t rows, uint64_t pitch,
-                 unsigned bc, unsigned br, unsigned swizzle) {
+                 unsigned bc, unsigned br, unsigned swizzle)
+{
     map m;
     unsigned bytes = ptx_tensormap_elem_bytes(type);
     ptx_tensormap t = {.addr = addr,
@@ -35,7 +37,8 @@ static map map2d(run *r, uint64_t addr, unsigned type, uint64_t cols, uint64_t r
     return m;
 }
 
-static void tma_gemm(run *r) {
+static void tma_gemm(run *r)
+{
     static const int shapes[][3] = {{64, 64, 64}, {128, 64, 192}, {100, 72, 136}, {1, 8, 8}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
@@ -63,7 +66,8 @@ static void tma_gemm(run *r) {
     }
 }
 
-static void cluster(run *r) {
+static void cluster(run *r)
+{
     static int x[20 * 40];
     static uint32_t out[4 * 256], want[4 * 256];
     for (int i = 0; i < 20 * 40; i++) x[i] = i + 1;
@@ -81,7 +85,8 @@ static void cluster(run *r) {
     same_u32(r, "cluster", out, want, 4 * 256);
 }
 
-static void bulk(run *r) {
+static void bulk(run *r)
+{
     enum { N = 500 };
     static int x[N];
     static uint32_t y[N], want[N];

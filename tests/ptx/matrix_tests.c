@@ -5,7 +5,8 @@
 
 #include "foreign.h"
 
-static float half_to(uint16_t h) {
+static float half_to(uint16_t h)
+{
     int e = h >> 10 & 31, m = h & 1023;
     float v = e == 31 ? (m ? NAN : INFINITY)
               : e     ? ldexpf((float)(1024 + m), e - 25)
@@ -13,7 +14,8 @@ static float half_to(uint16_t h) {
     return h & 0x8000 ? -v : v;
 }
 /* Small multiples of 1/8: products and sums stay exact in f32. */
-static uint16_t half_small(float *v) {
+static uint16_t half_small(float *v)
+{
     int k = (int)(next_u32() >> 20) % 33 - 16;
     float f = (float)k / 8;
     uint16_t h = 0;
@@ -25,13 +27,15 @@ static uint16_t half_small(float *v) {
     *v = f;
     return h;
 }
-static void *get(size_t n) {
+static void *get(size_t n)
+{
     void *p = calloc(1, n);
     if (!p) abort();
     return p;
 }
 
-static void wmma_f16(run *r) {
+static void wmma_f16(run *r)
+{
     enum { M = 32, N = 48, K = 64 };
     static uint16_t a[M * K], b[N * K];
     static float fa[M * K], fb[N * K], c[M * N];
@@ -50,7 +54,8 @@ static void wmma_f16(run *r) {
     near_f32(r, "wmma_f16", c, want, M * N, 0, 0);
 }
 
-static void wmma_s8(run *r) {
+static void wmma_s8(run *r)
+{
     enum { M = 16, N = 32, K = 48 };
     static int8_t a[M * K], b[K * N];
     static uint32_t c[M * N], want[M * N];
@@ -69,7 +74,8 @@ static void wmma_s8(run *r) {
     same_u32(r, "wmma_s8", c, want, M * N);
 }
 
-static void wmma_shapes(run *r) {
+static void wmma_shapes(run *r)
+{
     static uint16_t a[512], b[512], c[512];
     static float fa[512], fb[512], got[512];
     static double want[512];
@@ -89,7 +95,8 @@ static void wmma_shapes(run *r) {
     near_f32(r, "wmma_shapes", got, want, 512, 1e-3, 0);
 }
 
-static void gemm(run *r) {
+static void gemm(run *r)
+{
     static const int shapes[][3] = {{64, 64, 96}, {100, 70, 136}, {33, 129, 8}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
@@ -138,7 +145,8 @@ static double bits_value(uint32_t w, int bits, int e,
     }
 }
 static void fragments(ab *x, const uint32_t *in, uint32_t keep, int na, int nb, int bits, int ka,
-                      int kb) {
+                      int kb)
+{
     int per = 32 / bits;
     for (int l = 0; l < 32; l++)
         for (int e = 0; e < per; e++) {
@@ -151,7 +159,8 @@ static void fragments(ab *x, const uint32_t *in, uint32_t keep, int na, int nb, 
         }
 }
 
-static void tensor_forms(run *r) {
+static void tensor_forms(run *r)
+{
     static uint32_t in[6 * 32], out[25 * 32];
     static ab x;
     double acc[4][32];
@@ -233,7 +242,8 @@ static void tensor_forms(run *r) {
     }
 }
 
-static void mbarriers(run *r) {
+static void mbarriers(run *r)
+{
     enum { N = 1000 };
     static int x[N];
     uint32_t out[96], want[96] = {0};

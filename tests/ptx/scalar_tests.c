@@ -7,7 +7,8 @@
 #include "foreign.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-static void *get(size_t n) {
+static void *get(size_t n)
+{
     void *p = calloc(1, n ? n : 1);
     if (!p) abort();
     return p;
@@ -15,7 +16,8 @@ static void *get(size_t n) {
 
 /* ---- reductions ---- */
 
-static void reduce_tree(run *r) {
+static void reduce_tree(run *r)
+{
     enum { N = 5000 };
     static float x[N], out[7];
     double want[7] = {0};
@@ -28,7 +30,8 @@ static void reduce_tree(run *r) {
     near_f32(r, "sum", out, want, 7, 0, 0);
 }
 
-static void reduce_shuffle(run *r) {
+static void reduce_shuffle(run *r)
+{
     enum { N = 4321 };
     static int x[N];
     uint32_t want = 0, got = 0;
@@ -50,7 +53,8 @@ static void reduce_shuffle(run *r) {
 
 /* ---- scans ---- */
 
-static void scans(run *r) {
+static void scans(run *r)
+{
     enum { N = 200, B = 3 };
     static uint32_t x[4096], y[4096], want[4096];
     int n = N;
@@ -71,7 +75,8 @@ static void scans(run *r) {
 
 /* ---- transposes ---- */
 
-static void transposes(run *r) {
+static void transposes(run *r)
+{
     int rows = 75, cols = 50, n = 100;
     float *x = get(75 * 50 * 4), *y = get(75 * 50 * 4);
     double *want = get(75 * 50 * 8);
@@ -97,7 +102,8 @@ static void transposes(run *r) {
 
 /* ---- atomics ---- */
 
-static void histograms(run *r) {
+static void histograms(run *r)
+{
     enum { N = 10000 };
     static uint8_t x[N];
     uint32_t bins[256] = {0}, want[256] = {0};
@@ -109,7 +115,8 @@ static void histograms(run *r) {
     same_u32(r, "bin", bins, want, 256);
 }
 
-static void atomics(run *r) {
+static void atomics(run *r)
+{
     enum { N = 300 };
     static int x[N];
     uint32_t u[16] = {0, 0, 0, 0xffffffffu, 0, 0xffffffffu, 0, 0, 0, 0, 5, 0, 0, 0}, w[16];
@@ -152,16 +159,19 @@ static void atomics(run *r) {
 
 /* ---- sorts ---- */
 
-static int by_float(const void *a, const void *b) {
+static int by_float(const void *a, const void *b)
+{
     return *(const float *)a < *(const float *)b ? -1 : *(const float *)a > *(const float *)b;
 }
 static uint32_t sort_keys[1024];
-static int by_key(const void *a, const void *b) {
+static int by_key(const void *a, const void *b)
+{
     uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
     return sort_keys[i] != sort_keys[j] ? (sort_keys[i] < sort_keys[j] ? -1 : 1) : i < j ? -1 : 1;
 }
 
-static void sorts(run *r) {
+static void sorts(run *r)
+{
     enum { N = 512 };
     static float x[3 * N], y[3 * N];
     double want[3 * N];
@@ -189,7 +199,8 @@ static void sorts(run *r) {
 
 /* ---- softmax ---- */
 
-static float half_to(uint16_t h) {
+static float half_to(uint16_t h)
+{
     int e = h >> 10 & 31, m = h & 1023;
     float v = e == 31 ? (m ? NAN : INFINITY)
               : e     ? ldexpf((float)(1024 + m), e - 25)
@@ -197,7 +208,8 @@ static float half_to(uint16_t h) {
     return h & 0x8000 ? -v : v;
 }
 
-static void softmaxes(run *r) {
+static void softmaxes(run *r)
+{
     enum { ROWS = 3, COLS = 777 };
     static float x[ROWS * COLS], y[ROWS * COLS];
     static double want[ROWS * COLS];
@@ -234,14 +246,16 @@ static void softmaxes(run *r) {
 
 /* ---- warp operations ---- */
 
-static uint32_t mask_where(const int *x, uint32_t among, int and_, int value) {
+static uint32_t mask_where(const int *x, uint32_t among, int and_, int value)
+{
     uint32_t m = 0;
     for (int l = 0; l < 32; l++)
         if (among >> l & 1 && (x[l] & and_) == value) m |= 1u << l;
     return m;
 }
 
-static void warp_ops(run *r) {
+static void warp_ops(run *r)
+{
     enum { T = 64 };
     static int x[T];
     static uint32_t out[T * 16], want[T * 16];
@@ -304,11 +318,13 @@ static void warp_ops(run *r) {
 
 /* ---- bits ---- */
 
-static uint32_t byte_of(uint32_t x, uint32_t y, uint32_t s) {
+static uint32_t byte_of(uint32_t x, uint32_t y, uint32_t s)
+{
     uint32_t v = (s & 4 ? y : x) >> (8 * (s & 3)) & 255;
     return s & 8 ? (v & 128 ? 255 : 0) : v;
 }
-static uint32_t perm(uint32_t x, uint32_t y, uint32_t s) {
+static uint32_t perm(uint32_t x, uint32_t y, uint32_t s)
+{
     return byte_of(x, y, s & 15) | byte_of(x, y, s >> 4 & 15) << 8 |
            byte_of(x, y, s >> 8 & 15) << 16 | byte_of(x, y, s >> 12 & 15) << 24;
 }
@@ -317,7 +333,8 @@ static uint32_t ux(uint32_t v, int i) { return v >> (8 * i) & 255; }
 static int mini(int a, int b) { return a < b ? a : b; }
 static int maxi(int a, int b) { return a > b ? a : b; }
 
-static void bits_one(uint32_t x, uint32_t y, uint32_t z, uint32_t *o) {
+static void bits_one(uint32_t x, uint32_t y, uint32_t z, uint32_t *o)
+{
     uint32_t p = y & 63, q = z & 63;
     o[0] = perm(x, y, z & 0x7777); /* __byte_perm masks the sign bits away */
     o[1] = (x & y) | (x & z) | (y & z);
@@ -366,7 +383,8 @@ static void bits_one(uint32_t x, uint32_t y, uint32_t z, uint32_t *o) {
             ((int)z < 0 ? 0u - z : z);
 }
 
-static void bit_ops(run *r) {
+static void bit_ops(run *r)
+{
     enum { N = 500 };
     static uint32_t a[N], b[N], c[N], out[N * 24], want[N * 24];
     int n = N;
@@ -392,7 +410,8 @@ static void bit_ops(run *r) {
 
 /* ---- control flow ---- */
 
-static void collatz(run *r) {
+static void collatz(run *r)
+{
     enum { N = 333 };
     static uint32_t x[N], out[N], want[N];
     int n = N;
@@ -417,7 +436,8 @@ static void collatz(run *r) {
     same_u32(r, "steps", out, want, N);
 }
 
-static int walk(int v) {
+static int walk(int v)
+{
     int acc = 0;
     for (int k = 0; k < (v & 7); k++) {
         if ((v + k) % 3 == 0) continue;
@@ -429,7 +449,8 @@ static int walk(int v) {
     return acc;
 }
 
-static void nested(run *r) {
+static void nested(run *r)
+{
     enum { N = 200 };
     static int x[256], acc[256];
     static uint32_t out[N], want[N];
@@ -453,7 +474,8 @@ static void nested(run *r) {
     same_u32(r, "early", e, ew, 128);
 }
 
-static void interp(run *r) {
+static void interp(run *r)
+{
     static const uint32_t program[6] = {3, 0, 2, 1, 4, 9};
     enum { N = 100 };
     uint32_t x[N], y[N], want[N];
@@ -474,7 +496,8 @@ static void interp(run *r) {
     same_u32(r, "interp", y, want, N);
 }
 
-static int pick(int op, int x, int y) {
+static int pick(int op, int x, int y)
+{
     switch (op) {
     case 0: return (int)((uint32_t)x + (uint32_t)y);
     case 1: return (int)((uint32_t)x - (uint32_t)y);
@@ -490,7 +513,8 @@ static int pick(int op, int x, int y) {
     }
 }
 
-static void calls(run *r) {
+static void calls(run *r)
+{
     static const int table[8] = {3, 1, 4, 1, 5, 9, 2, 6};
     struct {
         int scale;
@@ -553,12 +577,14 @@ static uint16_t half_from(double x, int mode) /* 0 nearest, 1 zero, 2 up, 3 down
     frexp(v, &e);
     return s | (uint16_t)((e + 14) << 10) | (uint16_t)((uint32_t)ldexp(v, 11 - e) & 1023);
 }
-static uint32_t fbits(float f) {
+static uint32_t fbits(float f)
+{
     uint32_t b;
     memcpy(&b, &f, 4);
     return b;
 }
-static int32_t clamp_i(double v) {
+static int32_t clamp_i(double v)
+{
     return v >= 2147483647.0    ? 2147483647
            : v <= -2147483648.0 ? (int32_t)-2147483648ll
                                 : (int32_t)v;
@@ -570,12 +596,14 @@ static float toward(double d, bool up) /* rounds a double to float upward */
     return up && f < d ? nextafterf(f, INFINITY) : f;
 }
 static uint32_t pair(uint16_t lo, uint16_t hi) { return lo | (uint32_t)hi << 16; }
-static uint16_t bf_from(float f) {
+static uint16_t bf_from(float f)
+{
     uint32_t b = fbits(f);
     return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);
 }
 
-static void converts(run *r) {
+static void converts(run *r)
+{
     enum { N = 256 };
     static float x[N];
     static int k[N];
@@ -630,7 +658,8 @@ static void converts(run *r) {
         }
 }
 
-static uint8_t fp8_from(float x, int e, int m, uint32_t max) {
+static uint8_t fp8_from(float x, int e, int m, uint32_t max)
+{
     int bias = (1 << (e - 1)) - 1;
     uint32_t best = 0;
     double bd = INFINITY, ax = fabs(x);
@@ -643,7 +672,8 @@ static uint8_t fp8_from(float x, int e, int m, uint32_t max) {
     return (uint8_t)(best | (signbit(x) ? 0x80 : 0));
 }
 
-static void converts_fp8(run *r) {
+static void converts_fp8(run *r)
+{
     if (r->sm < 89) return;
     enum { N = 128 };
     static float x[2 * N];
@@ -674,7 +704,8 @@ static void converts_fp8(run *r) {
         }
 }
 
-static void converts_bf16(run *r) {
+static void converts_bf16(run *r)
+{
     if (r->sm < 80) return;
     enum { N = 128 };
     static float x[2 * N];
@@ -704,7 +735,8 @@ static void converts_bf16(run *r) {
 
 static double next64(double a, double to) { return nextafter(a, to); }
 
-static void doubles(run *r) {
+static void doubles(run *r)
+{
     enum { N = 128 };
     static double a[N], b[N], out[12 * N], want[12 * N];
     int n = N;
@@ -738,7 +770,8 @@ static void doubles(run *r) {
     }
 }
 
-static void floats(run *r) {
+static void floats(run *r)
+{
     enum { N = 128 };
     static float a[N], b[N], out[12 * N];
     static double want[12 * N];

@@ -8,24 +8,28 @@
 #include "foreign.h"
 #include "ptxsim/tensormap.h"
 
-static float half_to(uint16_t h) {
+static float half_to(uint16_t h)
+{
     int e = h >> 10 & 31, m = h & 1023;
     float v = e ? ldexpf((float)(1024 + m), e - 25) : ldexpf((float)m, -24);
     return h & 0x8000 ? -v : v;
 }
-static float bf_to(uint16_t b) {
+static float bf_to(uint16_t b)
+{
     uint32_t w = (uint32_t)b << 16;
     float f;
     memcpy(&f, &w, 4);
     return f;
 }
-static void *get(size_t n) {
+static void *get(size_t n)
+{
     void *p = calloc(1, n ? n : 1);
     if (!p) abort();
     return p;
 }
 /* Random halves of magnitude 2^-4 .. 1. */
-static uint16_t *halves(size_t n) {
+static uint16_t *halves(size_t n)
+{
     uint16_t *p = get(n * 2);
     for (size_t i = 0; i < n; i++)
         p[i] = (uint16_t)((next_u32() & 0x83ff) | (11 + next_u32() % 4) << 10);
@@ -35,7 +39,8 @@ static uint16_t *halves(size_t n) {
 /* ---- GEMMs: C = A B^T ---- */
 
 static void check_gemm(run *r, const uint16_t *a, const uint16_t *b, const uint16_t *c, int m,
-                       int n, int k) {
+                       int n, int k)
+{
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             double s = 0, mag = 0;
@@ -50,7 +55,8 @@ static void check_gemm(run *r, const uint16_t *a, const uint16_t *b, const uint1
         }
 }
 
-static void g80(run *r) {
+static void g80(run *r)
+{
     static const int shapes[][3] = {{128, 128, 96}, {200, 250, 128}, {130, 72, 160}};
     for (size_t s = 0; s < 3; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
@@ -70,7 +76,8 @@ typedef struct map {
     _Alignas(64) uint8_t b[PTX_MAP_BYTES];
 } map;
 static uint64_t tensor_map(run *r, uint64_t addr, unsigned rank, const uint64_t *dim,
-                           const uint64_t *stride, const uint16_t *box) {
+                           const uint64_t *stride, const uint16_t *box)
+{
     map m;
     ptx_tensormap t = {
         .addr = addr, .rank = (uint8_t)rank, .type = PTX_MAP_F16, .elem_bytes = 2, .swizzle = 128};
@@ -82,7 +89,8 @@ static uint64_t tensor_map(run *r, uint64_t addr, unsigned rank, const uint64_t 
     return up(r, m.b, sizeof m.b);
 }
 
-static void w90_shape(run *r, int m, int n, int k) {
+static void w90_shape(run *r, int m, int n, int k)
+{
     uint16_t *a = halves((size_t)(m * k)), *b = halves((size_t)(n * k)),
              *c = get((size_t)(m * n) * 2);
     uint64_t da = up(r, a, (size_t)(m * k) * 2), db = up(r, b, (size_t)(n * k) * 2),
@@ -97,14 +105,12 @@ static void w90_shape(run *r, int m, int n, int k) {
     check_gemm(r, a, b, c, m, n, k);
     free(a), free(b), free(c);
 }
-static void w90(run *r) {
+static void w90(run *r)
+{
     w90_shape(r, 128, 256, 64);
     w90_shape(r, 150, 264, 448);
 }
-static void w90_unrolled(run *r) /* k in whole rings of 4 x 64 */
-{
-    w90_shape(r, 100, 136, 512);
-}
+static void w90_unrolled(run *r) /* k in whole rings of 4 x 64 */ { w90_shape(r, 100, 136, 512); }
 
 /* ---- attention ---- */
 
@@ -115,7 +121,8 @@ typedef struct kv {
 
 /* softmax(scale q k) v over keys [lo, hi) up to `last`, rows of keys through row_of. */
 static double attend(const uint16_t *q, const kv *c, const int *row_of, int head, int lo, int last,
-                     double scale, double *o) {
+                     double scale, double *o)
+{
     double m = -INFINITY, l = 0, *s = get((size_t)(last + 1 - lo + 1) * 8);
     for (int j = lo; j <= last; j++) {
         double x = 0;
@@ -142,7 +149,8 @@ static double attend(const uint16_t *q, const kv *c, const int *row_of, int head
 }
 
 /* A pool of pages in shuffled order, NaN where no key lies. table: entries, row_of: pool row of every key. */
-static kv make_pool(int keys, int page, int pages, int heads, int d, int *table, int *row_of) {
+static kv make_pool(int keys, int page, int pages, int heads, int d, int *table, int *row_of)
+{
     kv c = {.rows = pages * page, .heads = heads, .d = d};
     size_t n = (size_t)c.rows * (size_t)heads * (size_t)d;
     uint16_t *k = halves(n), *v = halves(n);
@@ -165,7 +173,8 @@ static kv make_pool(int keys, int page, int pages, int heads, int d, int *table,
 
 /* One segment: `t` new tokens behind `ctx - t` old ones, G query heads for each of `heads` kv heads. */
 static void prefill(run *r, int t, int ctx, int g, int heads, int d, int page, const char *kernel,
-                    uint32_t shared) {
+                    uint32_t shared)
+{
     int bm = 128, hq = g * heads, tile = 64, unit = page ? page : tile,
         pages = (ctx + tile - 1) / tile * tile / unit + 1;
     int *table = get((size_t)pages * 4), *row_of = get((size_t)(ctx + 1) * 4);
@@ -210,17 +219,20 @@ out:
     free(q), free(o), free(item), free(table), free(row_of), free(c.k), free(c.v);
 }
 
-static void fa64(run *r) {
+static void fa64(run *r)
+{
     prefill(r, 130, 130, 1, 2, 64, 0, "fa", 49152);
     prefill(r, 70, 333, 1, 1, 64, 0, "fa", 49152);
     prefill(r, 1, 65, 1, 1, 64, 0, "fa", 49152);
 }
-static void fa64_paged(run *r) {
+static void fa64_paged(run *r)
+{
     prefill(r, 100, 210, 2, 2, 64, 16, "fa", 49152);
     prefill(r, 5, 5, 2, 1, 64, 16, "fa", 49152);
 }
 
-static void dec128(run *r) {
+static void dec128(run *r)
+{
     enum { G = 4, HEADS = 2, D = 128, PAGE = 16, BN = 32, SEQ = 3, ITEMS = 4 };
     static const int len[SEQ] = {200, 33, 5};
     static const int part[ITEMS][4] = {
@@ -291,12 +303,14 @@ typedef struct w4 {
 
 /* k that register a_r, half e of lane q holds in k16 step s of a 64-wide block: mma order, or that of x read
  * straight from global memory (16 bytes a lane). */
-static int k_of(bool direct, int s, int q, int r, int e) {
+static int k_of(bool direct, int s, int q, int r, int e)
+{
     int hi = r >> 1;
     return direct ? 32 * (s / 2) + 8 * q + 4 * (s & 1) + 2 * hi + e : 16 * s + 2 * q + 8 * hi + e;
 }
 
-static uint32_t *pack_w4(const w4 *w, bool direct) {
+static uint32_t *pack_w4(const w4 *w, bool direct)
+{
     uint32_t *out = get((size_t)w->n * (size_t)w->k / 2);
     size_t at = 0;
     for (int p = 0; p < w->n / 64; p++)
@@ -316,7 +330,8 @@ static uint32_t *pack_w4(const w4 *w, bool direct) {
     return out;
 }
 
-static void w4_case(run *r, int mt, int m, int k, int parts) {
+static void w4_case(run *r, int mt, int m, int k, int parts)
+{
     enum { N = 256 };
     bool direct = mt == 8;
     int n = N, groups = k / 128;
@@ -363,16 +378,19 @@ static void w4_case(run *r, int mt, int m, int k, int parts) {
         }
     free(w.code), free(w.scale), free(x), free(sc), free(xs), free(out), free(packed);
 }
-static void w4_16(run *r) {
+static void w4_16(run *r)
+{
     w4_case(r, 16, 13, 512, 1);
     w4_case(r, 16, 16, 1024, 3);
 }
-static void w4_gemv(run *r) {
+static void w4_gemv(run *r)
+{
     w4_case(r, 8, 3, 512, 1);
     w4_case(r, 8, 8, 1024, 2);
 }
 
-static void gemv(run *r) {
+static void gemv(run *r)
+{
     static const int ms[3] = {1, 3, 4};
     for (int c = 0; c < 3; c++) {
         int m = ms[c], n = 48, k = 512 + 512 * c;
@@ -406,7 +424,8 @@ static void gemv(run *r) {
 
 /* ---- attention of sm_90a: tokens in whole tiles of 128 (its stores are not guarded) ---- */
 
-static void fa90_case(run *r, int t, int ctx, int heads) {
+static void fa90_case(run *r, int t, int ctx, int heads)
+{
     enum { D = 128 };
     int hq = heads, rs = hq * D * 2, items = t / 128, *row_of = get((size_t)ctx * 4);
     for (int j = 0; j < ctx; j++) row_of[j] = j;
@@ -443,7 +462,8 @@ static void fa90_case(run *r, int t, int ctx, int heads) {
 out:
     free(q), free(o), free(c.k), free(c.v), free(item), free(row_of);
 }
-static void fa90(run *r) {
+static void fa90(run *r)
+{
     fa90_case(r, 128, 128, 1);
     fa90_case(r, 256, 300, 2);
 }

@@ -41,7 +41,8 @@ static const char ptx[] =
     "%r4, [%r3]; ld.param.u64 %d1, [p]; st.global.u32 [%d1], %r4; ret; }\n";
 
 /* Every function by its name, as a program that never links libcuda does. */
-static void *proc(const char *name, int version, int flags) {
+static void *proc(const char *name, int version, int flags)
+{
     static __typeof__(CUresult(const char *, void **, int, cuuint64_t,
                                CUdriverProcAddressQueryResult *)) *get;
     void *p = NULL;
@@ -64,7 +65,8 @@ static void *proc(const char *name, int version, int flags) {
 static CUcontext ctx;
 static CUmodule mod;
 
-static int setup(void **s) {
+static int setup(void **s)
+{
 #define CU_FN(symbol, name, since, params) *(void **)&symbol = proc(name, since, 0);
 #define CU_PT(symbol, name, since, params) CU_FN(symbol, name, since, params)
 #include "ptxsim/cuda_api.def"
@@ -73,7 +75,8 @@ static int setup(void **s) {
     return 0;
 }
 
-static void names_resolve_by_version_and_twins_exist(void **s) {
+static void names_resolve_by_version_and_twins_exist(void **s)
+{
     assert_ptr_equal(proc("cuMemAlloc", 12000, 0), dlsym(lib, "cuMemAlloc_v2"));
     assert_ptr_equal(proc("cuCtxCreate", 12000, 0), dlsym(lib, "cuCtxCreate_v2"));
     assert_ptr_equal(proc("cuCtxCreate", 13000, 0), dlsym(lib, "cuCtxCreate_v4"));
@@ -86,7 +89,8 @@ static void names_resolve_by_version_and_twins_exist(void **s) {
     assert_null(dlsym(lib, "ll_fail")); /* insides stay inside */
 }
 
-static void nothing_works_before_init(void **s) {
+static void nothing_works_before_init(void **s)
+{
     int n;
     CUdeviceptr p;
     assert_int_equal(cuDeviceGetCount(&n), CUDA_ERROR_NOT_INITIALIZED);
@@ -96,7 +100,8 @@ static void nothing_works_before_init(void **s) {
     assert_int_equal(cuMemAlloc_v2(&p, 4), CUDA_ERROR_INVALID_CONTEXT);
 }
 
-static void the_device_says_that_it_is_a_simulator(void **s) {
+static void the_device_says_that_it_is_a_simulator(void **s)
+{
     CUdevice d;
     char name[100];
     int v, n;
@@ -122,7 +127,8 @@ static void the_device_says_that_it_is_a_simulator(void **s) {
     assert_true(v >= 12000);
 }
 
-static void contexts_stack(void **s) {
+static void contexts_stack(void **s)
+{
     CUcontext c, old;
     OK(cuDevicePrimaryCtxRetain(&ctx, 0));
     OK(cuCtxSetCurrent(ctx));
@@ -137,7 +143,8 @@ static void contexts_stack(void **s) {
     assert_ptr_equal(old, ctx);
 }
 
-static void modules_give_functions_globals_and_positions_of_errors(void **s) {
+static void modules_give_functions_globals_and_positions_of_errors(void **s)
+{
     CUmodule m;
     CUfunction f;
     CUdeviceptr p;
@@ -165,7 +172,8 @@ static void modules_give_functions_globals_and_positions_of_errors(void **s) {
     assert_int_equal(cuModuleLoad(&m, "/no/such/file.ptx"), CUDA_ERROR_FILE_NOT_FOUND);
 }
 
-static void kernels_run_through_both_forms_of_arguments(void **s) {
+static void kernels_run_through_both_forms_of_arguments(void **s)
+{
     CUfunction f;
     CUdeviceptr p;
     float x[100], factor = 3;
@@ -195,7 +203,8 @@ static void kernels_run_through_both_forms_of_arguments(void **s) {
     assert_int_equal(cuMemcpyHtoD_v2(p, x, 4), CUDA_ERROR_INVALID_VALUE);
 }
 
-static void limits_refuse_with_the_codes_of_hardware(void **s) {
+static void limits_refuse_with_the_codes_of_hardware(void **s)
+{
     CUfunction f, g;
     CUdeviceptr p;
     float factor = 1;
@@ -250,7 +259,8 @@ static void limits_refuse_with_the_codes_of_hardware(void **s) {
     OK(cuMemFree_v2(p));
 }
 
-static void occupancy_counts_threads_and_shared_memory(void **s) {
+static void occupancy_counts_threads_and_shared_memory(void **s)
+{
     CUfunction g;
     int n, grid, block;
     size_t room;
@@ -267,7 +277,8 @@ static void occupancy_counts_threads_and_shared_memory(void **s) {
     assert_int_equal(room, 82 * 1024 - 2048);
 }
 
-static void streams_events_and_host_functions_run_in_order(void **s) {
+static void streams_events_and_host_functions_run_in_order(void **s)
+{
     CUstream st;
     CUevent a, b;
     CUdeviceptr p;
@@ -299,7 +310,8 @@ static void streams_events_and_host_functions_run_in_order(void **s) {
 
 static void add_one(void *user) { ++*(int *)user; }
 
-static void captured_work_runs_when_its_graph_is_launched(void **s) {
+static void captured_work_runs_when_its_graph_is_launched(void **s)
+{
     CUstream st, side;
     CUevent fork, back;
     CUgraph g;
@@ -385,7 +397,8 @@ static void captured_work_runs_when_its_graph_is_launched(void **s) {
     OK(cuMemFree_v2(p));
 }
 
-static void host_memory_is_mapped_and_plain_pointers_are_not(void **s) {
+static void host_memory_is_mapped_and_plain_pointers_are_not(void **s)
+{
     CUfunction f;
     CUdeviceptr d;
     float *h, factor = 4, plain[4] = {1, 2, 3, 4};
@@ -407,7 +420,8 @@ static void host_memory_is_mapped_and_plain_pointers_are_not(void **s) {
     OK(cuMemFree_v2(d));
 }
 
-static void tensor_maps_follow_the_rules_of_the_driver(void **s) {
+static void tensor_maps_follow_the_rules_of_the_driver(void **s)
+{
     CUtensorMap m;
     cuuint64_t dim[2] = {64, 128}, stride[1] = {128};
     cuuint32_t box[2] = {64, 64}, one[2] = {1, 1};
@@ -433,7 +447,8 @@ static void tensor_maps_follow_the_rules_of_the_driver(void **s) {
                      CUDA_ERROR_INVALID_VALUE);
 }
 
-static void findings_are_kept_for_the_caller(void **s) {
+static void findings_are_kept_for_the_caller(void **s)
+{
     CUfunction f;
     CUdeviceptr p;
     char text[1000];
@@ -454,7 +469,8 @@ static void findings_are_kept_for_the_caller(void **s) {
     OK(cuMemFree_v2(p));
 }
 
-static void failed_kernels_break_the_context_as_on_hardware(void **s) {
+static void failed_kernels_break_the_context_as_on_hardware(void **s)
+{
     static const struct {
         const char *name;
         CUresult want;
@@ -487,7 +503,8 @@ static void failed_kernels_break_the_context_as_on_hardware(void **s) {
     OK(cuMemFree_v2(p));
 }
 
-static void everything_can_be_given_back(void **s) {
+static void everything_can_be_given_back(void **s)
+{
     CUfunction f;
     CUcontext c;
     OK(cuModuleUnload(mod));
@@ -500,7 +517,8 @@ static void everything_can_be_given_back(void **s) {
     OK(cuDevicePrimaryCtxReset_v2(0));
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     setenv("LLMIR_PTXSIM_PTXAS", "",
            1); /* register counts would make results depend on the machine */
     lib = dlopen(argc > 1 ? argv[1] : "libllmir_ptxsim.so.1", RTLD_NOW | RTLD_LOCAL);

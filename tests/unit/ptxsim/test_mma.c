@@ -12,7 +12,8 @@
 #include "ptxsim/num.h"
 
 static uint64_t state = 88172645463325252ull;
-static uint64_t rnd(void) {
+static uint64_t rnd(void)
+{
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     return state;
 }
@@ -22,7 +23,8 @@ typedef struct rc {
 } rc;
 
 /* The ISA's text, one branch per shape; i numbers the elements of a lane as the ISA does (a0, a1, ...). */
-static rc isa_a(const ptx_mma *s, int lane, int i) {
+static rc isa_a(const ptx_mma *s, int lane, int i)
+{
     int g = lane >> 2, t = lane % 4;
     if (s->a == PTX_F16 || s->a == PTX_BF16) {
         if (s->k == 8) return (rc){i < 2 ? g : g + 8, t * 2 + (i & 1)};
@@ -57,7 +59,8 @@ static rc isa_a(const ptx_mma *s, int lane, int i) {
                 i < 64 ? t * 32 + (i & 31) : t * 32 + (i & 31) + 128};
 }
 
-static rc isa_b(const ptx_mma *s, int lane, int i) {
+static rc isa_b(const ptx_mma *s, int lane, int i)
+{
     int g = lane >> 2, t = lane % 4;
     switch (s->b) {
     case PTX_F16:
@@ -71,7 +74,8 @@ static rc isa_b(const ptx_mma *s, int lane, int i) {
     }
 }
 
-static rc isa_c(const ptx_mma *s, int lane, int i) {
+static rc isa_c(const ptx_mma *s, int lane, int i)
+{
     int g = lane >> 2, t = lane % 4;
     return (rc){s->m == 8 || i < 2 ? g : g + 8, t * 2 + (i & 1)};
 }
@@ -109,7 +113,8 @@ enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 static int width(ptx_type t) { return t == PTX_TF32 ? 32 : ptx_types[t].bits; }
 static int in_reg(ptx_type t) { return t == PTX_F64 ? 1 : 32 / width(t); }
 
-static void every_fragment_map_is_the_isa_table_lane_by_lane(void **st) {
+static void every_fragment_map_is_the_isa_table_lane_by_lane(void **st)
+{
     for (int k = 0; k < N_SHAPES; k++) {
         const ptx_mma *s = &shapes[k];
         assert_true(ptx_mma_min_sm(s) != 0);
@@ -156,11 +161,13 @@ typedef struct regs {
     void *p[8];
 } regs;
 
-static void ready(regs *x) {
+static void ready(regs *x)
+{
     for (int i = 0; i < 8; i++) x->p[i] = x->r[i];
 }
 
-static uint32_t rnd_small(ptx_type t) {
+static uint32_t rnd_small(ptx_type t)
+{
     uint32_t v;
     switch (t) {
     case PTX_F16:
@@ -181,7 +188,8 @@ static uint32_t rnd_small(ptx_type t) {
     }
 }
 
-static void fill(regs *x, ptx_type t) {
+static void fill(regs *x, ptx_type t)
+{
     ready(x);
     for (int r = 0; r < 8; r++)
         for (int l = 0; l < 32; l++) {
@@ -201,7 +209,8 @@ static void fill(regs *x, ptx_type t) {
         }
 }
 
-static double read_at(const regs *x, ptx_type t, unsigned lane, unsigned r, unsigned e) {
+static double read_at(const regs *x, ptx_type t, unsigned lane, unsigned r, unsigned e)
+{
     if (t == PTX_F64) return ((const double *)x->p[r])[lane];
     uint32_t w = ((const uint32_t *)x->p[r])[lane];
     if (t == PTX_F32) return ptx_f32(w);
@@ -220,7 +229,8 @@ static double read_at(const regs *x, ptx_type t, unsigned lane, unsigned r, unsi
 }
 
 static void matrices(const ptx_mma *s, const regs *a, const regs *b, const regs *c, double *A,
-                     double *B, double *Cm) {
+                     double *B, double *Cm)
+{
     for (unsigned l = 0; l < 32; l++) {
         unsigned pa = (unsigned)in_reg(s->a), pb = (unsigned)in_reg(s->b),
                  pc = s->c == PTX_F16 ? 2 : 1;
@@ -239,7 +249,8 @@ static void matrices(const ptx_mma *s, const regs *a, const regs *b, const regs 
     }
 }
 
-static void products_equal_the_triple_loop(void **st) {
+static void products_equal_the_triple_loop(void **st)
+{
     static double A[16 * 256], B[256 * 8], Cm[16 * 8];
     for (int k = 0; k < N_SHAPES; k++)
         for (int n = 0; n < 60; n++) {
@@ -285,7 +296,8 @@ static void products_equal_the_triple_loop(void **st) {
         }
 }
 
-static void results_may_overwrite_the_accumulators(void **st) {
+static void results_may_overwrite_the_accumulators(void **st)
+{
     for (int k = 0; k < N_SHAPES; k++) {
         regs a, b, c, d;
         fill(&a, shapes[k].a), fill(&b, shapes[k].b), fill(&c, shapes[k].c), ready(&d);
@@ -300,7 +312,8 @@ static void results_may_overwrite_the_accumulators(void **st) {
 }
 
 /* m8n8k4.f16 as the ISA words it. */
-static void volta_products_follow_the_quad_pairs(void **st) {
+static void volta_products_follow_the_quad_pairs(void **st)
+{
     for (int n = 0; n < 200; n++) {
         ptx_mma s = {8, 8, 4, T3(F16), .c = PTX_F32, .d = PTX_F32, .a_col = n & 1, .b_row = n & 2};
         assert_int_equal(ptx_mma_min_sm(&s), 70);
@@ -341,7 +354,8 @@ static void volta_products_follow_the_quad_pairs(void **st) {
     }
 }
 
-static void forms_that_do_not_exist_are_refused(void **st) {
+static void forms_that_do_not_exist_are_refused(void **st)
+{
     ptx_mma s = shapes[3];
     assert_int_equal(ptx_mma_min_sm(&s), 80);
     s.k = 32;
@@ -359,7 +373,8 @@ static void forms_that_do_not_exist_are_refused(void **st) {
 }
 
 /* The truncating model on hand-made sums. */
-static float hw(unsigned sm, ptx_type in, unsigned k, const float *a, const float *b, float c) {
+static float hw(unsigned sm, ptx_type in, unsigned k, const float *a, const float *b, float c)
+{
     float bm[32 * 8] = {0}, cm[8], d[8];
     for (unsigned x = 0; x < k; x++) bm[x * 8] = b[x];
     for (int j = 0; j < 8; j++) cm[j] = c;
@@ -367,7 +382,8 @@ static float hw(unsigned sm, ptx_type in, unsigned k, const float *a, const floa
     return d[0];
 }
 
-static void the_hardware_model_truncates_at_its_alignment(void **st) {
+static void the_hardware_model_truncates_at_its_alignment(void **st)
+{
     float a[16] = {0}, b[16] = {0};
     a[0] = b[0] = 1;
     a[1] = 0x1p-12f, b[1] = 0x1p-12f; /* 2^-24: kept with F = 24, lost in the f32 result */
@@ -403,7 +419,8 @@ static void the_hardware_model_truncates_at_its_alignment(void **st) {
     }
 }
 
-static void wmma_fragments_cover_their_matrix(void **st) {
+static void wmma_fragments_cover_their_matrix(void **st)
+{
     static const struct {
         unsigned elements, regs, per;
     } f[] = {{256, 8, 2}, {512, 8, 2}, {128, 8, 2}, {256, 2, 4},
@@ -424,7 +441,8 @@ static void wmma_fragments_cover_their_matrix(void **st) {
 }
 
 /* wgmma's canonical layouts as shape:stride tuples (units of 16-byte chunks), swizzle on top. */
-static void wgmma_addresses_follow_the_canonical_layouts(void **st) {
+static void wgmma_addresses_follow_the_canonical_layouts(void **st)
+{
     static const unsigned wide[4] = {1, 8, 4,
                                      2}; /* chunks in a row of the atom: none, 128, 64, 32 bytes */
     for (unsigned sw = 0; sw < 4; sw++)
@@ -469,7 +487,8 @@ static void wgmma_addresses_follow_the_canonical_layouts(void **st) {
         }
 }
 
-static void ldmatrix_lanes_hold_row_pairs(void **st) {
+static void ldmatrix_lanes_hold_row_pairs(void **st)
+{
     for (unsigned l = 0; l < 32; l++)
         for (unsigned e = 0; e < 2; e++) {
             ptx_at p = ptx_ldmatrix_at(l, e, false), q = ptx_ldmatrix_at(l, e, true);
@@ -480,7 +499,8 @@ static void ldmatrix_lanes_hold_row_pairs(void **st) {
         }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest t[] = {
         cmocka_unit_test(every_fragment_map_is_the_isa_table_lane_by_lane),
         cmocka_unit_test(products_equal_the_triple_loop),

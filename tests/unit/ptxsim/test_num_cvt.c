@@ -11,7 +11,8 @@
 #include "ptxsim/num.h"
 
 static uint64_t state = 88172645463325252ull;
-static uint64_t rnd(void) {
+static uint64_t rnd(void)
+{
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     return state;
 }
@@ -28,13 +29,15 @@ static const small smalls[] = {{PTX_F16, 5, 10, true, 0x7c00},
                                {PTX_E5M2, 5, 2, true, 0x7c}};
 
 /* The format's own definition; n-th non-negative finite value. */
-static double value(const small *f, uint32_t i) {
+static double value(const small *f, uint32_t i)
+{
     int bias = (1 << (f->e - 1)) - 1;
     uint32_t ex = i >> f->m, fr = i & ((1u << f->m) - 1);
     return ex ? ldexp(1 + ldexp(fr, -f->m), (int)ex - bias) : ldexp(fr, 1 - bias - f->m);
 }
 
-static void every_small_value_widens_exactly(void **s) {
+static void every_small_value_widens_exactly(void **s)
+{
     for (size_t k = 0; k < 4; k++) {
         const small *f = &smalls[k];
         uint32_t sign = 1u << (f->e + f->m);
@@ -60,7 +63,8 @@ static void every_small_value_widens_exactly(void **s) {
 }
 
 /* The index of the rounded magnitude among the format's values (n = overflow), found by search. */
-static uint32_t want_round(const small *f, double ax, ptx_round r, bool neg) {
+static uint32_t want_round(const small *f, double ax, ptx_round r, bool neg)
+{
     uint32_t lo = 0, hi = f->n; /* value(lo) <= ax < value(hi); value(n) continues the spacing */
     while (hi - lo > 1) {
         uint32_t mid = (lo + hi) / 2;
@@ -82,7 +86,8 @@ static uint32_t want_round(const small *f, double ax, ptx_round r, bool neg) {
     }
 }
 
-static void check_round(const small *f, double x) {
+static void check_round(const small *f, double x)
+{
     uint32_t sign = 1u << (f->e + f->m);
     static const ptx_round modes[] = {PTX_RN, PTX_RZ, PTX_RM, PTX_RP, PTX_RNA};
     for (int k = 0; k < 5; k++) {
@@ -97,7 +102,8 @@ static void check_round(const small *f, double x) {
     }
 }
 
-static void roundings_are_the_nearest_listed_value(void **s) {
+static void roundings_are_the_nearest_listed_value(void **s)
+{
     for (size_t k = 0; k < 4; k++) {
         const small *f = &smalls[k];
         uint32_t step = f->n > 1000 ? 7 : 1;
@@ -123,7 +129,8 @@ static void roundings_are_the_nearest_listed_value(void **s) {
     }
 }
 
-static void small_rounding_agrees_with_base(void **s) {
+static void small_rounding_agrees_with_base(void **s)
+{
     for (int i = 0; i < 200000; i++) {
         double x = ptx_f32((uint32_t)(rnd() >> 13));
         if (isnan(x)) continue;
@@ -137,7 +144,8 @@ static void small_rounding_agrees_with_base(void **s) {
     }
 }
 
-static void vector_narrowing_equals_the_scalar_core(void **s) {
+static void vector_narrowing_equals_the_scalar_core(void **s)
+{
     for (int k = 0; k < 40000; k++) {
         uint32_t a[32], h[32], b[32];
         for (int i = 0; i < 32; i++) {
@@ -159,7 +167,8 @@ static void vector_narrowing_equals_the_scalar_core(void **s) {
     }
 }
 
-static uint64_t cvt(ptx_type d, ptx_type s, ptx_round r, bool sat, uint64_t a) {
+static uint64_t cvt(ptx_type d, ptx_type s, ptx_round r, bool sat, uint64_t a)
+{
     ptx_cvt c = {.dst = d, .src = s, .rnd = r, .sat = sat};
     assert_true(ptx_cvt_valid(&c));
     return ptx_cvt_one(&c, a, 0);
@@ -168,7 +177,8 @@ static uint64_t cvt(ptx_type d, ptx_type s, ptx_round r, bool sat, uint64_t a) {
 static const ptx_type ints[] = {PTX_U8, PTX_U16, PTX_U32, PTX_U64,
                                 PTX_S8, PTX_S16, PTX_S32, PTX_S64};
 
-static __int128 as_int(ptx_type t, uint64_t v) {
+static __int128 as_int(ptx_type t, uint64_t v)
+{
     switch (t) {
     case PTX_U8: return (uint8_t)v;
     case PTX_U16: return (uint16_t)v;
@@ -180,12 +190,14 @@ static __int128 as_int(ptx_type t, uint64_t v) {
     default: return (int64_t)v;
     }
 }
-static __int128 max_of(ptx_type t) {
+static __int128 max_of(ptx_type t)
+{
     return ((__int128)1 << (ptx_types[t].bits - (ptx_types[t].kind == 'S'))) - 1;
 }
 static __int128 min_of(ptx_type t) { return ptx_types[t].kind == 'S' ? -max_of(t) - 1 : 0; }
 
-static void integers_to_integers_truncate_or_saturate(void **s) {
+static void integers_to_integers_truncate_or_saturate(void **s)
+{
     for (int n = 0; n < 5000; n++)
         for (int i = 0; i < 8; i++)
             for (int j = 0; j < 8; j++) {
@@ -200,7 +212,8 @@ static void integers_to_integers_truncate_or_saturate(void **s) {
             }
 }
 
-static double round_of(double x, ptx_round r) {
+static double round_of(double x, ptx_round r)
+{
     double f = floor(x), d = x - f;
     if (d == 0) return x;
     switch (r) {
@@ -211,7 +224,8 @@ static double round_of(double x, ptx_round r) {
     }
 }
 
-static void floats_to_integers_round_and_clamp(void **s) {
+static void floats_to_integers_round_and_clamp(void **s)
+{
     static const ptx_round modes[] = {PTX_RNI, PTX_RZI, PTX_RMI, PTX_RPI};
     for (int n = 0; n < 40000; n++) {
         double x = n & 1 ? (double)((int)(rnd() % 4000) - 2000) / 8
@@ -238,7 +252,8 @@ static void floats_to_integers_round_and_clamp(void **s) {
     assert_int_equal(cvt(PTX_U8, PTX_F32, PTX_RZI, false, ptx_f32_bits(-3.0f)), 0);
 }
 
-static void integers_to_floats_round_once(void **s) {
+static void integers_to_floats_round_once(void **s)
+{
     for (int n = 0; n < 100000; n++) {
         int64_t v = (int64_t)(rnd() >> (rnd() & 63));
         if (n & 1) v = -v;
@@ -265,7 +280,8 @@ static void integers_to_floats_round_once(void **s) {
     }
 }
 
-static void floats_to_floats(void **s) {
+static void floats_to_floats(void **s)
+{
     for (int n = 0; n < 200000; n++) {
         double x = n & 1 ? ptx_f64(rnd())
                          : ptx_f32((uint32_t)(rnd() >> 9)) * (1 + ldexp((double)(rnd() & 3), -27));
@@ -296,7 +312,8 @@ static void floats_to_floats(void **s) {
     assert_int_equal(cvt(PTX_F32, PTX_F32, PTX_RND_NONE, true, 0x7fc00000), 0);
 }
 
-static void packed_conversions_put_the_first_source_high(void **s) {
+static void packed_conversions_put_the_first_source_high(void **s)
+{
     static const struct {
         ptx_type d, part;
         ptx_type s;
@@ -336,7 +353,8 @@ static void packed_conversions_put_the_first_source_high(void **s) {
         }
 }
 
-static void fast_lane_forms_equal_the_scalar_form(void **s) {
+static void fast_lane_forms_equal_the_scalar_form(void **s)
+{
     static const ptx_cvt forms[] = {
         {PTX_F32, PTX_F16, PTX_RND_NONE}, {PTX_F16, PTX_F32, PTX_RN},
         {PTX_BF16, PTX_F32, PTX_RN},      {PTX_F16X2, PTX_F32, PTX_RN},
@@ -363,7 +381,8 @@ static void fast_lane_forms_equal_the_scalar_form(void **s) {
         }
 }
 
-static void forms_the_isa_lacks_are_refused(void **s) {
+static void forms_the_isa_lacks_are_refused(void **s)
+{
     static const ptx_cvt bad[] = {
         {PTX_F16, PTX_F32, PTX_RND_NONE},
         {PTX_S32, PTX_F32, PTX_RN},
@@ -380,13 +399,15 @@ static void forms_the_isa_lacks_are_refused(void **s) {
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) assert_false(ptx_cvt_valid(&bad[k]));
 }
 
-static void pack_saturates_both_sources(void **s) {
+static void pack_saturates_both_sources(void **s)
+{
     assert_int_equal(ptx_cvt_pack(8, true, 300, (uint32_t)-300, 0xaabbccdd), 0xccdd7f80u);
     assert_int_equal(ptx_cvt_pack(16, false, 70000, (uint32_t)-1, 7), 0xffff0000u);
     assert_int_equal(ptx_cvt_pack(4, true, 9, (uint32_t)-9, 0x123456), 0x12345678u);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest t[] = {
         cmocka_unit_test(every_small_value_widens_exactly),
         cmocka_unit_test(roundings_are_the_nearest_listed_value),

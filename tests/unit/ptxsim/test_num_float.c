@@ -9,11 +9,13 @@
 #include "ptxsim/num.h"
 
 static uint64_t state = 88172645463325252ull;
-static uint64_t rnd(void) {
+static uint64_t rnd(void)
+{
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     return state;
 }
-static float rnd_f32(void) {
+static float rnd_f32(void)
+{
     for (;;) {
         float f = ptx_f32((uint32_t)(rnd() >> 11));
         if (rnd() & 1)
@@ -23,14 +25,16 @@ static float rnd_f32(void) {
 }
 
 /* lo = rm, hi = rp bracket the exact value tightly, rz is the one nearer zero. */
-static void bracket(float lo, float hi, float z, long double ex) {
+static void bracket(float lo, float hi, float z, long double ex)
+{
     if (ex != ex) return;
     assert_true(lo <= ex && ex <= hi);
     assert_true(lo == hi || nextafterf(lo, INFINITY) == hi);
     assert_true(z == (ex < 0 ? hi : lo));
 }
 
-static void directed_f32_arithmetic_brackets_the_exact_value(void **s) {
+static void directed_f32_arithmetic_brackets_the_exact_value(void **s)
+{
     for (int n = 0; n < 200000; n++) {
         float a = rnd_f32(), b = rnd_f32();
         long double p = (long double)a * b; /* 48 bits: exact */
@@ -60,7 +64,8 @@ static void directed_f32_arithmetic_brackets_the_exact_value(void **s) {
                 ptx_fma_f32(1, 1, -0x1p-60f, PTX_RZ) == 1 - 0x1p-24f);
 }
 
-static void directed_f64_arithmetic_brackets(void **s) {
+static void directed_f64_arithmetic_brackets(void **s)
+{
     for (int n = 0; n < 100000; n++) {
         double a = ptx_f32((uint32_t)rnd() >> 1) * 1.1, b = 1 + (double)rnd() * 0x1p-64;
         if (!isfinite(a)) continue;
@@ -77,7 +82,8 @@ static void directed_f64_arithmetic_brackets(void **s) {
                 ptx_mul_f64(1 + 0x1p-52, 1 + 0x1p-52, PTX_RM));
 }
 
-static void min_and_max_prefer_numbers_and_order_zeros(void **s) {
+static void min_and_max_prefer_numbers_and_order_zeros(void **s)
+{
     uint32_t nan = 0x7fffffff;
     assert_true(ptx_min_f32(NAN, 2, false, false, false) == 2 &&
                 ptx_min_f32(2, NAN, true, false, false) == 2);
@@ -100,7 +106,8 @@ static void min_and_max_prefer_numbers_and_order_zeros(void **s) {
 
 /* An exact value as an integer times 2^-300 does not fit; compare through exact long double or brackets:
  * r is right when |r - x| <= |n - x| for both neighbours n, and ties go to even. */
-static void check_half(ptx_type t, uint32_t got, long double ex) {
+static void check_half(ptx_type t, uint32_t got, long double ex)
+{
     uint32_t inf = t == PTX_F16 ? 0x7c00 : 0x7f80;
     long double v = ptx_small_to_f32(t, got);
     if ((got & 0x7fff) == inf) {
@@ -119,7 +126,8 @@ static void check_half(ptx_type t, uint32_t got, long double ex) {
     }
 }
 
-static void half_arithmetic_rounds_once(void **s) {
+static void half_arithmetic_rounds_once(void **s)
+{
     static const ptx_type types[2] = {PTX_F16, PTX_BF16};
     for (int n = 0; n < 400000; n++) {
         ptx_type t = types[n & 1];
@@ -151,7 +159,8 @@ static void half_arithmetic_rounds_once(void **s) {
     assert_int_equal(down, 0x3f90);
 }
 
-static void packed_halves_work_side_by_side(void **s) {
+static void packed_halves_work_side_by_side(void **s)
+{
     for (int n = 0; n < 2000; n++)
         for (int op = PTX_H_ADD; op <= PTX_H_NEG; op++)
             for (int bf = 0; bf < 2; bf++) {
@@ -180,7 +189,8 @@ static void packed_halves_work_side_by_side(void **s) {
     assert_int_equal(ptx_half_one(PTX_H_ADD, PTX_F16, none, 0x7bff, 0x7bff, 0), 0x7c00);
 }
 
-static void comparisons_treat_nan_as_unordered(void **s) {
+static void comparisons_treat_nan_as_unordered(void **s)
+{
     for (int op = PTX_EQ; op <= PTX_NAN; op++) {
         bool unordered = op >= PTX_EQU && op != PTX_NUM;
         assert_true(ptx_cmp_f64((ptx_cmp)op, NAN, 1) == unordered);
@@ -189,7 +199,8 @@ static void comparisons_treat_nan_as_unordered(void **s) {
                 ptx_cmp_f64(PTX_NUM, 1, 2) && ptx_cmp_f64(PTX_NEU, 1, 2));
 }
 
-static void approximations_are_exact_or_inside_the_documented_bound(void **s) {
+static void approximations_are_exact_or_inside_the_documented_bound(void **s)
+{
     ptx_num_mode wild = {.perturb = true, .seed = 5}, other = {.perturb = true, .seed = 6};
     int moved = 0, differ = 0;
     for (int n = 0; n < 100000; n++)
@@ -232,7 +243,8 @@ static void approximations_are_exact_or_inside_the_documented_bound(void **s) {
     assert_true(fabs(ptx_f64(r) * 3 - 1) < 0x1p-19);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest t[] = {
         cmocka_unit_test(directed_f32_arithmetic_brackets_the_exact_value),
         cmocka_unit_test(directed_f64_arithmetic_brackets),

@@ -7,12 +7,14 @@
 #include "ptxsim/num_int.h"
 
 static uint64_t state = 88172645463325252ull;
-static uint64_t rnd(void) {
+static uint64_t rnd(void)
+{
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     return state;
 }
 /* Values with many equal bits, small ones and wild ones. */
-static uint32_t word(void) {
+static uint32_t word(void)
+{
     uint32_t r = (uint32_t)(rnd() >> 16);
     switch (r & 7) {
     case 0: return 0;
@@ -23,7 +25,8 @@ static uint32_t word(void) {
     }
 }
 
-static void lop3_is_a_table_lookup_for_every_lut(void **s) {
+static void lop3_is_a_table_lookup_for_every_lut(void **s)
+{
     for (uint32_t lut = 0; lut < 256; lut++)
         for (int n = 0; n < 50; n++) {
             uint32_t a = word(), b = word(), c = word(), want = 0;
@@ -37,11 +40,13 @@ static void lop3_is_a_table_lookup_for_every_lut(void **s) {
                      (0xf0f0f0f0u & 0xccccccccu) | 0xaaaaaaaau);
 }
 
-static uint8_t byte_of(uint32_t a, uint32_t b, unsigned i) {
+static uint8_t byte_of(uint32_t a, uint32_t b, unsigned i)
+{
     return (uint8_t)(i < 4 ? a >> (8 * i) : b >> (8 * (i - 4)));
 }
 
-static void prmt_default_mode_over_all_selectors(void **s) {
+static void prmt_default_mode_over_all_selectors(void **s)
+{
     for (uint32_t sel = 0; sel < 65536; sel++) {
         uint32_t a = word(), b = word(), want = 0;
         for (int i = 0; i < 4; i++) {
@@ -54,7 +59,8 @@ static void prmt_default_mode_over_all_selectors(void **s) {
     }
 }
 
-static void prmt_special_modes_follow_the_isa_table(void **s) {
+static void prmt_special_modes_follow_the_isa_table(void **s)
+{
     /* rows of the ISA's table: byte numbers for result bytes 3, 2, 1, 0 */
     static const uint8_t t[7][4][4] = {
         [PTX_PRMT_F4E] = {{3, 2, 1, 0}, {4, 3, 2, 1}, {5, 4, 3, 2}, {6, 5, 4, 3}},
@@ -74,7 +80,8 @@ static void prmt_special_modes_follow_the_isa_table(void **s) {
 }
 
 /* The ISA's own loop. */
-static uint64_t bfe_isa(uint64_t a, uint32_t pos, uint32_t len, unsigned width, bool is_signed) {
+static uint64_t bfe_isa(uint64_t a, uint32_t pos, uint32_t len, unsigned width, bool is_signed)
+{
     unsigned msb = width - 1;
     pos &= 255, len &= 255;
     unsigned sbit = !is_signed || !len ? 0 : a >> (pos + len - 1 < msb ? pos + len - 1 : msb) & 1;
@@ -86,7 +93,8 @@ static uint64_t bfe_isa(uint64_t a, uint32_t pos, uint32_t len, unsigned width, 
     return d;
 }
 
-static void bfe_matches_the_isa_loop(void **s) {
+static void bfe_matches_the_isa_loop(void **s)
+{
     for (uint32_t pos = 0; pos < 300; pos++)
         for (uint32_t len = 0; len < 300; len++) {
             uint32_t a = word();
@@ -100,7 +108,8 @@ static void bfe_matches_the_isa_loop(void **s) {
         }
 }
 
-static void bfi_matches_the_isa_loop(void **s) {
+static void bfi_matches_the_isa_loop(void **s)
+{
     for (uint32_t pos = 0; pos < 300; pos++)
         for (uint32_t len = 0; len < 300; len++)
             for (unsigned width = 32; width <= 64; width += 32) {
@@ -114,7 +123,8 @@ static void bfi_matches_the_isa_loop(void **s) {
             }
 }
 
-static void bfind_matches_the_isa_loop(void **s) {
+static void bfind_matches_the_isa_loop(void **s)
+{
     for (int n = 0; n < 20000; n++)
         for (unsigned width = 32; width <= 64; width += 32)
             for (int sg = 0; sg < 2; sg++) {
@@ -132,7 +142,8 @@ static void bfind_matches_the_isa_loop(void **s) {
             }
 }
 
-static void shifts_and_funnels(void **s) {
+static void shifts_and_funnels(void **s)
+{
     for (int n = 0; n < 20000; n++) {
         uint32_t a = word(), b = word(), c = (uint32_t)rnd() % 80;
         uint32_t cl = c > 32 ? 32 : c, wr = c & 31;
@@ -156,7 +167,8 @@ static void shifts_and_funnels(void **s) {
     }
 }
 
-static void dot_products_of_bytes(void **s) {
+static void dot_products_of_bytes(void **s)
+{
     for (int n = 0; n < 20000; n++) {
         uint32_t a = word(), b = word(), c = word();
         for (int k = 0; k < 4; k++) {
@@ -188,7 +200,8 @@ static void dot_products_of_bytes(void **s) {
     }
 }
 
-static void byte_simd_saturates_and_sums(void **s) {
+static void byte_simd_saturates_and_sums(void **s)
+{
     assert_int_equal(
         ptx_simd(PTX_SIMD_ABSDIFF, 1, 0x10ff0080, 0x20010003, 5, false, false, false, false, true),
         5 + 16 + 254 + 125);
@@ -203,7 +216,8 @@ static void byte_simd_saturates_and_sums(void **s) {
         0x8000ffff);
 }
 
-static void fns_finds_the_nth_bit(void **s) {
+static void fns_finds_the_nth_bit(void **s)
+{
     for (int n = 0; n < 20000; n++) {
         uint32_t m = word(), base = (uint32_t)rnd() & 31;
         int off = (int)(rnd() % 17) - 8, found = 0;
@@ -218,7 +232,8 @@ static void fns_finds_the_nth_bit(void **s) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest t[] = {
         cmocka_unit_test(lop3_is_a_table_lookup_for_every_lut),
         cmocka_unit_test(prmt_default_mode_over_all_selectors),

@@ -305,12 +305,28 @@ static bool enter_let(vf *v, const lp_stmt *s)
     return ok;
 }
 
+/* Elements that are written must not share a place. */
+static bool check_layout(vf *v, const lp_stmt *s, const lp_buf *b)
+{
+    if (!b->layout || lp_layout_injective(b->layout, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype)))
+        return true;
+    return vf_fail(v, s, "the layout of %s is not proved to keep its elements apart", b->t->name);
+}
+
+static bool check_params(vf *v)
+{
+    for (int i = 0; i < v->f->n_param; i++)
+        if (v->f->param[i]->written && !check_layout(v, NULL, v->f->param[i])) return false;
+    return true;
+}
+
 static bool enter_alloc(vf *v, const lp_stmt *s)
 {
     const lp_buf *b = s->u.alloc.buf;
     if (known_buf(v, b)) return vf_fail(v, s, "%s is allocated twice", b->t->name);
     if (b->param >= 0 || b->within) return vf_fail(v, s, "%s has memory of its own already", b->t->name);
     if (v->n_buf == VF_MAX_SCOPE) return vf_fail(v, s, "too many buffers in scope");
+    if (!check_layout(v, s, b)) return false;
     v->buf[v->n_buf++] = b;
     bool ok = list(v, s->u.alloc.body);
     v->n_buf--;
@@ -384,7 +400,7 @@ ll_code lp_verify(const lp_func *f, ll_error *err)
     names n = {.v = v};
     lp_walk(f->body, note_loop, &n);
     v->has_claim = n.claim != NULL;
-    if (v->code == LL_OK && list(v, f->body)) vf_small_runs(v);
+    if (v->code == LL_OK && check_params(v) && list(v, f->body)) vf_small_runs(v);
     te_graph_destroy(v->g);
     te_graph_use(before);
     return v->code;

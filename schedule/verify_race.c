@@ -1,7 +1,8 @@
 /* verify_race.c: iterations of a parallel loop keep apart. For every buffer that lives outside of the loop and is written
  * in it, each pair of a write and another access must hit different elements in different iterations i != j:
  * in some dimension, or in the row-major element number, the index is c * i + rest in both, and the two rests are
- * proved closer to each other than |c|.
+ * proved closer to each other than |c|; a variable of fused loops is taken apart into its two first. Codes of less than
+ * a byte must lie in different bytes.
  *
  * Exempt: buffers allocated inside the loop; thread and reg buffers of claimed and parallel loops (every thread has its
  * own); writes under a condition that only one iteration meets; dimensions whose index reaches the loop variable only
@@ -169,6 +170,7 @@ static te_ref step_of(vf *v, te_ref f, te_ref i)
     return te_uses(c, i) ? NULL : c;
 }
 
+/* Is f(i) != h(j) for all i != j? */
 static bool apart_in(vf *v, te_ref f, te_ref i, te_ref h, te_ref j)
 {
     te_ref c = step_of(v, f, i), e = step_of(v, h, j), zero = te_int(v->g, 0);
@@ -215,11 +217,68 @@ static bool by_contract(const race *r, const access *a)
     return false;
 }
 
-typedef struct divisor { te_ref i; int64_t c; } divisor;
-
-static bool find_divisor(te_ref e, void *ctx)
+/* The number of the byte that an element of less than 8 bits starts in. */
+static te_ref byte_number(vf *v, const lp_buf *b, const te_ref *idx)
 {
-    divisor *d = ctx;
+    const lp_layout *l = b->layout;
+    if (!l) l = lp_layout_dense(v->g, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype));
+    return te_simplify(v->g, te_divi(lp_layout_at(v->g, l, LP_AT_ADDR, idx), 8));
+}
+
+/* An access of iteration i and one of iteration j: where they may differ. */
+typedef struct where { int n; te_ref f[TE_MAX_DIM + 1], h[TE_MAX_DIM + 1]; } where;
+
+static bool apart_anywhere(vf *v, const where *w, te_ref i, te_ref j)
+{
+    for (int d = 0; d < w->n; d++)
+        if (apart_in(v, w->f[d], i, w->h[d], j)) return true;
+    return false;
+}
+
+static bool find_divisor(te_ref a, void *ctx)
+{
+    te_ref *i = ctx; /* i[0]: the variable; i[1]: what it is divided by */
+    bool digit = (a->op == TE_DIV || a->op == TE_MOD) && a->src[0] == i[0] && a->src[1]->op == TE_INT && a->src[1]->u.i > 1;
+    if (digit) i[1] = a->src[1];
+    return !digit;
+}
+
+/* i / c and i % c in w's terms become q and r; false when i is left. */
+static bool cut_digits(vf *v, te_ref *f, int n, te_ref i, te_ref c, te_ref q, te_ref r)
+{
+    te_ref from[] = {te_div(i, c), te_mod(i, c)}, to[] = {q, r};
+    for (int d = 0; d < n; d++) {
+        f[d] = te_subst(v->g, f[d], from, to, 2);
+        if (te_uses(f[d], i)) return false;
+    }
+    return true;
+}
+
+static bool apart_first(vf *v, const where *w, te_ref i, te_ref j, te_ref k, te_ref l)
+{
+    where same = *w; /* when i = j, k and l must keep them apart */
+    for (int d = 0; d < w->n; d++) same.h[d] = te_subst(v->g, w->h[d], &j, &i, 1);
+    return apart_anywhere(v, w, i, j) && apart_anywhere(v, &same, k, l);
+}
+
+/* A variable that stands for two, as fused loops have it: i = q * c + r. Iterations differ in q or in r. */
+static bool apart_by_digits(vf *v, const where *w, te_ref i, te_ref j)
+{
+    te_ref found[2] = {i, NULL};
+    for (int d = 0; d < w->n && !found[1]; d++) te_walk(w->f[d], find_divisor, found);
+    if (!found[1]) return false;
+    where x = *w;
+    te_ref c = found[1], quotients = te_div(te_add(i->u.axis->extent, te_addi(c, -1)), c);
+    te_ref q = te_axis(v->g, "q", quotients), r = te_axis(v->g, "r", c), t = te_axis(v->g, "q", quotients), u = te_axis(v->g, "r", c);
+    if (!cut_digits(v, x.f, x.n, i, c, q, r) || !cut_digits(v, x.h, x.n, j, c, t, u)) return false;
+    return apart_first(v, &x, q, t, r, u) || apart_first(v, &x, r, u, q, t);
+}
+
+typedef struct modulus { te_ref i; int64_t c; } modulus;
+
+static bool find_modulus(te_ref e, void *ctx)
+{
+    modulus *d = ctx;
     if (e->op == TE_MOD && e->src[1]->op == TE_INT && te_uses(e->src[0], d->i)) d->c = e->src[1]->u.i;
     return !d->c;
 }
@@ -228,8 +287,8 @@ static bool find_divisor(te_ref e, void *ctx)
 static bool apart_in_two(vf *v, const access *a, te_ref i, const te_ref *other, te_ref j)
 {
     for (int low = 0; low < a->b->t->ndim; low++) {
-        divisor q = {i, 0};
-        te_walk(a->idx[low], find_divisor, &q);
+        modulus q = {i, 0};
+        te_walk(a->idx[low], find_modulus, &q);
         for (int high = 0; q.c > 0 && high < a->b->t->ndim; high++) {
             if (high == low) continue;
             te_ref f = te_simplify(v->g, te_add(te_muli(a->idx[high], q.c), a->idx[low]));
@@ -246,10 +305,19 @@ static bool apart(race *r, const access *a, const access *b)
     if ((a->single && b->single) || (by_contract(r, a) && by_contract(r, b))) return true;
     te_ref j = te_axis(v->g, r->i->u.axis->name, r->i->u.axis->extent), other[TE_MAX_DIM];
     rename_all(r, b, j, other);
-    for (int d = 0; d < a->b->t->ndim; d++)
-        if (apart_in(v, a->idx[d], r->i, other[d], j)) return true;
-    if (a->b->t->ndim < 2) return false;
-    return apart_in(v, row_major(v, a->b, a->idx), r->i, row_major(v, a->b, other), j) || apart_in_two(v, a, r->i, other, j);
+    where w = {.n = a->b->t->ndim};
+    for (int d = 0; d < w.n; d++) w.f[d] = a->idx[d], w.h[d] = other[d];
+    bool codes = ll_dtype_bits((ll_dtype)a->b->t->dtype) < 8 && a->write && b->write;
+    if (codes && r->loop->u.loop.how != LP_VECTOR) {
+        /* a write of less than a byte puts back what it read of the rest: bytes must differ. Lanes are written together */
+        w = (where){.n = 1, .f = {byte_number(v, a->b, a->idx)}, .h = {byte_number(v, b->b, other)}};
+        return apart_anywhere(v, &w, r->i, j) || apart_by_digits(v, &w, r->i, j);
+    }
+    if (w.n > 1) {
+        w.f[w.n] = row_major(v, a->b, a->idx);
+        w.h[w.n++] = row_major(v, a->b, other);
+    }
+    return apart_anywhere(v, &w, r->i, j) || apart_by_digits(v, &w, r->i, j) || apart_in_two(v, a, r->i, other, j);
 }
 
 /* Lanes of a vector loop may add to one element: a horizontal reduction. */

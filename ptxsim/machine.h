@@ -37,7 +37,8 @@ typedef struct ptx_dec ptx_dec;
 /* -- instructions -------------------------------------------------------------------------------- */
 /* What a handler returns. PTX_FAULT: it has called ptx_fault. PTX_RETRY: nothing was done, call it again
  * after other warps have run (a deadlock when all that is left are retries). */
-typedef enum ptx_stop { PTX_GO = 0, PTX_FAULT, PTX_JUMP, PTX_PARK, PTX_YIELD, PTX_EXIT, PTX_RETRY } ptx_stop;
+typedef enum ptx_stop { PTX_GO = 0, PTX_FAULT, PTX_JUMP, PTX_PARK, PTX_YIELD, PTX_EXIT, PTX_RETRY,
+    PTX_CUT /* sched.c: some lanes were moved to a group of their own, the rest comes again */ } ptx_stop;
 
 /* Executes `in` for the lanes of `m` (never 0; guard already applied). Lanes outside keep their
  * destination. */
@@ -68,6 +69,8 @@ typedef struct ptx_ext {
     const ptx_stmt *st;      /* position and text */
     const uint32_t *slot;    /* all register operands: n_dst destinations, then n_src sources          */
     uint32_t mask_slot;      /* PTX_I_MASK                                                             */
+    ptx_handler *real;       /* PTX_I_WARP, PTX_I_MASK: what runs once the lanes are together (set by decode.c) */
+    bool fma;                /* counts as a 32-bit multiply-add */
     const void *own;         /* what the owner's decode function attached (arena memory)               */
 } ptx_ext;
 

@@ -44,6 +44,8 @@ typedef struct ptx_var {
     uint64_t size, addr;     /* addr: in its space; for globals known at load */
     bool external;           /* .extern: dynamic shared memory, or defined elsewhere */
     bool is_reg;             /* a .reg parameter of a .func */
+    bool kernel_param;       /* of an entry: its space is the launch's parameter buffer */
+    const void *placed;      /* shared variables: the code for which addr was chosen */
     ptx_reg *reg;
     struct ptx_init *init;
     ptx_pos pos;
@@ -122,10 +124,11 @@ typedef struct ptx_func {
     uint32_t n_label;
     ptx_reg **reg;           /* every register, scopes flattened */
     uint32_t n_reg;
-    uint32_t local_bytes, shared_bytes;
+    uint32_t local_bytes, frame; /* frame: offset of the function's local memory in the running entry's */
     uint32_t maxntid[3], reqntid[3], min_blocks, max_registers, reqcluster[3];
     struct ptx_module *module;
-    void *code;              /* decoded, see machine.h */
+    void *code;              /* decoded, see launch.h */
+    uint32_t depth;          /* calls being inlined right now: recursion is refused */
 } ptx_func;
 
 typedef struct ptx_module {

@@ -338,6 +338,7 @@ bool ptx_p_param(ptx_parser *p, ptx_func *f, bool is_ret)
     uint64_t off = align_up(f->is_entry ? f->param_bytes : f->local_bytes, v->align);
     if (off + v->size > 1 << 20) return ptx_p_fail(p, v->pos, "%s: too many parameter bytes", v->name);
     v->addr = off;
+    v->kernel_param = f->is_entry;
     *(f->is_entry ? &f->param_bytes : &f->local_bytes) = (uint32_t)(off + v->size);
     ptx_var ***list = is_ret ? &f->ret : &f->param;
     uint32_t *n = is_ret ? &f->n_ret : &f->n_param;

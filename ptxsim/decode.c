@@ -318,14 +318,14 @@ static ptxsim_code vector_of(ptx_dec *d, const ptx_opnd *o, uint32_t n, const pt
 }
 ptxsim_code ptx_dst_vec(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t n, uint32_t *out)
 {
-    const ptx_opnd *sub;
+    const ptx_opnd *sub = o;
     PTX_RET(vector_of(d, o, n, &sub));
     for (uint32_t i = 0; i < n; i++) PTX_RET(ptx_dst(d, &sub[i], bits, &out[i]));
     return PTXSIM_OK;
 }
 ptxsim_code ptx_src_vec(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t n, uint32_t *out)
 {
-    const ptx_opnd *sub;
+    const ptx_opnd *sub = o;
     ptx_type t = bits == 64 ? PTX_B64 : bits == 32 ? PTX_B32 : bits == 16 ? PTX_B16 : bits == 1 ? PTX_PRED : PTX_B8;
     PTX_RET(vector_of(d, o, n, &sub));
     for (uint32_t i = 0; i < n; i++) PTX_RET(ptx_src(d, &sub[i], t, &out[i]));

@@ -236,7 +236,7 @@ static ptxsim_code dec_cp_async(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     PTX_RET(ptx_const_int(d, &st->opnd[2], &size));
     if (!(size == 16 || (ca && (size == 4 || size == 8)))) return ptx_dec_fail(d, st->opnd[2].pos, "%s: copies of %lld bytes do not exist", st->text, (long long)size);
     in->u0 = (uint32_t)size;
-    if (st->n_opnd == 4 + hint) {
+    if (st->n_opnd == 4u + hint) {
         const ptx_opnd *o = &st->opnd[3];
         bool neg = false;
         if (o->kind == PTX_O_REG && o->reg->type == PTX_PRED) {

@@ -71,7 +71,7 @@ static ptxsim_code compare_operands(ptx_dec *d, const ptx_stmt *st, ptx_inst *in
 
 static ptxsim_code dec_setp(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 {
-    ptx_cmp op;
+    ptx_cmp op = PTX_EQ;
     ptx_type t;
     PTX_RET(take_cmp(d, &op));
     take_bool(d, in);
@@ -95,7 +95,7 @@ static ptxsim_code dec_setp(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 
 static ptxsim_code dec_set(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 {
-    ptx_cmp op;
+    ptx_cmp op = PTX_EQ;
     ptx_type dt, t;
     PTX_RET(take_cmp(d, &op));
     take_bool(d, in);

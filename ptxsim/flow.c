@@ -194,7 +194,7 @@ static ptxsim_code only_uni(flow_ctx *c, const ptx_stmt *st, uint32_t n_opnd)
 /* brx.idx index, list; the labels are looked up by name in the list's scope chain (all in one function). */
 static ptxsim_code add_brx(flow_ctx *c, ptx_func *f, const ptx_stmt *st)
 {
-    const ptx_label *list;
+    const ptx_label *list = NULL;
     ptxsim_code r = only_uni(c, st, 2);
     if (!r) r = label_of(c, f, st, &st->opnd[1], &list);
     if (r) return r;

@@ -44,6 +44,7 @@ typedef struct ptx_code {
     uint32_t arena_bytes;    /* of one warp's registers */
     ptx_fixed *fixed;        /* constants and special registers */
     uint32_t n_fixed;
+    uint32_t *slot_class;    /* by slot / PTX_SLOT: move class + 1 of accumulators in flight, or 0; may be NULL */
     uint32_t local_bytes;    /* per thread, calls included */
     uint32_t shared_base, shared_static, dyn_offset; /* first byte; end of static; start of dynamic   */
     uint32_t shared_grain, global_grain; /* smallest store or load: granule of the shadows             */

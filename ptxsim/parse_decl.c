@@ -68,7 +68,7 @@ bool ptx_p_reg_decl(ptx_parser *p)
     if (!n_vec && !vector_prefix(p, &n_vec)) return false;
     if (!reg_type_ok(type)) return ptx_p_fail(p, pos, "no register has the type .%s", ptx_type_name(type));
     do {
-        const char *name;
+        const char *name = NULL;
         pos = p->t.pos;
         if (!want_name(p, &name)) return false;
         if (ptx_p_take(p, '<')) {
@@ -116,7 +116,7 @@ static uint64_t float_bits(const ptx_token *t, ptx_type type, bool neg)
 /* name, name+4, generic(name), mask(name): behind the opening word. */
 static bool init_symbol(ptx_parser *p, init_ctx *c, ptx_init *in)
 {
-    const char *name;
+    const char *name = NULL;
     if (!want_name(p, &name)) return false;
     if (ptx_p_is(p, '(')) {
         if (!strcmp(name, "generic")) {
@@ -144,7 +144,7 @@ static bool init_byte_of(ptx_parser *p, ptx_init *in)
     uint64_t m = in->value;
     unsigned shift = m ? (unsigned)__builtin_ctzll(m) : 0;
     if (m >> shift != 0xff || shift % 8) return ptx_p_fail(p, in->pos, "a byte mask is wanted in front of (");
-    const char *name;
+    const char *name = NULL;
     ptx_p_next(p);
     if (!want_name(p, &name)) return false;
     if (!strcmp(name, "generic") && ptx_p_take(p, '(')) {

@@ -4,6 +4,8 @@
  * Liveness is solved over the blocks, then every register becomes one interval of the final instruction
  * order and a linear scan hands out slots of three sizes. A destination's interval begins at its instruction
  * and a source's ends there, so they never share. A guarded write does not end the life of the old value.
+ * Accumulators of asynchronous matrix instructions, and every register that plain moves join with them, share
+ * with nobody: wgmma.c follows them by their move class.
  * What is alive at the start (read before it is written on some path) keeps its slot from the start: the
  * uninitialised-data check stays exact. */
 #include "ptxsim/decode.h"
@@ -18,6 +20,8 @@ typedef struct live {
     uint32_t words, n_block;
     uint64_t *in, *out, *use, *def;
     uint32_t *from, *to;      /* interval of each register; from == UINT32_MAX: unused */
+    uint32_t *parent;         /* move classes: union-find */
+    uint8_t *pinned;          /* of a class's root: holds an accumulator in flight */
 } live;
 
 static uint32_t reg_of(uint32_t slot) { return (slot - PTX_VIRTUAL) / 512; }
@@ -124,6 +128,29 @@ static void intervals(live *l)
     }
 }
 
+static uint32_t root(live *l, uint32_t r)
+{
+    while (l->parent[r] != r) r = l->parent[r] = l->parent[l->parent[r]];
+    return r;
+}
+
+static void move_classes(live *l)
+{
+    ptx_code *c = l->d->code;
+    for (uint32_t r = 0; r < l->d->n_reg; r++) l->parent[r] = r;
+    for (uint32_t pc = 0; pc < c->n; pc++) {
+        const ptx_inst *in = &c->inst[pc];
+        if (in->n_dst == 1 && in->n_src == 1 && !strcmp(in->x->st->op, "mov") && is_reg(in->x->slot[0]) && is_reg(in->x->slot[1]))
+            l->parent[root(l, reg_of(in->x->slot[0]))] = root(l, reg_of(in->x->slot[1]));
+    }
+    for (uint32_t pc = 0; pc < c->n; pc++) {
+        const ptx_inst *in = &c->inst[pc];
+        if (strcmp(in->x->st->op, "wgmma")) continue;
+        for (uint32_t k = 0; k < in->n_dst; k++)
+            if (is_reg(in->x->slot[k])) l->pinned[root(l, reg_of(in->x->slot[k]))] = 1;
+    }
+}
+
 static unsigned size_class(const ptx_reg *r)
 {
     unsigned bits = ptx_type_bits(r->type);
@@ -177,6 +204,11 @@ static bool scan(live *l, uint32_t first)
             reg->slot = PTX_SINK_SLOT;
             continue;
         }
+        if (l->pinned[root(l, r)]) {
+            reg->slot = (next += bytes[c]) - bytes[c];
+            ok = next < PTX_VIRTUAL / 2;
+            continue;
+        }
         uint32_t slot = n_heap[c] && h[0].to < l->from[r] ? heap_pop(h, &n_heap[c]).slot : (next += bytes[c]) - bytes[c];
         reg->slot = slot;
         heap_push(h, &n_heap[c], (active){ l->to[r], slot });
@@ -188,6 +220,36 @@ static bool scan(live *l, uint32_t first)
     return ok;
 }
 
+static bool name_classes(live *l)
+{
+    ptx_code *c = l->d->code;
+    bool any = false;
+    for (uint32_t r = 0; r < l->d->n_reg; r++) any |= l->pinned[r];
+    if (!any) return true;
+    if (!(c->slot_class = ll_try_alloc(&l->d->mod->arena, c->arena_bytes / PTX_SLOT * sizeof *c->slot_class))) return false;
+    for (uint32_t r = 0; r < l->d->n_reg; r++)
+        if (l->pinned[root(l, r)] && l->from[r] != UINT32_MAX) c->slot_class[l->d->reg[r]->slot / PTX_SLOT] = root(l, r) + 1;
+    return true;
+}
+
+/* Registers joined by moves have the same class; others are known by their slot. */
+uint32_t ptx_move_class(ptx_warp *w, uint32_t slot)
+{
+    const uint32_t *c = w->run->code->slot_class;
+    return c && c[slot / PTX_SLOT] ? c[slot / PTX_SLOT] : slot | 1u << 31;
+}
+
+void ptx_move_class_validate(ptx_warp *w, uint32_t slot)
+{
+    const uint32_t *c = w->run->code->slot_class;
+    if (!c || !c[slot / PTX_SLOT]) {
+        ptx_val_fill(w, slot, w->live, true);
+        return;
+    }
+    for (uint32_t k = 0; k < w->run->code->arena_bytes / PTX_SLOT; k++)
+        if (c[k] == c[slot / PTX_SLOT]) ptx_val_fill(w, k * PTX_SLOT, w->live, true);
+}
+
 ptxsim_code ptx_regalloc(ptx_dec *d, uint32_t first)
 {
     live l = { .d = d, .words = (d->n_reg + 63) / 64, .n_block = d->flow->n_block };
@@ -195,7 +257,10 @@ ptxsim_code ptx_regalloc(ptx_dec *d, uint32_t first)
     bool exact = set_words * 64 < MAX_BITS / 4, ok = true;
     l.from = malloc(n * sizeof *l.from);
     l.to = calloc(n, sizeof *l.to);
-    ok = l.from && l.to;
+    l.parent = malloc(n * sizeof *l.parent);
+    l.pinned = calloc(n, 1);
+    ok = l.from && l.to && l.parent && l.pinned;
+    if (ok) move_classes(&l);
     if (ok) memset(l.from, 0xff, n * sizeof *l.from);
     if (ok && exact) {
         l.in = calloc(set_words * 4 + 1, 8);
@@ -212,7 +277,9 @@ ptxsim_code ptx_regalloc(ptx_dec *d, uint32_t first)
     } else if (ok) { /* too large to solve: every register keeps its own slot */
         for (uint32_t r = 0; r < d->n_reg; r++) l.from[r] = 0, l.to[r] = UINT32_MAX;
     }
-    ok = ok && scan(&l, first);
+    ok = ok && scan(&l, first) && name_classes(&l);
+    free(l.parent);
+    free(l.pinned);
     free(l.from);
     free(l.to);
     free(l.in);

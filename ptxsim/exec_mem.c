@@ -146,6 +146,7 @@ int H(ld)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     ac.kind = l->kind;
     ac.m = m;
     ac.shared = ac.remote = ac.global = ac.local = ac.param = 0;
+    ac.alloc = NULL;
     if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
     addresses(w, &l->mem, m, ac.addr);
     if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;
@@ -226,6 +227,7 @@ int H(st)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     ac.kind = l->kind;
     ac.m = m;
     ac.shared = ac.remote = ac.global = ac.local = ac.param = 0;
+    ac.alloc = NULL;
     if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
     addresses(w, &l->mem, m, ac.addr);
     if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;
@@ -266,6 +268,7 @@ int H(atom)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     ac.kind = l->kind;
     ac.m = m;
     ac.shared = ac.remote = ac.global = ac.local = ac.param = 0;
+    ac.alloc = NULL;
     if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
     addresses(w, &l->mem, m, ac.addr);
     if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;

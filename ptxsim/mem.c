@@ -278,6 +278,7 @@ static void access_start(ptx_access *ac, const uint64_t *addr, uint32_t size, pt
     ac->kind = kind;
     ac->m = m;
     ac->shared = ac->remote = ac->global = ac->local = ac->param = 0;
+    ac->alloc = NULL;
     memcpy(ac->addr, addr, sizeof ac->addr);
 }
 

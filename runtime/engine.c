@@ -158,7 +158,7 @@ static bool writes(const llmir_engine *e, enum llmir_output out)
     return true;
 }
 
-static void carve_all(llmir_engine *e, carve *c, uint64_t arena, bool stats, bool best)
+static void carve_all(llmir_engine *e, carve *c, uint64_t arena, bool max, bool lse, bool best)
 {
     const rt_blob *b = &e->model->blob;
     uint64_t t = e->max.batch, s = e->max.sequences, r = e->max.rows, v = rt_blob_model(b)->vocab;
@@ -174,7 +174,8 @@ static void carve_all(llmir_engine *e, carve *c, uint64_t arena, bool stats, boo
         e->first[i] = cut(c, t, sizeof **e->first);
     }
     e->logits = cut(c, r * v, sizeof *e->logits);
-    e->stats = stats ? cut(c, r * 2, sizeof *e->stats) : NULL;
+    e->row_max = max ? cut(c, r, sizeof *e->row_max) : NULL;
+    e->row_lse = lse ? cut(c, r, sizeof *e->row_lse) : NULL;
     e->cand_id = best ? cut(c, r * LLMIR_CANDIDATES, sizeof *e->cand_id) : NULL;
     e->cand_logit = best ? cut(c, r * LLMIR_CANDIDATES, sizeof *e->cand_logit) : NULL;
     e->arena = cut(c, arena, 1);
@@ -195,9 +196,10 @@ static ll_code make_work(llmir_engine *e, ll_error *err)
     e->item = calloc(n_plan + 1, sizeof *e->item);
     e->first = calloc(n_plan + 1, sizeof *e->first);
     if (!e->item || !e->first) return ll_fail(err, LL_NO_SPACE, "no memory for %u plans", n_plan);
-    bool stats = writes(e, LLMIR_OUT_STATS), best = writes(e, LLMIR_OUT_CAND_ID) && writes(e, LLMIR_OUT_CAND_LOGIT);
+    bool max = writes(e, LLMIR_OUT_MAX), lse = writes(e, LLMIR_OUT_LSE),
+         best = writes(e, LLMIR_OUT_CAND_ID) && writes(e, LLMIR_OUT_CAND_LOGIT);
     carve c = {.fits = true};
-    carve_all(e, &c, arena, stats, best);
+    carve_all(e, &c, arena, max, lse, best);
     void *p = MAP_FAILED;
     if (c.fits) p = mmap(NULL, c.at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
@@ -206,7 +208,7 @@ static ll_code make_work(llmir_engine *e, ll_error *err)
     e->work = p;
     e->work_bytes = c.at;
     c = (carve){p, 0, true};
-    carve_all(e, &c, arena, stats, best);
+    carve_all(e, &c, arena, max, lse, best);
     return LL_OK;
 }
 
@@ -224,7 +226,7 @@ static ll_code bind(llmir_engine *e, const llmir_binding_rec *x, const int64_t *
                     ll_error *err)
 {
     const rt_blob *b = &e->model->blob;
-    void *const outputs[] = {e->logits, e->stats, e->cand_id, e->cand_logit};
+    void *const outputs[] = {e->logits, e->row_max, e->row_lse, e->cand_id, e->cand_logit};
     uint64_t at, size, end;
     switch (x->space) {
     case LLMIR_SPACE_WEIGHT: *out = e->model->weights + rt_blob_weight(b, x->index)->offset + x->at.base; break;

@@ -84,7 +84,7 @@ struct llmir_engine {
     int32_t *tokens, *pos, *seg, *start, *len, *table, *rows;
     llmir_item **item; /* per plan */
     int32_t **first;
-    float *logits, *stats, *cand_logit; /* stats, cand_*: NULL when no kernel writes them */
+    float *logits, *row_max, *row_lse, *cand_logit; /* but for logits: NULL when not every program writes them */
     int32_t *cand_id;
     char *arena;
     rt_sampler sampler;

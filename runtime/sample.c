@@ -95,7 +95,7 @@ typedef struct list {
     uint32_t n;     /* keys in s->key, sorted */
     float bound;    /* no token outside has a larger logit */
     bool complete;  /* no token is outside */
-    bool penalised; /* the row is not what `stats` describes */
+    bool penalised; /* the row is not what `max` and `lse` describe */
     float top;      /* largest logit, penalties included */
     int level;      /* how often the row was read again */
 } list;
@@ -173,9 +173,9 @@ static ll_code finite_row(const rt_row *r, ll_error *err)
 {
     bool bad = false;
     float top = -INFINITY;
-    if (r->stats) {
-        top = r->stats[0];
-        bad = isnan(r->stats[1]);
+    if (r->max && r->lse) { /* a NaN anywhere is one in the sum */
+        top = *r->max;
+        bad = isnan(*r->lse);
     } else {
         for (uint32_t i = 0; i < r->n; i++) {
             bad = bad || isnan(r->logit[i]);
@@ -196,8 +196,8 @@ static double weight_of(const list *l, float logit)
 /* Sum of the weights of all tokens. */
 static double whole_sum(const list *l)
 {
-    if (l->row->stats && !l->penalised && l->p->temperature == 1)
-        return exp((double)l->row->stats[1] - (double)l->top);
+    if (l->row->lse && !l->penalised && l->p->temperature == 1)
+        return exp((double)*l->row->lse - (double)l->top);
     double sum = 0;
     for (uint32_t i = 0; i < l->row->n; i++) sum += weight_of(l, l->row->logit[i]);
     return sum;
@@ -239,6 +239,27 @@ static uint32_t filter(const list *l, double *whole)
     return n;
 }
 
+/* The lowest id whose logit is the known maximum, looked for a vector's worth at a time. */
+static uint32_t first_equal(const rt_row *r, float max)
+{
+    enum { STRIDE = 64 };
+    uint32_t i = 0;
+    for (; i + STRIDE <= r->n; i += STRIDE) {
+        int hit = 0;
+        for (int k = 0; k < STRIDE; k++) hit |= r->logit[i + (uint32_t)k] == max;
+        if (hit) break;
+    }
+    while (i + 1 < r->n && r->logit[i] != max) i++;
+    return i;
+}
+
+static void keep_one(rt_sampler *s, uint32_t id)
+{
+    s->id[0] = (int32_t)id;
+    s->weight[0] = s->total = 1;
+    s->n_kept = 1;
+}
+
 static void keep_all(list *l)
 {
     rt_sampler *s = l->s;
@@ -267,8 +288,11 @@ ll_code rt_sample_keep(rt_sampler *s, const llmir_sample_params *p, rt_row *row,
 {
     list l = {.s = s, .row = row, .p = p};
     LL_TRY(finite_row(row, err));
+    s->n_kept = 0;
+    s->total = 0;
     bool penalty = p->repeat_penalty > 0 && p->repeat_penalty != 1 && n_history;
     if (penalty) penalise(&l, history, n_history);
+    if (p->temperature == 0 && !penalty && !row->best_id && row->max) return keep_one(s, first_equal(row, *row->max)), LL_OK;
     if (row->best_id && !(penalty && p->repeat_penalty < 1)) list_from_kernel(&l);
     else list_from_scan(&l);
     if (penalty && row->best_id) { /* listed tokens may have lost; nobody outside has gained */
@@ -276,16 +300,9 @@ ll_code rt_sample_keep(rt_sampler *s, const llmir_sample_params *p, rt_row *row,
         sort(s->key, l.n);
         if (!l.complete && !(key_logit(s->key[0]) > l.bound)) list_from_scan(&l);
     }
-    s->n_kept = 0;
-    s->total = 0;
     l.top = key_logit(s->key[0]);
     if (!isfinite(l.top)) return ll_fail(err, LL_FAILED, "logits are not finite: the model or its weights are damaged");
-    if (p->temperature == 0) {
-        s->id[0] = (int32_t)key_id(s->key[0]);
-        s->weight[0] = s->total = 1;
-        s->n_kept = 1;
-        return LL_OK;
-    }
+    if (p->temperature == 0) return keep_one(s, key_id(s->key[0])), LL_OK;
     bool filtered = (p->top_k && p->top_k < row->n) || (p->top_p > 0 && p->top_p < 1) || p->min_p > 0;
     if (!filtered) return keep_all(&l), LL_OK;
     double whole = -1;

@@ -21,7 +21,7 @@
 typedef struct rt_row {
     float *logit; /* n values; penalties are written into it */
     uint32_t n;
-    const float *stats;      /* NULL, or {maximum, log of the sum of exponentials} */
+    const float *max, *lse;  /* NULL, or the maximum and the log of the sum of exponentials */
     const int32_t *best_id;  /* NULL, or the n_best largest: best first, equal ones by ascending id */
     const float *best_logit;
     uint32_t n_best;

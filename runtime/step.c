@@ -176,7 +176,8 @@ static ll_code sample_row(llmir_engine *e, llmir_feed *f, uint32_t r, ll_error *
     const llmir_sample_params *p = f->sample ? f->sample : &greedy;
     llmir_session *s = f->session;
     size_t n = e->sampler.n;
-    rt_row row = {.logit = e->logits + r * n, .n = (uint32_t)n, .stats = e->stats ? e->stats + (size_t)r * 2 : NULL};
+    rt_row row = {.logit = e->logits + r * n, .n = (uint32_t)n, .max = e->row_max ? e->row_max + r : NULL,
+                  .lse = e->row_lse ? e->row_lse + r : NULL};
     if (e->cand_id) {
         row.best_id = e->cand_id + (size_t)r * LLMIR_CANDIDATES;
         row.best_logit = e->cand_logit + (size_t)r * LLMIR_CANDIDATES;

@@ -266,9 +266,11 @@ enum llmir_input {
     LLMIR_IN_ROWS,   /* [R] flat token index whose logits are wanted, ascending                        */
     LLMIR_IN_PLAN,   /* + 2 * plan: llmir_item[W]; + 2 * plan + 1: [T] first item of each row, or -1   */
 };
+/* Logits must be written; the rest spares the runtime passes over the row, where every program writes it. */
 enum llmir_output {
     LLMIR_OUT_LOGITS,     /* f32 [R][vocab]                                                            */
-    LLMIR_OUT_STATS,      /* f32 [R][2]: maximum, log of the sum of exponentials                       */
+    LLMIR_OUT_MAX,        /* f32 [R]: the largest logit                                                */
+    LLMIR_OUT_LSE,        /* f32 [R]: log of the sum of exponentials                                   */
     LLMIR_OUT_CAND_ID,    /* s32 [R][LLMIR_CANDIDATES]: ids of the largest logits, best first;          */
     LLMIR_OUT_CAND_LOGIT, /* f32 [R][LLMIR_CANDIDATES]  equal logits by ascending id                    */
     LLMIR_OUT_END_

@@ -72,7 +72,7 @@ static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, 
         STEP(K_combine, 1, IN(PLAN), plain(LLMIR_SPACE_INPUT, LLMIR_IN_PLAN + 1), partial, factor, x);
     }
     STEP(K_head, 0, x, IN(ROWS), OUT(LOGITS));
-    if (best) STEP(K_best, UINT32_MAX, OUT(LOGITS), OUT(STATS), OUT(CAND_ID), OUT(CAND_LOGIT));
+    if (best) STEP(K_best, UINT32_MAX, OUT(LOGITS), OUT(MAX), OUT(CAND_ID), OUT(CAND_LOGIT), OUT(LSE));
     p.n_step = cc_blob_count(b, LLMIR_SEC_STEP) - p.step;
     cc_blob_add(b, LLMIR_SEC_PROGRAM, &p);
 }

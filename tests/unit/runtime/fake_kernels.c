@@ -94,7 +94,7 @@ uint64_t fake_best_parts(const llmir_args *a) { return (uint64_t)a->dim[FAKE_R];
 void fake_best_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch)
 {
     const float *logits = a->buf[0];
-    float *stats = a->buf[1], *best = a->buf[3];
+    float *max = a->buf[1], *best = a->buf[3], *lse = a->buf[4];
     int32_t *id = a->buf[2];
     unsigned char *used = scratch;
     PART(r)
@@ -111,7 +111,7 @@ void fake_best_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *sc
             best[r * LLMIR_CANDIDATES + k] = row[top];
         }
         for (int v = 0; v < FAKE_VOCAB; v++) sum += exp((double)row[v] - (double)best[r * LLMIR_CANDIDATES]);
-        stats[2 * r] = best[r * LLMIR_CANDIDATES];
-        stats[2 * r + 1] = (float)(stats[2 * r] + log(sum));
+        max[r] = best[r * LLMIR_CANDIDATES];
+        lse[r] = (float)(max[r] + log(sum));
     }
 }

@@ -109,7 +109,7 @@ static void chains_leave_the_probabilities_of_the_reference(void **st)
                 const double *want = tensor(&r, cases[c].name, NULL);
                 memcpy(row, logits, n * sizeof *row);
                 rt_row x = {.logit = row, .n = (uint32_t)n};
-                if (with_kernel) x = (rt_row){row, (uint32_t)n, view.stats, view.id, view.logit, 256};
+                if (with_kernel) x = (rt_row){row, (uint32_t)n, &view.stats[0], &view.stats[1], view.id, view.logit, 256};
                 assert_int_equal(rt_sample_keep(&s, &cases[c].p, &x, history, n_history, NULL), LL_OK);
                 uint32_t k = 0;
                 for (uint32_t i = 0; i < n; i++) {
@@ -178,13 +178,13 @@ static void short_lists_never_change_the_result(void **st)
         look(row, N, &v);
         memcpy(a, row, sizeof a);
         memcpy(b, row, sizeof b);
-        rt_row x = {a, N, v.stats, v.id, v.logit, 256};
+        rt_row x = {a, N, &v.stats[0], &v.stats[1], v.id, v.logit, 256};
         assert_int_equal(rt_sample_keep(&s, &p, &x, history, 300, NULL), LL_OK);
         /* the whole row, sorted at once */
         static int32_t all_id[N];
         static float all_logit[N];
         char *used = calloc(N, 1);
-        rt_row whole = {b, N, NULL, NULL, NULL, 0};
+        rt_row whole = {.logit = b, .n = N};
         if (p.repeat_penalty > 0)
             for (int i = 0; i < 300; i++) {
                 if (used[history[i]]++) continue;
@@ -232,6 +232,15 @@ static void greedy_takes_the_lowest_of_equal_ids(void **st)
     row[0] = -0.0f;
     assert_int_equal(pick((llmir_sample_params){0}, row, 600, 0), 49);
     assert_int_equal(pick((llmir_sample_params){.temperature = 1, .top_k = 1}, row, 600, 3), 49);
+    float top = 49; /* the maximum is known: the same answer without a list */
+    rt_sampler s;
+    assert_int_equal(rt_sampler_init(&s, 600, NULL), LL_OK);
+    for (uint32_t n = 50; n <= 600; n += 55) {
+        rt_row x = {.logit = row, .n = n, .max = &top};
+        assert_int_equal(rt_sample_keep(&s, &(llmir_sample_params){0}, &x, NULL, 0, NULL), LL_OK);
+        assert_int_equal(rt_sample_draw(&s, 0), 49);
+    }
+    rt_sampler_finish(&s);
     float one = -INFINITY, two[2] = {-INFINITY, 3};
     assert_int_equal(pick((llmir_sample_params){.temperature = 2}, two, 2, 0), 1);
     int32_t id;

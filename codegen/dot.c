@@ -1,7 +1,7 @@
 /* dot.c: nests that are one instruction. `for l { for r { acc[l] += ACC(a) * ACC(b) } }` annotated with a row of
  * intrin.def: a over (l, r) is one vector register, b over (r) is repeated for every l, acc over (l) is the
  * accumulator. The nest is the meaning; this file only finds the two operands and puts the instruction in. Refused:
- * operands of other types or ranges than the row's, accumulators that are not registers in lane order. */
+ * operands of other types or ranges than the row's, a nest inside vector lanes or under their conditions. */
 #include "codegen/cg.h"
 
 #include <string.h>
@@ -142,7 +142,6 @@ void cg_dot(cg *c, lp_stmt *s)
         cg_fail(c, LL_NOT_LEGAL, "codegen: @%s wants a sum of %s(%s) * %s(%s) within its ranges, not %s", t.row->name,
                 ll_dtype_name(t.row->acc), ll_dtype_name(t.row->a), ll_dtype_name(t.row->acc), ll_dtype_name(t.row->b),
                 te_show(sum));
-    if (!acc->e) cg_fail(c, LL_NOT_LEGAL, "codegen: @%s: the accumulator '%s' is not in registers", t.row->name, acc->lp->t->name);
     int outer = c->n_vec;
     for (int i = 0; i < t.n; i++) cg_push_vec(c, t.axis[i], t.extent[i]);
     unsigned lanes = 1u << outer, all = 3u << outer;
@@ -152,9 +151,17 @@ void cg_dot(cg *c, lp_stmt *s)
     unsigned on = 0;
     for (int i = 0; i < acc->lp->t->ndim; i++) on |= cg_info_of(c, idx[i]).axes;
     if (on != lanes) cg_fail(c, LL_NOT_LEGAL, "codegen: @%s: '%s' is not indexed by its %d lanes", t.row->name, acc->lp->t->name, t.row->n);
-    cg_reg_place(c, acc, idx, lanes, at);
     cg_v a = cg_spread(c, cg_eval(c, x), all), b = cg_spread(c, cg_eval(c, y), all);
-    cg_v old = cg_reg_get(c, acc, at, t.row->n);
-    cg_reg_put(c, acc, at, t.row->n, instruction(c, t.row, old, a, b));
+    if (acc->e) {
+        cg_reg_place(c, acc, idx, lanes, at);
+        cg_v old = cg_reg_get(c, acc, at, t.row->n);
+        cg_reg_put(c, acc, at, t.row->n, instruction(c, t.row, old, a, b));
+    } else {
+        cg_place p;
+        cg_place_of(c, acc, idx, &p);
+        cg_v old = cg_mem_load(c, &p, t.row->acc, NULL);
+        cg_mem_store(c, &p, t.row->acc, instruction(c, t.row, old, a, b), NULL);
+        c->mem_epoch++;
+    }
     c->n_vec = outer;
 }

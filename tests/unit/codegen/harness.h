@@ -31,6 +31,8 @@ void kernel_fill(kernel *k, const int64_t *dim, uint64_t seed);
 void kernel_run(kernel *k);
 /* Runs both and compares every parameter: integers equal, floats within tol * (1 + |value|). */
 void kernel_check(kernel *k, double tol);
+/* The same; false with lp_eval's sentence when lp_eval refuses the inputs. */
+bool kernel_try_check(kernel *k, double tol, ll_error *err);
 /* All of it on this machine, x86-64-v3 and x86-64-v4. */
 void same_as_eval(const char *text, const int64_t *dim, double tol);
 /* Compiling for `target` is refused with a sentence that holds `part`. */

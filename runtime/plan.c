@@ -19,6 +19,8 @@ static ll_code check_group(const llmir_plan_rec *plan, size_t n, uint32_t group,
             uint64_t rows = !a ? 1 : i & 1 ? a->rows_min : (uint64_t)a->rows_max + 1;
             uint64_t keys = !b ? 1 : j & 1 ? b->keys_min : (uint64_t)b->keys_max + 1;
             if (rows > UINT32_MAX || keys > UINT32_MAX) continue;
+            rows += !rows; /* a limit of 0 is none: nothing has less than one */
+            keys += !keys;
             size_t hits = 0;
             for (size_t k = 0; k < n; k++)
                 hits += plan[k].group == group && serves(&plan[k], (uint32_t)rows, (uint32_t)keys);
@@ -38,7 +40,7 @@ ll_code rt_plan_check(const llmir_plan_rec *plan, size_t n, const char *name, ll
         if (!p->row_tile || p->row_tile > 1 << 20 || p->key_split > 1 << 30)
             return ll_fail(err, LL_BAD_INPUT, "%s: plan %zu: row_tile %u, key_split %u: out of range", name, i,
                            p->row_tile, p->key_split);
-        if (!p->rows_min || !p->keys_min || p->rows_min > p->rows_max || p->keys_min > p->keys_max)
+        if (!p->rows_max || !p->keys_max || p->rows_min > p->rows_max || p->keys_min > p->keys_max)
             return ll_fail(err, LL_BAD_INPUT, "%s: plan %zu: empty class", name, i);
         if (p->causal > 1 || (p->window && !p->causal))
             return ll_fail(err, LL_BAD_INPUT, "%s: plan %zu: causal %u with window %u", name, i, p->causal, p->window);

@@ -126,6 +126,11 @@ static void groups_that_do_not_partition_are_refused(void **st)
     assert_int_equal(rt_plan_check(p, 2, "m", NULL), LL_BAD_INPUT);
     p[0] = one, p[1] = one, p[1].group = 1;
     assert_int_equal(rt_plan_check(p, 2, "m", NULL), LL_OK);
+    p[0].rows_min = p[0].keys_min = 0; /* no limit */
+    assert_int_equal(rt_plan_check(p, 2, "m", NULL), LL_OK);
+    p[0].rows_max = 0;
+    assert_int_equal(rt_plan_check(p, 2, "m", NULL), LL_BAD_INPUT);
+    p[0] = one;
     p[0].row_tile = 0;
     assert_int_equal(rt_plan_check(p, 2, "m", NULL), LL_BAD_INPUT);
     p[0] = one, p[0].causal = 0, p[0].window = 4;

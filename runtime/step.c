@@ -106,6 +106,7 @@ static bool fill(llmir_engine *e, llmir_feed **feed, size_t n, size_t *next, bat
         if (feed[i]->session->fed < feed[i]->n_tokens) break;
     }
     e->start[b->s] = (int32_t)b->t;
+    if (!b->r) e->rows[0] = 0; /* a program of one token may compute its row in any case */
     return b->t > 0;
 }
 

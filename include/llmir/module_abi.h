@@ -222,6 +222,7 @@ typedef struct llmir_weight_rec {
 } llmir_weight_rec;
 
 /* ---- programs: the steps, in order, for a range of T -------------------------------------------------
+ * A program that serves T = 1 only may take T, S and R as 1: rows[0] names the token even when R is 0.
  * A program serves one KV layout and t_min <= T <= t_max; for each KV layout the programs cover 1..max
  * without gap or overlap. Sizes and offsets are linear in the dims at the bucket's maximum (T = t_max or
  * the engine's limit if that is lower, S and R at the engine's limits, W at what the plan can reach);

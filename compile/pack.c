@@ -382,8 +382,7 @@ static ll_code matrix(cc_packer *p, const mdl_gguf *file, const mdl_weight *w, c
     return pad((uint64_t)pk.bytes, sink, user, err);
 }
 
-/* ---- everything else
- * --------------------------------------------------------------------------------------------- */
+/* ---- everything else ----------------------------------------------------------------------- */
 
 static ll_code elements(const te_tensor *t, uint64_t *n, ll_error *err) {
     *n = 1;

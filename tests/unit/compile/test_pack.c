@@ -17,8 +17,7 @@
 
 static const char *models;
 
-/* ---- memory as file and as sink
- * -------------------------------------------------------------------------------- */
+/* ---- memory as file and as sink ------------------------------------------------------------ */
 
 typedef struct memory {
     unsigned char *p;
@@ -56,8 +55,7 @@ static memory random_file(size_t n, uint64_t seed) {
     return m;
 }
 
-/* ---- unpacking, by the layout alone
- * ------------------------------------------------------------------------------- */
+/* ---- unpacking, by the layout alone -------------------------------------------------------- */
 
 static int64_t no_dims(te_ref e, void *ctx) {
     fail_msg("a layout of fixed sizes asks for %s", te_show(e));
@@ -406,8 +404,7 @@ static void a_file_tensor_that_is_not_the_constant_is_refused(void **state) {
     close_model(&other);
 }
 
-/* ---- the program itself
- * ------------------------------------------------------------------------------------------- */
+/* ---- the program itself -------------------------------------------------------------------- */
 
 static int64_t dim_value(void *ctx, const char *name) {
     const int64_t *v = ctx;

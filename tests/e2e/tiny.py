@@ -1,0 +1,106 @@
+"""Tiny models, from GGUF to tokens, against logits of other software.
+
+tiny.py TOOLS_DIR MODELS_DIR: every model x target x kind of KV cache x block size x threads.
+"""
+import array, json, math, os, subprocess, sys, tempfile
+
+tools, models = sys.argv[1:3]
+failures = 0
+
+
+def run(tool, *args):
+    r = subprocess.run([os.path.join(tools, tool), *map(str, args)], capture_output=True, text=True, timeout=300)
+    if r.returncode:
+        print(f"FAILED: {tool} {' '.join(map(str, args))}: exit {r.returncode}: {r.stderr.strip()}")
+    return r
+
+
+def check(what, ok, shown=""):
+    global failures
+    if not ok:
+        failures += 1
+        print(f"FAILED: {what}: {shown}")
+
+
+def floats(path):
+    a = array.array("f")
+    a.frombytes(open(path, "rb").read())
+    return a
+
+
+class Ref:
+    def __init__(self, d):
+        j = json.load(open(os.path.join(d, "ref.json")))
+        self.bytes, self.t = open(os.path.join(d, "ref.bin"), "rb").read(), {t["name"]: t for t in j["tensors"]}
+
+    def get(self, name):
+        t = self.t[name]
+        a = array.array({"f32": "f", "f64": "d", "i32": "i", "i64": "q"}[t["dtype"]])
+        a.frombytes(self.bytes[t["offset"]:t["offset"] + t["nbytes"]])
+        return a
+
+
+def supported(target):
+    flags = next((l for l in open("/proc/cpuinfo") if l.startswith("flags")), "").split()
+    need = {"cpu": [], "cpu:x86-64-v3": ["avx2", "fma"], "cpu:x86-64-v4": ["avx512bw", "avx512vl"]}[target]
+    return all(f in flags for f in need)
+
+
+def compare(name, so, ref, tolerance, dir, *flags):
+    """All logits of prompts of 1, 7 and 33 tokens, whole and in pieces of 5; the greedy text."""
+    out = os.path.join(dir, "logits")
+    for n in (1, 7, 33):
+        ids, want = ref.get(f"ids_{n}"), ref.get(f"logits_{n}")
+        for batch in (512, 5):
+            r = run("llmir-run", so, "--tokens", ",".join(map(str, ids)), "-n", 0, "--logits", out, "--all-logits", "--batch", batch, *flags)
+            if r.returncode:
+                return check(name, False)
+            got = floats(out)
+            check(f"{name}: rows", len(got) == len(want), (len(got), len(want)))
+            worst = max(abs(a - b) if math.isfinite(a) else math.inf for a, b in zip(got, want))
+            check(f"{name} {' '.join(map(str, flags))} n={n} batch={batch}: logits", worst <= tolerance, worst)
+    ids, gaps = ref.get("ids_7"), ref.get("greedy_7_gap")
+    r = run("llmir-run", so, "--tokens", ",".join(map(str, ids)), "-n", 16, "--json", "--ignore-eos", *flags)
+    got = json.loads(r.stdout)["ids"] if r.returncode == 0 else []
+    for g, w, gap in zip(got, ref.get("greedy_7"), gaps):
+        if gap < 2 * tolerance:
+            break
+        if g != w:
+            return check(f"{name} {' '.join(map(str, flags))}: greedy", False, (got, list(ref.get("greedy_7"))))
+    check(f"{name}: 16 ids", len(got) == 16, got)
+
+
+with tempfile.TemporaryDirectory() as dir:
+    for model in sorted(os.listdir(models)):
+        path = os.path.join(models, model)
+        if not os.path.exists(os.path.join(path, "model.gguf")):
+            continue
+        ref, so = Ref(path), os.path.join(dir, "model.so")
+        for target in ("cpu", "cpu:x86-64-v3", "cpu:x86-64-v4"):
+            if not supported(target):
+                print("skipped:", target, "is not this machine's")
+                continue
+            for act, tolerance in (("f32", 2e-4), ("int8", 0.15)):
+                r = run("llmir-build", os.path.join(path, "model.gguf"), "-o", so, "--target", target, "--activations", act)
+                if r.returncode:
+                    check(f"{model} {target} {act} builds", False)
+                    continue
+                name = f"{model} {target} {act}"
+                compare(name, so, ref, tolerance, dir, "--kv", "f32", "-t", 2)
+                if target != "cpu":
+                    continue
+                compare(name, so, ref, tolerance if act == "int8" else 5e-3, dir, "--kv", "f16", "-t", 1)
+                for block in (32, 256):
+                    compare(name, so, ref, tolerance, dir, "--kv", "f32", "--kv-block", block, "-t", 3)
+                one = run("llmir-run", so, "--tokens", "3,4,5", "-n", 0, "--logits", os.path.join(dir, "a"), "--all-logits", "-t", 1)
+                run("llmir-run", so, "--tokens", "3,4,5", "-n", 0, "--logits", os.path.join(dir, "b"), "--all-logits", "-t", 3)
+                if one.returncode == 0:
+                    check(f"{name}: same bits for any -t", open(os.path.join(dir, "a"), "rb").read() == open(os.path.join(dir, "b"), "rb").read())
+        a, b = os.path.join(dir, "a.so"), os.path.join(dir, "b.so")
+        run("llmir-build", os.path.join(path, "model.gguf"), "-o", a)
+        subprocess.run([os.path.abspath(os.path.join(tools, "llmir-build")), os.path.abspath(os.path.join(path, "model.gguf")), "-o", "b.so"], cwd=dir,
+                       capture_output=True, env={**os.environ, "TMPDIR": dir})
+        check(f"{model}: same bytes in any directory", os.path.exists(b) and open(a, "rb").read() == open(b, "rb").read())
+
+print("failures:", failures)
+sys.exit(failures > 0)

@@ -42,9 +42,9 @@ ptx_shadow *ptx_shadow_new(ptx_run *r, uint32_t bytes)
     bool ok = (s->init = calloc(bytes / 8 + 16, 1)) != NULL;
     if (ok && s->races) {
         s->wt = calloc(s->n, 4), s->wi = calloc(s->n, 4), s->rt = calloc(s->n, 4);
-        s->ri = calloc(s->n, 4), s->rw = calloc(s->n, 4), s->pend = calloc(s->n, 1);
+        s->ri = calloc(s->n, 4), s->rw = calloc(s->n, 4), s->pend = calloc(s->n, 1), s->pi = calloc(s->n, 4);
         if (!r->code->simple_sync) s->rclk = calloc((size_t)s->n * s->n_warp, 4);
-        ok = s->wt && s->wi && s->rt && s->ri && s->rw && s->pend && (r->code->simple_sync || s->rclk);
+        ok = s->wt && s->wi && s->rt && s->ri && s->rw && s->pend && s->pi && (r->code->simple_sync || s->rclk);
     }
     if (ok) return s;
     ptx_shadow_free(s);
@@ -54,7 +54,7 @@ ptx_shadow *ptx_shadow_new(ptx_run *r, uint32_t bytes)
 void ptx_shadow_free(ptx_shadow *s)
 {
     if (!s) return;
-    void *all[] = { s->init, s->wt, s->wi, s->rt, s->ri, s->rw, s->pend, s->rclk };
+    void *all[] = { s->init, s->wt, s->wi, s->rt, s->ri, s->rw, s->pend, s->pi, s->rclk };
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]);
     free(s);
 }
@@ -210,6 +210,26 @@ void ptx_sync_proxy(ptx_warp *w)
     next_tick(w);
 }
 
+/* Warpgroup operations, numbered per warp; the stamps of the last 64 are kept. */
+void ptx_group_issue(ptx_warp *w)
+{
+    if (!checked(w)) return;
+    w->s->wg_stamp[++w->s->wg_issued & 63] = w->s->tick;
+    next_tick(w);
+}
+void ptx_group_commit(ptx_warp *w, uint64_t group) { w->s->wg_at_commit[group & 63] = w->s->wg_issued; }
+void ptx_group_wait(ptx_warp *w, uint64_t upto)
+{
+    if (!checked(w)) return;
+    uint32_t n = w->s->wg_at_commit[upto & 63], first = w->index / 4 * 4;
+    for (uint32_t k = first; k < first + 4 && k < w->cta->n_warp; k++) {
+        const ptx_warp_sched *o = w->cta->warp[k].s;
+        uint32_t t = o->wg_issued - n < 64 ? o->wg_stamp[n & 63] : 0;
+        if (w->s->vc[k] < t) w->s->vc[k] = t;
+    }
+    see(w);
+}
+
 /* ---- findings ---- */
 
 static void who_text(const ptx_run *r, uint32_t i, char out[64])
@@ -232,7 +252,7 @@ static void race(ptx_warp *w, const ptx_inst *in, uint32_t lane, const ptx_cta *
 static void pending(ptx_warp *w, const ptx_inst *in, uint32_t lane, const ptx_cta *c, uint32_t g, bool write)
 {
     const ptx_shadow *s = c->shadow;
-    uint32_t addr = g << s->shift, line = line_of(w->run, s->pend[g] == 1 ? s->wi[g] : s->ri[g]);
+    uint32_t addr = g << s->shift, line = line_of(w->run, s->pi[g]);
     if (!(w->run->opt.checks & PTXSIM_CHECK_PENDING)) return;
     ptx_report(w, in, lane, PTXSIM_R_PENDING, addr, line, "%s of shared address 0x%x before the wait for the copy at line %u that %s it", write ? "write" : "read", addr, line,
                s->pend[g] == 1 ? "fills" : "reads");
@@ -405,29 +425,29 @@ void ptx_shadow_span(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, u
     if (!s || !s->races || !n) return;
     bool write = kind & PTX_WRITE, by_proxy = who->async && write;
     uint32_t me = by_proxy ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift), tick = by_proxy ? c->cluster->tick : w->s->tick;
-    uint32_t rec = info(me, who->lane < PTX_LANES ? who->lane : 63, false, who->in->pc);
+    uint32_t lane = who->lane < PTX_LANES ? who->lane : 63, rec = info(me, lane, false, who->in->pc);
     note_actor(c, me);
     for (uint32_t g = off >> s->shift; g <= last; g++) {
         if (!by_proxy) look_span(who, c, g, write, data ? (const uint8_t *)data + ((g << s->shift) - off) : NULL);
         if (write) s->wt[g] = tick, s->wi[g] = rec;
-        else record_read(s, g, me, who->lane, tick, w->s->seen_min, rec);
+        else record_read(s, g, me, lane, tick, w->s->seen_min, rec);
     }
 }
 
+/* In flight: a write belongs to the asynchronous proxy or the thread; a read to the thread, whose wait ends it. */
 void ptx_shadow_begin(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, bool will_write)
 {
     ptx_shadow *s = c->shadow;
     ptx_warp *w = who->w;
     if (!s || !s->races || !n) return;
-    uint32_t me = who->async ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift);
+    uint32_t me = who->async && will_write ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift);
+    uint32_t rec = info(me, who->lane < PTX_LANES ? who->lane : 63, false, who->in->pc);
     note_actor(c, me);
     for (uint32_t g = off >> s->shift; g <= last; g++) {
         look_span(who, c, g, will_write, NULL);
-        uint32_t rec = info(me, who->lane < PTX_LANES ? who->lane : 63, false, who->in->pc);
         s->n_pend += s->pend[g] == 0;
         s->pend[g] = will_write ? 1 : 2;
-        if (will_write) s->wi[g] = rec;
-        else s->ri[g] = rec;
+        s->pi[g] = rec;
     }
 }
 
@@ -436,11 +456,13 @@ void ptx_shadow_end(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, bo
     ptx_shadow *s = c->shadow;
     ptx_warp *w = who->w;
     if (!s || !s->races || !n) return;
-    uint32_t me = who->async ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift), tick = who->async ? c->cluster->tick : w->s->tick;
-    uint32_t rec = info(me, who->lane < PTX_LANES ? who->lane : 63, false, who->in->pc);
+    bool proxy = who->async && will_write;
+    uint32_t me = proxy ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift), tick = proxy ? c->cluster->tick : w->s->tick;
+    uint32_t lane = who->lane < PTX_LANES ? who->lane : 63, rec = info(me, lane, false, who->in->pc);
     for (uint32_t g = off >> s->shift; g <= last; g++) {
         s->n_pend -= s->pend[g] != 0;
         s->pend[g] = 0;
         if (will_write) s->wt[g] = tick, s->wi[g] = rec;
+        else if (lane != 63) record_read(s, g, me, lane, tick, w->s->seen_min, rec); /* warpgroups: at their issue */
     }
 }

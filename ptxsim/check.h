@@ -16,6 +16,7 @@ struct ptx_shadow {
     uint32_t *rt, *ri, *rw;        /* last read; warps that read since all earlier reads were over */
     uint32_t *rclk;                /* last read by each warp; NULL: only whole-block barriers */
     uint8_t *pend;                 /* 1: a copy in flight will write it; 2: one still reads it */
+    uint32_t *pi;                  /* of a copy in flight: as wi */
     uint32_t n_pend;
     uint32_t actors;               /* bit 0: the asynchronous proxy was here; bit 1: another block */
     uint32_t start;                /* time at which the block started */

@@ -189,6 +189,7 @@ static void start_warp(ptx_warp *w, uint32_t threads)
     s->forced = false;
     s->n_hot = 0;
     s->cluster_arrived = 0;
+    s->wg_issued = 0;
     s->cluster_phase = 0;
     ptx_sync_start(w);
     ptx_copies_reset(w);

@@ -163,6 +163,7 @@ typedef struct ptx_warp_sched {
     uint8_t *local_init;      /* one byte per byte; NULL: not checked */
     uint32_t vc[PTX_MAX_WARPS + 2]; /* what happened before: see check.c */
     uint32_t tick;            /* own time */
+    uint32_t wg_issued, wg_stamp[64], wg_at_commit[64]; /* warpgroup operations: check.c */
     uint32_t seen_min;        /* least of vc over the block's live actors */
 } ptx_warp_sched;
 

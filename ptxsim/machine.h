@@ -178,6 +178,12 @@ void ptx_span_end(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n
 /* The block of a shared or shared::cluster address seen from `w` (offset in *off); NULL: no such block. */
 ptx_cta *ptx_cta_of(ptx_warp *w, uint64_t addr, uint32_t *off);
 
+/* Warpgroup operations are collective: when one warp has waited for a group, the operand reads of all four are
+ * over. Called at each issue, at each commit (number of the group, from 1), and when groups up to `upto` end. */
+void ptx_group_issue(ptx_warp *w);
+void ptx_group_commit(ptx_warp *w, uint64_t group);
+void ptx_group_wait(ptx_warp *w, uint64_t upto);
+
 /* Parameter bytes of the launch (tensor maps live there): kernel parameter space. */
 const uint8_t *ptx_param_bytes(const ptx_warp *w, uint64_t off, uint64_t n); /* NULL: out of bounds */
 

@@ -308,6 +308,7 @@ static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     f->known = known && (f->done || !add || f->known);
     f->o = o, f->group = s->committed + 1, f->done = false;
     s->issued++, s->open++;
+    ptx_group_issue(w);
     ptx_count_mma(w, in, (uint64_t)16 * o->n * o->k);
     return PTX_GO;
 }
@@ -327,20 +328,31 @@ static int run_commit(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     wg_state *s = state_of(w);
     if (!s) return no_memory(w, in);
     s->committed++, s->open = 0;
+    ptx_group_commit(w, s->committed);
     return PTX_GO;
+}
+
+/* The operand reads of groups up to `upto` are over for the whole warpgroup (a collective operation). */
+static void end_spans(ptx_warp *w, const ptx_inst *in, uint64_t upto)
+{
+    for (uint32_t i = w->index / 4 * 4; i < w->index / 4 * 4 + 4 && i < w->cta->n_warp; i++) {
+        ptx_who who = {.w = &w->cta->warp[i], .in = in, .lane = PTX_LANES, .async = true};
+        wg_state *s = who.w->matrix;
+        size_t keep = 0;
+        for (size_t k = 0; s && k < s->n_span; k++) {
+            if (s->span[k].group <= upto)
+                ptx_span_end(&who, PTX_SHARED, s->span[k].addr, s->span[k].n, false);
+            else
+                s->span[keep++] = s->span[k];
+        }
+        if (s) s->n_span = keep;
+    }
 }
 
 static void end_groups(ptx_warp *w, const ptx_inst *in, wg_state *s, uint64_t upto)
 {
-    ptx_who who = {.w = w, .in = in, .lane = PTX_LANES, .async = true};
-    size_t keep = 0;
-    for (size_t i = 0; i < s->n_span; i++) {
-        if (s->span[i].group <= upto)
-            ptx_span_end(&who, PTX_SHARED, s->span[i].addr, s->span[i].n, false);
-        else
-            s->span[keep++] = s->span[i];
-    }
-    s->n_span = keep;
+    end_spans(w, in, upto);
+    ptx_group_wait(w, upto);
     for (size_t i = 0; i < s->n_flight; i++) {
         flight *f = &s->flight[i];
         if (f->done || f->group > upto) continue;

@@ -6,6 +6,7 @@
  * percentile of the KL divergence at most 1.10 times what the fixture records for its own 8-bit run. */
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

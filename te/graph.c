@@ -132,7 +132,7 @@ te_tensor *te_poison_tensor(te_graph *g)
 static uint64_t mix(uint64_t h, uint64_t v)
 {
     h = (h ^ v) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 29;
+    return h ^ h >> 32;
 }
 
 static uint64_t node_hash(te_op op, ll_dtype t, int64_t payload, const te_ref *src, int n)
@@ -146,31 +146,32 @@ static te_node *find(const te_graph *g, uint64_t h, te_op op, ll_dtype t, int64_
                      const te_ref *src, int n)
 {
     if (!g->n_slot) return NULL;
-    for (size_t i = (size_t)h & (g->n_slot - 1); g->slot[i]; i = (i + 1) & (g->n_slot - 1)) {
-        te_node *a = g->slot[i];
-        if (a->op == op && a->dtype == t && a->n == n && a->u.i == payload &&
-            (n == 0 || memcmp(a->src, src, sizeof *src * (size_t)n) == 0))
+    for (size_t i = (size_t)h & (g->n_slot - 1); g->slot[i].a; i = (i + 1) & (g->n_slot - 1)) {
+        te_node *a = g->slot[i].a;
+        if (g->slot[i].hash == h && a->op == op && a->dtype == t && a->n == n &&
+            a->u.i == payload && (n == 0 || memcmp(a->src, src, sizeof *src * (size_t)n) == 0))
             return a;
     }
     return NULL;
 }
 
+static void put(te_graph *g, uint64_t h, te_node *a)
+{
+    size_t k = (size_t)h & (g->n_slot - 1);
+    while (g->slot[k].a) k = (k + 1) & (g->n_slot - 1);
+    g->slot[k] = (struct te_slot){h, a};
+}
+
 static bool grow(te_graph *g)
 {
-    size_t n = g->n_slot ? g->n_slot * 2 : 64;
-    te_node **s = calloc(n, sizeof *s);
+    size_t n = g->n_slot, cap = n ? n * 2 : 64;
+    struct te_slot *old = g->slot, *s = calloc(cap, sizeof *s);
     if (!s) return false;
-    for (size_t i = 0; i < g->n_slot; i++) {
-        te_node *a = g->slot[i];
-        if (!a) continue;
-        size_t k =
-            (size_t)node_hash((te_op)a->op, (ll_dtype)a->dtype, a->u.i, a->src, a->n) & (n - 1);
-        while (s[k]) k = (k + 1) & (n - 1);
-        s[k] = a;
-    }
-    free(g->slot);
     g->slot = s;
-    g->n_slot = n;
+    g->n_slot = cap;
+    for (size_t i = 0; i < n; i++)
+        if (old[i].a) put(g, old[i].hash, old[i].a);
+    free(old);
     return true;
 }
 
@@ -189,9 +190,7 @@ te_ref te_intern(te_graph *g, te_op op, ll_dtype t, int64_t payload, const te_re
     a->u.i = payload;
     if (n) memcpy(a->src, src, sizeof *src * (size_t)n);
     if (te_has_facts(a)) te_facts_make(a);
-    size_t k = (size_t)h & (g->n_slot - 1);
-    while (g->slot[k]) k = (k + 1) & (g->n_slot - 1);
-    g->slot[k] = a;
+    put(g, h, a);
     g->n_used++;
     return a;
 }

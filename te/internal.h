@@ -11,7 +11,8 @@ struct te_graph {
     te_graph *parent;
     int depth;           /* length of the parent chain                           */
     uint32_t next_id;    /* continues the parent's                               */
-    te_node **slot;      /* interned nodes: open addressing, power of two        */
+    /* interned nodes: open addressing, power of two; the hash spares a look at the node */
+    struct te_slot { uint64_t hash; te_node *a; } *slot;
     size_t n_slot, n_used;
     te_tensor **tensor;  /* created here; ids first_tensor...                    */
     size_t n_tensor, cap_tensor, first_tensor;

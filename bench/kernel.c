@@ -20,7 +20,7 @@
 #include "base/file.h"
 #include "codegen/codegen.h"
 
-enum { MAX_ARG = 32, MAX_THREAD = 64, PIECE = 1 << 18 };
+enum { MAX_ARG = 64, MAX_THREAD = 64, PIECE = 1 << 18 };
 
 static double now(void)
 {

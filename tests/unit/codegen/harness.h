@@ -6,7 +6,7 @@
 
 #include "codegen/codegen.h"
 
-enum { MAX_ARG = 16 };
+enum { MAX_ARG = 64 };
 
 typedef struct kernel {
     te_graph *g;

@@ -36,27 +36,39 @@ static nest open_nest(cg *c, lp_stmt *s)
     return r;
 }
 
-static te_ref operand(cg *c, te_ref product, int i, const lp_intrin *row)
+/* What the accumulator's type was made from: the cast is part of the instruction. */
+static te_ref operand(te_ref product, int i, const lp_intrin *row)
 {
     te_ref e = product->src[i];
-    return e->op == TE_CAST && e->dtype == row->acc ? e->src[0] : NULL;
+    return e->op == TE_CAST && e->dtype == row->acc ? e->src[0] : e;
 }
 
-static bool is_a(te_ref e, const lp_intrin *row)
+static bool fits(te_ref e, ll_dtype want, int64_t lo, int64_t hi)
 {
-    ll_dtype t = (ll_dtype)e->dtype;
-    if (row->a == LL_U8) {
-        te_range r = te_range_of(e);
-        bool ok = ll_dtype_is_int(t) && !ll_dtype_is_signed(t) && ll_dtype_bits(t) <= 8;
-        return ok && (row->a_lo == row->a_hi || (r.lo >= row->a_lo && r.hi <= row->a_hi));
-    }
-    return t == row->a;
-}
-
-static bool is_b(te_ref e, const lp_intrin *row)
-{
+    if (ll_dtype_is_float(want) || ll_dtype_is_float((ll_dtype)e->dtype)) return e->dtype == want;
+    if (lo == hi) ll_dtype_int_range(want, &lo, &hi);
     te_range r = te_range_of(e);
-    return e->dtype == row->b && (row->b_lo == row->b_hi || row->b == LL_BF16 || (r.lo >= row->b_lo && r.hi <= row->b_hi));
+    return r.lo >= lo && r.hi <= hi;
+}
+
+static bool fits_a(te_ref e, const lp_intrin *row) { return fits(e, row->a, row->a_lo, row->a_hi); }
+static bool fits_b(te_ref e, const lp_intrin *row) { return fits(e, row->b, row->b_lo, row->b_hi); }
+
+/* The low 8 bits of e as bytes: sums, products and bit operations of wider integers need no more than those. */
+static te_ref low_byte(cg *c, te_ref e)
+{
+    if (ll_dtype_bits((ll_dtype)e->dtype) <= 8) return e->dtype == LL_U8 ? e : te_cast(LL_U8, e);
+    bool ring = e->op == TE_ADD || e->op == TE_SUB || e->op == TE_MUL || e->op == TE_AND || e->op == TE_OR || e->op == TE_XOR;
+    if (e->op == TE_CAST && ll_dtype_is_int((ll_dtype)e->src[0]->dtype)) return low_byte(c, e->src[0]);
+    if (e->op == TE_INT) return te_iconst(c->g, LL_U8, e->u.i & 255);
+    if (ring) return te_binary((te_op)e->op, low_byte(c, e->src[0]), low_byte(c, e->src[1]));
+    return te_cast(LL_U8, e);
+}
+
+static cg_val operand_value(cg *c, te_ref e, ll_dtype want)
+{
+    bool bytes = !ll_dtype_is_float(want) && ll_dtype_bits((ll_dtype)e->dtype) > 8;
+    return cg_eval(c, bytes ? te_simplify(c->g, low_byte(c, e)) : e);
 }
 
 /* ---- the forms of `how` -------------------------------------------------------------------------------------- */
@@ -80,12 +92,15 @@ static cg_v as(cg *c, cg_v v, cg_t elt, int bytes)
     return LLVMBuildBitCast(B, v, cg_wide(elt, bytes * 8 / (int)bits), "");
 }
 
-static cg_v madd(cg *c, const char *name, cg_v acc, cg_v a, cg_v b, int bytes)
+static cg_v madd(cg *c, const char *name, cg_v acc, cg_v a, cg_v b, int bytes, bool a_signed)
 {
     cg_v x = as(c, a, c->i16, bytes), y = as(c, b, c->i16, bytes);
     cg_v eight = cg_int(c, LLVMTypeOf(x), 8);
-    cg_v lo[2] = {LLVMBuildAnd(B, x, cg_int(c, LLVMTypeOf(x), 255), ""), LLVMBuildAShr(B, LLVMBuildShl(B, y, eight, ""), eight, "")};
-    cg_v hi[2] = {LLVMBuildLShr(B, x, eight, ""), LLVMBuildAShr(B, y, eight, "")};
+    cg_v even = a_signed ? LLVMBuildAShr(B, LLVMBuildShl(B, x, eight, ""), eight, "")
+                         : LLVMBuildAnd(B, x, cg_int(c, LLVMTypeOf(x), 255), "");
+    cg_v odd = a_signed ? LLVMBuildAShr(B, x, eight, "") : LLVMBuildLShr(B, x, eight, "");
+    cg_v lo[2] = {even, LLVMBuildAShr(B, LLVMBuildShl(B, y, eight, ""), eight, "")};
+    cg_v hi[2] = {odd, LLVMBuildAShr(B, y, eight, "")};
     acc = LLVMBuildAdd(B, acc, cg_call(c, name, NULL, 0, lo, 2), "");
     return LLVMBuildAdd(B, acc, cg_call(c, name, NULL, 0, hi, 2), "");
 }
@@ -110,7 +125,13 @@ static cg_v instruction(cg *c, const lp_intrin *row, cg_v acc, cg_v a, cg_v b)
         cg_v sums = cg_call(c, w[2], NULL, 0, (cg_v[]){pairs, cg_int(c, LLVMTypeOf(pairs), 1)}, 2);
         return LLVMBuildAdd(B, acc, sums, "");
     }
-    if (n == 2 && !strcmp(w[0], "madd")) return madd(c, w[1], acc, a, b, bytes);
+    if (n == 2 && !strcmp(w[0], "dotss")) {
+        cg_v x = as(c, LLVMBuildXor(B, a, cg_int(c, LLVMTypeOf(a), 128), ""), c->i32, bytes), y = as(c, b, c->i32, bytes);
+        cg_v top = LLVMConstBitCast(cg_int(c, LLVMTypeOf(a), 128), LLVMTypeOf(x)), none = LLVMConstNull(LLVMTypeOf(x));
+        cg_v over = cg_call(c, w[1], NULL, 0, (cg_v[]){none, top, y}, 3);
+        return LLVMBuildSub(B, cg_call(c, w[1], NULL, 0, (cg_v[]){acc, x, y}, 3), over, "");
+    }
+    if (n == 2 && !strncmp(w[0], "madd", 4)) return madd(c, w[1], acc, a, b, bytes, w[0][4] != 0);
     cg_fail(c, LL_UNSUPPORTED, "codegen: no code for @%s: '%s'", row->name, row->llvm);
 }
 
@@ -132,13 +153,14 @@ void cg_dot(cg *c, lp_stmt *s)
     te_ref idx[TE_MAX_DIM], sum = cg_prep(c, t.body->u.reduce.value);
     cg_buf *acc = cg_buf_of(c, t.body->u.reduce.buf->t);
     for (int i = 0; i < acc->lp->t->ndim; i++) idx[i] = cg_prep(c, t.body->u.reduce.idx[i]);
-    te_ref x = sum->op == TE_MUL ? operand(c, sum, 0, t.row) : NULL, y = x ? operand(c, sum, 1, t.row) : NULL;
-    if (x && y && !(is_a(x, t.row) && is_b(y, t.row))) {
+    te_ref x = sum->op == TE_MUL ? operand(sum, 0, t.row) : sum, y = sum->op == TE_MUL ? operand(sum, 1, t.row) : sum;
+    bool repeated = te_uses(x, t.axis[0]) || !te_uses(y, t.axis[0]); /* b is the one that all lanes share, if any */
+    if (!(fits_a(x, t.row) && fits_b(y, t.row) && (repeated || !(fits_a(y, t.row) && fits_b(x, t.row))))) {
         te_ref swap = x;
         x = y;
         y = swap;
     }
-    if (!x || !y || !is_a(x, t.row) || !is_b(y, t.row))
+    if (sum->op != TE_MUL || acc->lp->t->dtype != t.row->acc || !fits_a(x, t.row) || !fits_b(y, t.row))
         cg_fail(c, LL_NOT_LEGAL, "codegen: @%s wants a sum of %s(%s) * %s(%s) within its ranges, not %s", t.row->name,
                 ll_dtype_name(t.row->acc), ll_dtype_name(t.row->a), ll_dtype_name(t.row->acc), ll_dtype_name(t.row->b),
                 te_show(sum));
@@ -151,7 +173,7 @@ void cg_dot(cg *c, lp_stmt *s)
     unsigned on = 0;
     for (int i = 0; i < acc->lp->t->ndim; i++) on |= cg_info_of(c, idx[i]).axes;
     if (on != lanes) cg_fail(c, LL_NOT_LEGAL, "codegen: @%s: '%s' is not indexed by its %d lanes", t.row->name, acc->lp->t->name, t.row->n);
-    cg_v a = cg_spread(c, cg_eval(c, x), all), b = cg_spread(c, cg_eval(c, y), all);
+    cg_v a = cg_spread(c, operand_value(c, x, t.row->a), all), b = cg_spread(c, operand_value(c, y, t.row->b), all);
     if (acc->e) {
         cg_reg_place(c, acc, idx, lanes, at);
         cg_v old = cg_reg_get(c, acc, at, t.row->n);

@@ -82,6 +82,34 @@ static void nests_become_their_instruction(void **state)
     dot("vpmaddubsw.256", 8, "cpu:x86-64-v3", true);
 }
 
+/* Signed codes, and codes whose offset is part of the expression, in 32 bits and in 8. */
+static void signed_codes_have_their_instructions(void **state)
+{
+    static const char *const row[][3] = {{"vpdpbusd.s8.512", "16", "cpu:x86-64-v4+avx512vnni"}, {"vpdpbusd.s8.256", "8", "cpu:x86-64-v4+avx512vnni"},
+                                         {"vpmaddwd.s8.512", "16", "cpu:x86-64-v4"}, {"vpmaddwd.s8.256", "8", "cpu:x86-64-v3"}};
+    static const char *const code[] = {"s32(W[l2, r])", "s32(s8(Q[l2, r]) - 8:s8)", "(s32(Q[l2, r]) - 8:s32)"};
+    ll_target here;
+    ll_target_native(&here);
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 3; k++) {
+            char text[1000];
+            ll_target t;
+            const char *missing;
+            snprintf(text, sizeof text,
+                     "kernel k(in s8 W[16, 4], in u4 Q[16, 4], in s8 x[4], out s32 y[16]) {\n"
+                     "  alloc reg s32 acc[16]\n  for l < 16 @vector { acc[l] = 5:s32 }\n"
+                     "  for l2 < %s @vector @%s { for r < 4 { acc[l2] += s32(x[r]) * %s } }\n"
+                     "  for l3 < 16 @vector { y[l3] = acc[l3] } }\n", row[i][1], row[i][0], code[k]);
+            assert_int_equal(ll_target_parse(row[i][2], &t, NULL), LL_OK);
+            if (!ll_target_runs(&t, &here, &missing)) continue;
+            kernel kn;
+            kernel_open(&kn, text, row[i][2]);
+            kernel_fill(&kn, NULL, 3);
+            kernel_check(&kn, 0);
+            kernel_close(&kn);
+        }
+}
+
 static void bf16_pairs_are_one_instruction(void **state)
 {
     static const char text[] =
@@ -330,7 +358,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalar_loops_with_symbolic_extents), cmocka_unit_test(vectors_with_register_tiles),
-        cmocka_unit_test(nests_become_their_instruction),     cmocka_unit_test(bf16_pairs_are_one_instruction),
+        cmocka_unit_test(nests_become_their_instruction),     cmocka_unit_test(signed_codes_have_their_instructions),
+        cmocka_unit_test(bf16_pairs_are_one_instruction),
         cmocka_unit_test(what_an_instruction_cannot_do_is_refused), cmocka_unit_test(tails_of_any_length),
         cmocka_unit_test(guarded_tails_touch_nothing_outside), cmocka_unit_test(selects_guard_their_loads),
         cmocka_unit_test(lanes_in_any_order),                 cmocka_unit_test(vectors_inside_vectors),

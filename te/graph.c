@@ -48,6 +48,7 @@ void te_graph_destroy(te_graph *g)
     if (!g) return;
     if (current == g) current = g->parent;
     ll_map_finish(&g->by_name);
+    ll_map_finish(&g->suffix);
     ll_map_finish(&g->dims);
     free(g->slot);
     free(g->tensor);
@@ -250,9 +251,14 @@ const te_node *te_find_dim(const te_graph *g, const char *name)
 static const char *free_name(te_graph *g, const char *name)
 {
     if (!te_find(g, name)) return ll_strdup(&g->arena, name);
-    for (int i = 2;; i++) {
-        char *s = ll_sprintf(&g->arena, "%s.%d", name, i);
-        if (!te_find(g, s)) return s;
+    uintptr_t last = 0;
+    for (const te_graph *p = g; p && !last; p = p->parent)
+        last = (uintptr_t)ll_map_get_str(&p->suffix, name);
+    for (uintptr_t i = last + 1;; i++) {
+        char *s = ll_sprintf(&g->arena, "%s.%zu", name, (size_t)i + 1);
+        if (te_find(g, s)) continue;
+        ll_map_set_str(&g->suffix, name, (void *)i);
+        return s;
     }
 }
 

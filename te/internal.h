@@ -17,6 +17,7 @@ struct te_graph {
     te_tensor **tensor;  /* created here; ids first_tensor...                    */
     size_t n_tensor, cap_tensor, first_tensor;
     ll_map by_name;      /* name -> te_tensor                                    */
+    ll_map suffix;       /* name -> the last suffix given to it                  */
     ll_map dims;         /* name -> DIM node                                     */
     te_node *poison;
     te_tensor *poison_tensor;

@@ -62,6 +62,8 @@ typedef struct parser {
     ll_code code;
     te_scope *scope;
     int n_scope, cap_scope;
+    const te_scope *given; /* te_parse_expr's */
+    int n_given;
     const te_bytes *bytes; /* te_parse_with */
     int nest;
 } parser;
@@ -450,6 +452,8 @@ static te_ref lookup(const parser *p, const char *s)
 {
     for (int i = p->n_scope; i-- > 0;)
         if (strcmp(p->scope[i].name, s) == 0) return p->scope[i].value;
+    for (int i = p->n_given; i-- > 0;)
+        if (strcmp(p->given[i].name, s) == 0) return p->given[i].value;
     return te_find_dim(p->g, s);
 }
 
@@ -768,7 +772,8 @@ te_ref te_parse_with(te_graph *g, const char *text, const te_scope *scope, int n
     }
     parser_init(&p, g, text, "expression", err);
     p.bytes = b;
-    for (int i = 0; i < n; i++) scope_push(&p, scope[i].name, scope[i].value);
+    p.given = scope;
+    p.n_given = n;
     ast *a = lex(&p) ? expr(&p, 1) : NULL;
     te_ref r = NULL;
     if (a && peek(&p)->kind != T_END) fail(&p, here(&p), "text behind the expression");

@@ -118,6 +118,7 @@ static void put_float(ll_str *out, te_ref a)
 static void put_int(ll_str *out, te_ref a)
 {
     if (a->dtype == LL_BOOL) ll_str_add(out, a->u.i ? "true" : "false");
+    else if (a->dtype == LL_U64) ll_str_addf(out, "%" PRIu64, (uint64_t)a->u.i);
     else ll_str_addf(out, "%" PRId64, a->u.i);
     if (a->dtype != LL_BOOL && a->dtype != LL_S64)
         ll_str_addf(out, ":%s", ll_dtype_name((ll_dtype)a->dtype));

@@ -182,6 +182,18 @@ static void rewriting_visits_shared_nodes_once(void **state)
     assert_false(te_uses(te_subst(g, a, &i, &j, 1), i));
 }
 
+static void many_definitions_of_one_name(void **state)
+{
+    te_ref i = te_axis(g, "i", te_int(g, 4));
+    te_tensor *t = NULL;
+    for (int k = 0; k < 20000; k++) t = te_def(g, "y", te_addi(i, k), i);
+    assert_string_equal(t->name, "y.20000");
+    te_graph *c = te_graph_child(g);
+    assert_string_equal(te_def(c, "y", te_addi(i, 1), i)->name, "y.20001");
+    te_graph_destroy(c);
+    assert_ptr_equal(te_find(g, "y.777"), te_tensor_at(g, 776));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -196,7 +208,7 @@ int main(void)
         T(misuse_names_file_line_and_axis),
         T(reductions_are_roots_only),
         T(extents_use_axes_further_out_only),
-        T(rewriting_visits_shared_nodes_once),
+        T(rewriting_visits_shared_nodes_once), T(many_definitions_of_one_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "te/ops/ops.h"
 #include "tests/support/ref.h"
 
@@ -395,30 +396,29 @@ static void sampling_statistics_of_a_row(void **state)
     end(&f);
 }
 
-/* Every definition of every operator prints and parses back to a graph that prints the same. */
-static void every_operator_round_trips(void **state)
+/* Every operator, its weight of each of the types [first, last]. */
+static void every_operator(te_graph *g, int first, int last)
 {
-    fixture f = begin(NULL);
-    te_graph *g = f.g;
     te_ref T = te_dim(g, "T", 1, 512), S = te_dim(g, "S", 1, 64), P = te_dim(g, "P", 1, 4096),
-           R = te_dim(g, "R", 1, 64);
-    te_tensor *token = te_input_index(g, "token", LL_S32, te_int(g, 0), te_int(g, 1000), &T, 1);
-    te_tensor *seg = te_input_index(g, "seg", LL_S32, te_int(g, 0), S, &T, 1);
-    te_tensor *pos = te_input_index(g, "pos", LL_S32, te_int(g, 0), te_int(g, 4096), &T, 1);
-    te_tensor *row = te_input_index(g, "row", LL_S32, te_int(g, 0), T, &R, 1);
+           R = te_dim(g, "R", 1, 64), zero = te_int(g, 0);
+    te_tensor *token = te_input_index(g, "token", LL_S32, zero, te_int(g, 1024), &T, 1);
+    te_tensor *seg = te_input_index(g, "seg", LL_S32, zero, S, &T, 1);
+    te_tensor *pos = te_input_index(g, "pos", LL_S32, zero, te_int(g, 4096), &T, 1);
+    te_tensor *row = te_input_index(g, "row", LL_S32, zero, T, &R, 1);
     te_tensor *table =
-        te_input_index(g, "table", LL_S32, te_int(g, 0), P, (te_ref[]){S, te_int(g, 128)}, 2);
+        te_input_index(g, "table", LL_S32, zero, P, (te_ref[]){S, te_int(g, 128)}, 2);
     te_tensor *pool = te_input(g, "pool", LL_F16, P, te_int(g, 32), te_int(g, 2), te_int(g, 64));
     te_tensor *vpool = te_input(g, "vpool", LL_F16, P, te_int(g, 32), te_int(g, 2), te_int(g, 64));
     te_tensor *norm = te_weight(te_input(g, "norm", LL_F32, te_int(g, 256)));
     te_tensor *freq = te_weight(te_input(g, "freq", LL_F32, te_int(g, 32)));
     te_tensor *x = NULL;
-    for (int i = 0; i < te_n_quants(); i++) {
+    for (int i = first; i <= last; i++) {
         const te_quant *q = te_quant_at(i);
-        te_tensor *w = te_input_quant(g, ll_sprintf(te_arena(g), "w_%s", q->name), q,
-                                      te_int(g, 1024), te_int(g, 256));
-        te_tensor *bias =
-            te_input(g, ll_sprintf(te_arena(g), "b_%s", q->name), LL_F32, te_int(g, 1024));
+        const char *name = ll_sprintf(te_arena(g), "w_%s", q->name);
+        te_tensor *w =
+            te_weight(te_input_quant(g, name, q, te_int(g, 1024), te_int(g, 256)));
+        name = ll_sprintf(te_arena(g), "b_%s", q->name);
+        te_tensor *bias = te_weight(te_input(g, name, LL_F32, te_int(g, 1024)));
         x = op_embedding(g, "x", w, token);
         op_q8 q8 = op_quantise(g, "q8", op_rmsnorm(g, "n", x, norm, 1e-5), 32, 16);
         op_linear(g, "y", x, w, bias);
@@ -432,12 +432,17 @@ static void every_operator_round_trips(void **state)
     kc.pool = op_kv_append(g, "k1", &kc, half, seg, pos);
     vc.pool = op_kv_append(g, "v1", &vc, half, seg, pos);
     te_tensor *o = op_attention(g, "att", q, &kc, &vc, seg, pos, 0.125);
-    op_sample_stats(g, "s",
-                    op_gather_rows(g, "rows", op_silu_mul(g, "m", op_add(g, "res", o, x), x), row));
+    te_tensor *gate = op_silu_mul(g, "m", op_add(g, "res", o, x), x);
+    op_sample_stats(g, "s", op_gather_rows(g, "rows", gate, row));
+}
+
+static void every_operator_prints_and_parses_back(void **state)
+{
+    fixture f = begin(NULL);
+    te_graph *g = f.g, *h = te_graph_create();
     ll_str s = {0}, t = {0};
+    every_operator(g, 0, te_n_quants() - 1);
     te_print(&s, g);
-    te_graph *h = te_graph_create();
-    te_graph_use(NULL);
     if (te_parse(h, ll_str_cstr(&s), "ops", &f.err) != LL_OK)
         fail_msg("%s\n%s", f.err.msg, ll_str_cstr(&s));
     te_print(&t, h);
@@ -448,6 +453,26 @@ static void every_operator_round_trips(void **state)
     ll_str_finish(&s);
     ll_str_finish(&t);
     te_graph_destroy(h);
+    end(&f);
+}
+
+/* The text of all operators, to be read: tests/golden/te/ops.te. LLMIR_UPDATE=1 writes it anew. */
+static void the_operators_read_as_in_the_golden_text(void **state)
+{
+    fixture f = begin(NULL);
+    ll_str s = {0};
+    int k = 0;
+    while (te_quant_at(k) != te_quant_by_name("q4_k")) k++;
+    every_operator(f.g, k, k);
+    te_print(&s, f.g);
+    if (getenv("LLMIR_UPDATE"))
+        assert_int_equal(ll_file_write(TE_GOLDEN, ll_str_cstr(&s), s.n, &f.err), LL_OK);
+    void *want = NULL;
+    size_t n;
+    if (ll_file_read(TE_GOLDEN, 1 << 20, &want, &n, &f.err) != LL_OK) fail_msg("%s", f.err.msg);
+    assert_string_equal(ll_str_cstr(&s), (const char *)want);
+    free(want);
+    ll_str_finish(&s);
     end(&f);
 }
 
@@ -464,7 +489,8 @@ int main(void)
         cmocka_unit_test(casts_to_small_formats_are_bit_exact),
         cmocka_unit_test(a_block_of_zeros_quantises_to_zeros),
         cmocka_unit_test(sampling_statistics_of_a_row),
-        cmocka_unit_test(every_operator_round_trips),
+        cmocka_unit_test(every_operator_prints_and_parses_back),
+        cmocka_unit_test(the_operators_read_as_in_the_golden_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

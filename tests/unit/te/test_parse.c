@@ -93,6 +93,7 @@ static void parentheses_are_the_least_that_keep_the_nodes(void **state)
         "not(i < 3)",
         "exp(rsqrt(f32(i)))",
         "f32(i) == nan",
+        "u64(i) ^ 18446744073709551615:u64",
     };
     te_graph *g = te_graph_create();
     te_scope scope[2] = {{"i", te_axis(g, "i", te_int(g, 9))},

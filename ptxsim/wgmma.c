@@ -202,12 +202,20 @@ static void acc_store(ptx_warp *w, const wg_own *o, ptx_mask m, const float *c, 
 /* Registers joined by plain moves share a class, so that accumulators are known again after a move. */
 static uint32_t class_of(ptx_warp *w, uint32_t slot) { return ptx_move_class(w, slot); }
 
+/* The chain of products that these accumulators belong to: by their registers, or while in flight by
+ * registers that they were moved to (classes may join more than one chain, so that only comes second). */
 static flight *flight_of(ptx_warp *w, wg_state *s, const wg_own *o)
 {
     for (size_t i = 0; i < s->n_flight; i++)
-        if (s->flight[i].o->n_acc == o->n_acc &&
-            class_of(w, s->flight[i].o->acc[0]) == class_of(w, o->acc[0]))
+        if (s->flight[i].o->n_acc == o->n_acc && s->flight[i].o->acc[0] == o->acc[0])
             return &s->flight[i];
+    for (size_t i = 0; i < s->n_flight; i++) {
+        const flight *f = &s->flight[i];
+        bool same = !f->done && f->o->n_acc == o->n_acc;
+        for (unsigned r = 0; same && r < o->n_acc; r++)
+            same = class_of(w, f->o->acc[r]) == class_of(w, o->acc[r]);
+        if (same) return &s->flight[i];
+    }
     if (!grow((void **)&s->flight, &s->cap_flight, s->n_flight + 1, sizeof *s->flight)) return NULL;
     flight *f = &s->flight[s->n_flight];
     *f = (flight){.o = o, .done = true, .seen = malloc(sizeof(uint32_t[MAX_ACC][PTX_LANES]))};

@@ -2,7 +2,7 @@
  * groups, and prefetch of tensor maps. Refused: im2col, tensormap.replace and its fences.
  *
  * A copy is queued when it is issued; its source and destination count as in flight from then on. Loads are
- * performed when the mbarrier they signal is tested (or when nothing else can run), so data never arrives
+ * performed when the mbarrier they signal is tested again (or when nothing else can run), so data never arrives
  * earlier than a correct kernel may rely on. Stores read their source at wait_group.read and write at
  * wait_group or when the block ends. */
 #include <stdlib.h>
@@ -47,6 +47,7 @@ typedef struct op {
     uint16_t mask; /* multicast, else 0 */
     ptx_cta *bar_cta;
     uint32_t bar_off;
+    bool asked;     /* its mbarrier was tested once since the issue */
     uint64_t group;       /* of the issuing thread; 0: completes on an mbarrier */
     uint8_t *data, *init; /* source already read (stores) */
     struct op *next;
@@ -347,6 +348,9 @@ bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off)
         op *p = *at;
         bool mine = !p->group && (!cta || p->mask || (p->bar_cta == cta && p->bar_off == off));
         if (p->mask && cta) mine = p->bar_off == off;
+        /* the first test after the issue finds the copy still under way, as it mostly is on hardware:
+         * a kernel that tests without looking at the answer reads too early */
+        if (mine && cta && !p->asked) p->asked = true, mine = false;
         if (!mine) {
             at = &p->next;
             continue;

@@ -49,6 +49,7 @@ typedef struct wg_state {
     uint64_t issued, committed, ended; /* products; groups closed; groups waited for */
     uint64_t open;                     /* products in the group being built */
     bool fenced;
+    const ptx_inst *last;              /* product issued last */
     span *span;
     size_t n_span, cap_span;
     flight *flight;
@@ -315,7 +316,7 @@ static int run_mma(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     acc_store(w, o, m, c, f);
     f->known = known && (f->done || !add || f->known);
     f->o = o, f->group = s->committed + 1, f->done = false;
-    s->issued++, s->open++;
+    s->issued++, s->open++, s->last = in;
     ptx_group_issue(w);
     ptx_count_mma(w, in, (uint64_t)16 * o->n * o->k);
     return PTX_GO;
@@ -376,19 +377,18 @@ static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     wg_state *s = state_of(w);
     if (!s) return no_memory(w, in);
-    for (uint32_t i = w->index / 4 * 4; i < w->index / 4 * 4 + 4 && i < w->cta->n_warp; i++) {
-        ptx_warp *o = &w->cta->warp[i];
-        wg_state *t = o->matrix;
-        if (o->live && (t ? t->issued : 0) < s->issued) return PTX_RETRY;
-    }
     uint64_t n = (uint64_t)in->imm, upto = s->committed > n ? s->committed - n : 0;
+    for (uint32_t i = w->index / 4 * 4; i < w->index / 4 * 4 + 4 && i < w->cta->n_warp; i++) {
+        const ptx_warp *o = &w->cta->warp[i];
+        const wg_state *t = o->matrix;
+        if (!o->live || o == w) continue;
+        if (!t || t->issued < s->issued || t->committed < upto) return PTX_RETRY;
+    }
     if (upto > s->ended) end_groups(w, in, s, upto);
     return PTX_GO;
 }
 
-void ptx_matrix_reset(ptx_warp *w) { ptx_matrix_finish(w); }
-
-void ptx_matrix_finish(ptx_warp *w)
+static void forget(ptx_warp *w)
 {
     wg_state *s = w->matrix;
     if (!s) return;
@@ -397,6 +397,19 @@ void ptx_matrix_finish(ptx_warp *w)
     free(s->span);
     free(s);
     w->matrix = NULL;
+}
+
+void ptx_matrix_reset(ptx_warp *w) { forget(w); }
+
+void ptx_matrix_finish(ptx_warp *w)
+{
+    const wg_state *s = w->matrix;
+    if (s && s->last && (s->open || s->ended < s->committed) &&
+        (ptx_opts(w)->checks & PTXSIM_CHECK_PENDING))
+        ptx_report(w, s->last, PTX_LANES, PTXSIM_R_PENDING, 0, 0,
+                   "%s: the block ended before this product was waited for",
+                   s->last->x->st->text);
+    forget(w);
 }
 
 /* ---- decoding ---- */

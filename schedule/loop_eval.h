@@ -40,7 +40,7 @@ typedef struct ev_loop {
     int32_t exit;             /* program counter behind the loop */
     bool shuffled, is_agent, claim, outer; /* outer: iterations are blocks or parts */
     bool pure;                /* no barrier, copy or wait inside: a skeleton run takes the first and the last */
-    int64_t n, i, first, step; /* of the running loop: trips, count, order: (first + i * step) % n */
+    int64_t n, i, at, step;   /* of the running loop: trips, trips done, iteration; the order is by steps modulo n */
     uint32_t saved_thread, saved_warp;
 } ev_loop;
 

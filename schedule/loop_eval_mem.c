@@ -123,13 +123,23 @@ ll_code ev_locate(ev *m, const ev_op *op, const ev_buf *b, const int64_t *idx, i
     return LL_OK;
 }
 
-static ll_code locate(ev *m, const ev_op *op, ev_buf **b, int64_t *elem, int64_t *bit)
+/* The same for an access of the program. What happens for every element stands here in line; all else (errors, places by
+ * digits) is ev_locate's. */
+static inline ll_code locate(ev *m, const ev_op *op, ev_buf **out, int64_t *elem, int64_t *bit)
 {
     const ev_access *a = &m->access[op->c];
-    int64_t idx[TE_MAX_DIM];
-    *b = a->buf;
-    for (int i = 0; i < a->buf->ndim; i++) idx[i] = m->slot[a->idx[i]].i;
-    return ev_locate(m, op, a->buf, idx, elem, bit);
+    ev_buf *b = *out = a->buf;
+    int64_t idx[TE_MAX_DIM], e = 0, at = b->offset;
+    bool ok = b->ready && b->affine;
+    for (int i = 0; i < b->ndim; i++) {
+        idx[i] = m->slot[a->idx[i]].i;
+        ok = ok && (uint64_t)idx[i] < (uint64_t)b->shape[i];
+        e = e * b->shape[i] + idx[i];
+        at += idx[i] * b->stride[i];
+    }
+    *elem = e;
+    *bit = at;
+    return ok ? LL_OK : ev_locate(m, op, b, idx, elem, bit);
 }
 
 /* ---- values -------------------------------------------------------------------------------------------- */
@@ -223,6 +233,12 @@ ll_code ev_load(ev *m, ev_strand *s, const ev_op *op, te_value *out)
         *out = made_up(m, b, elem);
         return LL_OK;
     }
+    if (b->dtype == LL_F32) {
+        float f;
+        memcpy(&f, b->mem + (bit >> 3), 4);
+        out->f = (double)f;
+        return LL_OK;
+    }
     ev_get(b, bit, out);
     if (b->has_range && (out->i < b->lo || out->i >= b->hi))
         return ev_fail(m, op->stmt, "%s holds %lld, outside its range %lld..%lld", b->b->t->name,
@@ -236,7 +252,13 @@ ll_code ev_store(ev *m, ev_strand *s, const ev_op *op, te_value v)
     int64_t elem, bit;
     LL_TRY(locate(m, op, &b, &elem, &bit));
     if (b->cell || b->written) LL_TRY(write_check(m, s, op, b, elem));
-    if (b->mem) ev_put(b, bit, v);
+    if (!b->mem) return LL_OK;
+    if (b->dtype == LL_F32) {
+        float f = (float)v.f;
+        memcpy(b->mem + (bit >> 3), &f, 4);
+        return LL_OK;
+    }
+    ev_put(b, bit, v);
     return LL_OK;
 }
 
@@ -250,6 +272,13 @@ ll_code ev_reduce(ev *m, ev_strand *s, const ev_op *op, te_value v)
         LL_TRY(write_check(m, s, op, b, elem));
     }
     if (!b->mem) return LL_OK;
+    if (b->dtype == LL_F32 && op->op == TE_ADD) {
+        float f;
+        memcpy(&f, b->mem + (bit >> 3), 4);
+        f = (float)((double)f + v.f);
+        memcpy(b->mem + (bit >> 3), &f, 4);
+        return LL_OK;
+    }
     te_value src[EV_MAX_SRC] = {{0}, v}, out = {0};
     ev_get(b, bit, &src[0]);
     if (!te_apply((te_op)op->op, b->dtype, b->dtype, src, &out))

@@ -26,35 +26,36 @@ static bool is_sampled(const ev *m, const ev_loop *l)
 
 static void draw_order(ev *m, ev_loop *l)
 {
-    l->first = 0;
+    l->at = 0;
     l->step = 1;
     if (!l->shuffled || m->run->seed == 0 || l->n < 2 || is_sampled(m, l)) return;
-    l->first = (int64_t)(ev_random(m) % (uint64_t)l->n);
+    l->at = (int64_t)(ev_random(m) % (uint64_t)l->n);
     l->step = 1 + (int64_t)(ev_random(m) % (uint64_t)(l->n - 1));
     while (gcd(l->step, l->n) != 1) l->step = l->step % (l->n - 1) + 1;
 }
 
-static int64_t iteration(const ev_loop *l)
+static inline void step(ev_loop *l)
 {
-    return (int64_t)(((unsigned __int128)l->first + (unsigned __int128)l->i * (uint64_t)l->step) % (uint64_t)l->n);
+    l->i++;
+    l->at = l->at < l->n - l->step ? l->at + l->step : l->at - (l->n - l->step);
 }
 
 /* Parts of a claimed loop are shared out to the threads by a fixed hash. */
 static bool is_others(const ev *m, const ev_loop *l)
 {
-    uint64_t i = (uint64_t)iteration(l);
-    return l->claim && i * 0x9E3779B9u % 7919 % (uint64_t)m->n_thread != (uint64_t)m->thread;
+    uint64_t i = (uint64_t)l->at;
+    return i * 0x9E3779B9u % 7919 % (uint64_t)m->n_thread != (uint64_t)m->thread;
 }
 
 static bool next_iteration(ev *m, ev_strand *s, ev_loop *l)
 {
-    if (l->i > 0 && l->i < l->n - 1 && is_sampled(m, l)) l->i = l->n - 1;
-    while (l->i < l->n && is_others(m, l)) l->i++;
+    if (m->trial && l->i > 0 && l->i < l->n - 1 && is_sampled(m, l)) l->at = l->i = l->n - 1; /* in order */
+    while (l->claim && l->i < l->n && is_others(m, l)) step(l);
     if (l->i >= l->n) {
         s->agent = (ev_agent){l->saved_warp, l->saved_thread};
         return false;
     }
-    int64_t i = iteration(l);
+    int64_t i = l->at;
     m->slot[l->var].i = i;
     if (l->is_agent) {
         if (l->stmt->u.loop.how == LP_WARP) s->agent.warp = (uint32_t)(l->saved_warp * l->n + i + 1);
@@ -180,7 +181,7 @@ static ll_code run_strand(ev *m, ev_strand *s)
                 m->strand[0].live = false;
                 return LL_OK;
             }
-            m->loop[op->c].i++;
+            step(&m->loop[op->c]);
             s->pc = next_iteration(m, s, &m->loop[op->c]) ? op->a : s->pc + 1;
             continue;
         case EV_MBAR: {

@@ -9,7 +9,10 @@
 enum { VF_MAX_FACT = 64, VF_MAX_SCOPE = 256 };
 
 /* lo + gap <= hi (s64), as long as the fact stands. */
-typedef struct vf_fact { te_ref lo, hi; int64_t gap; } vf_fact;
+typedef struct vf_fact { te_ref lo, hi; int64_t gap; te_affine f; } vf_fact; /* f: lo - hi */
+
+/* A goal that was tried without facts. */
+typedef struct vf_tried { te_ref lo, hi; int64_t gap; bool yes; } vf_tried;
 
 typedef struct vf {
     const lp_func *f;
@@ -23,6 +26,8 @@ typedef struct vf {
      * depends on such, an axis that has their range. */
     te_ref let_var[VF_MAX_SCOPE], let_value[VF_MAX_SCOPE]; int n_let;
     const lp_buf *buf[VF_MAX_SCOPE]; int n_buf;    /* allocated buffers in scope      */
+    vf_tried *tried; size_t n_tried, cap_tried;    /* open addressing                 */
+    int work;                                      /* attempts left for this goal     */
     bool has_claim, in_claim, has_sync;
     int n_roles;
 } vf;

@@ -26,7 +26,7 @@ void vf_assume_le(vf *v, te_ref lo, te_ref hi, int64_t gap)
     const te_node *both = hi->op == TE_MIN ? hi : lo->op == TE_MAX ? lo : NULL;
     for (int i = 0; both && i < 2; i++) vf_assume_le(v, both == lo ? lo->src[i] : lo, both == lo ? hi : hi->src[i], gap);
     if (both || v->n_fact == VF_MAX_FACT) return;
-    v->fact[v->n_fact++] = (vf_fact){lo, hi, leap(lo, hi, gap)};
+    v->fact[v->n_fact++] = (vf_fact){lo, hi, leap(lo, hi, gap), te_affine_of(v->g, te_sub(lo, hi))};
 }
 
 void vf_assume(vf *v, te_ref c, bool holds)
@@ -52,24 +52,55 @@ void vf_assume(vf *v, te_ref c, bool holds)
     }
 }
 
-static bool plain(te_ref lo, te_ref hi, int64_t gap)
+/* ---- one attempt ------------------------------------------------------------------------------------------ */
+
+enum { WORK = 600 }; /* attempts a goal: legal accesses need a few, the rest bounds what a refusal costs */
+
+static vf_tried *slot_of(vf_tried *t, size_t cap, te_ref lo, te_ref hi, int64_t gap)
 {
-    return te_prove_le(gap ? te_addi(lo, gap) : lo, hi);
+    size_t h = ((size_t)lo->id * 0x9E3779B1u ^ (size_t)hi->id * 0x85EBCA77u ^ (size_t)gap * 0xC2B2AE3Du) & (cap - 1);
+    while (t[h].lo && (t[h].lo != lo || t[h].hi != hi || t[h].gap != gap)) h = (h + 1) & (cap - 1);
+    return &t[h];
 }
 
-/* How often fact f (lo + gap <= hi) helps: so that an atom of the goal vanishes. At most `max` factors; 1 is always tried. */
-static int factors(vf *v, te_ref goal, const vf_fact *f, int64_t *out, int max)
+static void grow_tried(vf *v)
 {
-    te_affine a = te_affine_of(v->g, goal), b = te_affine_of(v->g, te_sub(f->lo, f->hi));
+    size_t cap = v->cap_tried ? v->cap_tried * 2 : 256;
+    vf_tried *more = LL_NEW_N(te_arena(v->g), vf_tried, cap);
+    for (size_t i = 0; i < v->cap_tried; i++)
+        if (v->tried[i].lo) *slot_of(more, cap, v->tried[i].lo, v->tried[i].hi, v->tried[i].gap) = v->tried[i];
+    v->tried = more;
+    v->cap_tried = cap;
+}
+
+/* Without facts; remembered, because deepening and neighbouring accesses ask again. */
+static bool plain(vf *v, te_ref lo, te_ref hi, int64_t gap)
+{
+    if (v->n_tried * 2 >= v->cap_tried) grow_tried(v);
+    vf_tried *t = slot_of(v->tried, v->cap_tried, lo, hi, gap);
+    if (t->lo) return t->yes;
+    if (v->work-- <= 0) return false;
+    bool yes = te_prove_le(gap ? te_addi(lo, gap) : lo, hi);
+    v->n_tried++;
+    *t = (vf_tried){lo, hi, gap, yes};
+    return yes;
+}
+
+/* How often fact f (lo + gap <= hi) helps: so that an atom of the goal vanishes; 1 as soon as they share an atom. */
+static int factors(const te_affine *a, const vf_fact *f, int64_t *out, int max)
+{
+    const te_affine *b = &f->f;
     int n = 0;
-    out[n++] = 1;
-    for (int i = 0; i < a.n; i++)
-        for (int j = 0; j < b.n && n < max; j++) {
-            if (a.atom[i] != b.atom[j] || b.coef[j] == 0 || a.coef[i] % b.coef[j]) continue;
-            int64_t m = a.coef[i] / b.coef[j];
+    bool shared = false;
+    for (int i = 0; i < a->n; i++)
+        for (int j = 0; j < b->n && n < max; j++) {
+            if (a->atom[i] != b->atom[j] || b->coef[j] == 0) continue;
+            if (!shared) out[n++] = 1;
+            shared = true;
+            int64_t m = a->coef[i] % b->coef[j] ? 0 : a->coef[i] / b->coef[j];
             bool known = m < 1;
             for (int k = 0; k < n; k++) known = known || out[k] == m;
-            if (!known) out[n++] = m;
+            if (!known && n < max) out[n++] = m;
         }
     return n;
 }
@@ -77,40 +108,41 @@ static int factors(vf *v, te_ref goal, const vf_fact *f, int64_t *out, int max)
 enum { MAX_FACTOR = 4, MAX_DEPTH = 5 };
 
 /* lo + gap <= hi from m times fact f: (lo - m * f.lo) + gap - m * f.gap <= hi - m * f.hi. */
-static bool with_one(te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_t m, te_ref *lo2, te_ref *hi2, int64_t *gap2)
+static bool with_one(vf *v, te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_t m, te_ref *lo2, te_ref *hi2, int64_t *gap2)
 {
     *lo2 = te_add(lo, te_muli(f->hi, m));
     *hi2 = te_add(hi, te_muli(f->lo, m));
     *gap2 = gap - m * f->gap;
-    return plain(*lo2, *hi2, *gap2);
+    return plain(v, *lo2, *hi2, *gap2);
 }
 
 static bool by_choice(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth);
 
 static bool with_facts(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
-    te_ref goal = te_sub(lo, hi);
+    te_affine goal = te_affine_of(v->g, te_sub(lo, hi));
     for (int i = v->n_fact - 1; i >= 0; i--) {
         int64_t m[MAX_FACTOR];
-        int n = factors(v, goal, &v->fact[i], m, MAX_FACTOR);
+        int n = factors(&goal, &v->fact[i], m, MAX_FACTOR);
         for (int j = 0; j < n; j++) {
             te_ref a, b;
             int64_t g;
-            if (with_one(lo, hi, gap, &v->fact[i], m[j], &a, &b, &g)) return true;
+            if (with_one(v, lo, hi, gap, &v->fact[i], m[j], &a, &b, &g)) return true;
             if (depth > 1 && by_choice(v, a, b, g, depth - 1)) return true; /* the fact brought in a minimum */
         }
     }
     for (int i = v->n_fact - 1; i >= 0; i--) {
         int64_t m[MAX_FACTOR], w[MAX_FACTOR];
-        int n = factors(v, goal, &v->fact[i], m, MAX_FACTOR);
+        int n = factors(&goal, &v->fact[i], m, MAX_FACTOR);
         for (int j = 0; j < n; j++) {
             te_ref a = te_add(lo, te_muli(v->fact[i].hi, m[j])), b = te_add(hi, te_muli(v->fact[i].lo, m[j])), c, d;
             int64_t g = gap - m[j] * v->fact[i].gap;
+            te_affine left = te_affine_of(v->g, te_sub(a, b));
             for (int k = v->n_fact - 1; k >= 0; k--) {
-                int nw = k == i ? 0 : factors(v, te_sub(a, b), &v->fact[k], w, MAX_FACTOR);
+                int nw = k == i ? 0 : factors(&left, &v->fact[k], w, MAX_FACTOR);
                 for (int x = 0; x < nw; x++) {
                     int64_t h;
-                    if (with_one(a, b, g, &v->fact[k], w[x], &c, &d, &h)) return true;
+                    if (with_one(v, a, b, g, &v->fact[k], w[x], &c, &d, &h)) return true;
                 }
             }
         }
@@ -187,8 +219,8 @@ static bool by_quotient(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 
 static bool prove(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
-    if (plain(lo, hi, gap)) return true;
-    if (depth == 0) return false;
+    if (plain(v, lo, hi, gap)) return true;
+    if (depth == 0 || v->work <= 0) return false;
     return with_facts(v, lo, hi, gap, depth) || by_quotient(v, lo, hi, gap, depth) || by_choice(v, lo, hi, gap, depth);
 }
 
@@ -196,6 +228,7 @@ bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap)
 {
     lo = vf_terms(v, lo);
     hi = vf_terms(v, hi);
+    v->work = WORK;
     for (int depth = 1; depth <= MAX_DEPTH; depth++) /* most goals need little; the work grows fast with depth */
         if (prove(v, lo, hi, gap, depth)) return true;
     return false;

@@ -1,7 +1,8 @@
 /* prim_mark.c: how loops run and where buffers live: primitives that annotate and do not move anything.
  *
  *   unroll L        constant extent                          for L < 4 @unroll
- *   vectorize L     constant extent, lanes do not meet (reduces with one operator may: a horizontal reduction)
+ *   vectorize L     constant extent, at most 256 lanes with the vector loops round and in it; lanes do not meet (reduces
+ *                   with one operator may: a horizontal reduction)
  *   parallel L      iterations touch different elements
  *   claim L         the same, at the top of the function, the last statement; what stands before it is computed by
  *                   every thread for itself, so it may write only buffers of thread or reg scope
@@ -16,7 +17,7 @@
 
 #include "schedule/prim.h"
 
-enum { MAX_UNROLL = 1024, MAX_LANES = 1024, MAX_ROTATE = 16 };
+enum { MAX_UNROLL = 1024, MAX_LANES = 256, MAX_ROTATE = 16 };
 
 static lp_stmt *plain_loop(sch *s, int argc, const char *const *argv, ll_code *rc, ll_error *err)
 {
@@ -54,26 +55,47 @@ ll_code sch_unroll(sch *s, int argc, const char *const *argv, ll_error *err)
     return LL_OK;
 }
 
-static bool has_vector(lp_stmt *st, void *p)
+/* The greatest product of nested vector extents below. */
+static int64_t lanes_below(lp_stmt *list)
 {
-    if (st->kind == LP_FOR && st->u.loop.how == LP_VECTOR) *(lp_stmt **)p = st;
+    int64_t most = 1;
+    for (lp_stmt *st = list; st; st = st->next) {
+        lp_stmt **below[SCH_MAX_CHILD];
+        int n = sch_children(st, below);
+        for (int i = 0; i < n; i++) {
+            int64_t in = lanes_below(*below[i]);
+            if (st->kind == LP_FOR && st->u.loop.how == LP_VECTOR) in *= st->u.loop.var->u.axis->extent->u.i;
+            if (in > most) most = in;
+        }
+    }
+    return most;
+}
+
+static bool has_intrin(lp_stmt *st, void *p)
+{
+    if (st->kind == LP_FOR && st->u.loop.intrin) *(lp_stmt **)p = st;
     return true;
 }
 
+/* Vector loops may be nested: the inner one runs fastest over the lanes of one vector. */
 ll_code sch_vectorize(sch *s, int argc, const char *const *argv, ll_error *err)
 {
     ll_code rc;
     LL_TRY(one_loop(argc, err));
-    lp_stmt *loop = plain_loop(s, argc, argv, &rc, err), *inner = NULL;
+    lp_stmt *loop = plain_loop(s, argc, argv, &rc, err), *row = NULL;
     if (!loop) return rc;
     LL_TRY(constant(s, loop, MAX_LANES, err));
-    lp_walk(loop->u.loop.body, has_vector, &inner);
-    if (!inner) {
-        lp_stmt *path[SCH_MAX_DEPTH];
-        for (int i = sch_path(s, loop, path) - 1; i >= 0; i--)
-            if (path[i]->kind == LP_FOR && path[i]->u.loop.how == LP_VECTOR) inner = path[i];
+    lp_walk(loop->u.loop.body, has_intrin, &row);
+    lp_stmt *path[SCH_MAX_DEPTH];
+    int64_t total = loop->u.loop.var->u.axis->extent->u.i * lanes_below(loop->u.loop.body);
+    for (int i = sch_path(s, loop, path) - 1; i >= 0; i--) {
+        if (path[i]->kind != LP_FOR) continue;
+        if (path[i]->u.loop.intrin) row = path[i];
+        if (path[i]->u.loop.how == LP_VECTOR) total *= path[i]->u.loop.var->u.axis->extent->u.i;
     }
-    if (inner) return ll_fail(err, LL_NOT_LEGAL, "%s is a vector loop already: `fuse` or `reorder` first", inner->u.loop.var->u.axis->name);
+    if (row) return ll_fail(err, LL_NOT_LEGAL, "%s is an instruction: its lanes are its own", row->u.loop.var->u.axis->name);
+    if (total > MAX_LANES)
+        return ll_fail(err, LL_NOT_LEGAL, "%s and the vector loops round it and in it make %lld lanes; wanted at most %d", argv[0], (long long)total, MAX_LANES);
     LL_TRY(sch_independent(s, loop, false, err));
     loop->u.loop.how = LP_VECTOR;
     return LL_OK;

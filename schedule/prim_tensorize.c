@@ -107,6 +107,10 @@ ll_code sch_tensorize(sch *s, int argc, const char *const *argv, ll_error *err)
         return ll_fail(err, LL_NOT_LEGAL, "%s needs %s, which %s does not have", row->name, missing, s->target->name);
     if (loop->u.loop.intrin || (loop->u.loop.how != LP_SERIAL && loop->u.loop.how != LP_VECTOR))
         return ll_fail(err, LL_NOT_LEGAL, "%s is mapped already; wanted a plain or vector loop", argv[0]);
+    lp_stmt *path[SCH_MAX_DEPTH];
+    for (int i = sch_path(s, loop, path) - 1; i >= 0; i--)
+        if (path[i]->kind == LP_FOR && path[i]->u.loop.how == LP_VECTOR)
+            return ll_fail(err, LL_NOT_LEGAL, "%s is inside the vector loop %s", argv[0], path[i]->u.loop.var->u.axis->name);
     if (row->m != 1) return ll_fail(err, LL_NOT_LEGAL, "%s is a tile of %d x %d lanes; wanted a row of lanes", row->name, row->m, row->n);
     LL_TRY(check_extent(s, loop, row->n, row->name, err));
     lp_stmt *inner = loop->u.loop.body;

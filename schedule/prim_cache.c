@@ -10,7 +10,7 @@
  *
  * `cache_read W STAGE LOOP SCOPE` of a quantised W keeps what STAGE makes of W's planes: the greatest expressions that
  * read nothing but planes of W, one element per value of the loops below LOOP that they use. (A GEMM decodes a panel
- * once this way and then runs over its rows.)
+ * once this way and then runs over its rows.) With `value` the same is done for one buffer: f32(W.d[..]) is kept as f32.
  *
  * Refused: parameters that keep elements from before, sources that LOOP's body writes, boxes of unknown size. */
 #include <string.h>
@@ -185,7 +185,7 @@ static bool note_load(te_ref e, void *p)
 {
     only_planes *o = p;
     if (e->op != TE_LOAD) return true;
-    if (e->u.t->kind == TE_PLANE && e->u.t->base == o->whole) o->some = true;
+    if (e->u.t == o->whole || (e->u.t->kind == TE_PLANE && e->u.t->base == o->whole)) o->some = true;
     else o->others = true;
     return true;
 }
@@ -231,9 +231,9 @@ static bool list_vars(te_ref e, void *p)
 static bool put_cached(lp_stmt *st, void *p)
 {
     reading *r = p;
-    te_ref cached = te_load(r->to->t, r->var, r->n_var);
-    if (st->kind == LP_STORE && st->u.store.buf == r->stage) st->u.store.value = te_subst(r->s->g, st->u.store.value, &r->value, &cached, 1);
-    if (st->kind == LP_REDUCE && st->u.reduce.buf == r->stage) st->u.reduce.value = te_subst(r->s->g, st->u.reduce.value, &r->value, &cached, 1);
+    te_ref cached = te_cast((ll_dtype)r->value->dtype, te_load(r->to->t, r->var, r->n_var));
+    te_ref *v = is_stage_leaf(st, r->stage) ? st->kind == LP_STORE ? &st->u.store.value : &st->u.reduce.value : NULL;
+    if (v) *v = te_subst(r->s->g, *v, &r->value, &cached, 1);
     return true;
 }
 
@@ -298,7 +298,7 @@ static ll_code read_value(reading *r, lp_scope scope, ll_error *err)
     const char *stage = r->stage->t->name, *what = r->whole->name;
     if (!r->value) return ll_fail(err, LL_NOT_LEGAL, "%s reads nothing of %s inside %s", stage, what, r->loop->u.loop.var->u.axis->name);
     if (r->differs) return ll_fail(err, LL_NOT_LEGAL, "%s uses several expressions over planes of %s; wanted one", stage, what);
-    r->value = strip_cast(r->value);
+    te_ref stored = strip_cast(r->value);
     te_walk(r->value, list_vars, r);
     order_vars(r);
     te_ref shape[TE_MAX_DIM], fresh[TE_MAX_DIM];
@@ -313,15 +313,15 @@ static ll_code read_value(reading *r, lp_scope scope, ll_error *err)
         fresh[i] = te_axis(g, free_loop_name(s, r->name, axis), e);
     }
     if (!r->n_var) return ll_fail(err, LL_NOT_LEGAL, "what %s reads of %s is one value inside %s; `hoist` keeps it", stage, what, r->loop->u.loop.var->u.axis->name);
-    ll_dtype as = storage_of(r->value);
+    ll_dtype as = storage_of(stored);
     r->to = sch_buf_new(s, r->name, as, scope, shape, r->n_var);
-    te_ref filled = te_cast(as, te_subst(g, r->value, r->var, fresh, r->n_var));
-    te_ref cached = te_cast((ll_dtype)r->value->dtype, te_load(r->to->t, r->var, r->n_var));
-    if (as == (ll_dtype)r->value->dtype) {
-        lp_walk(r->loop->u.loop.body, put_cached, r);
-    } else {
-        lp_subst(s->fn, r->loop->u.loop.body, &r->value, &cached, 1);
+    if (ll_dtype_is_int(as)) {
+        te_range v = te_range_of(stored);
+        r->to->t->lo = te_int(g, v.lo);
+        r->to->t->hi = te_int(g, v.hi + 1);
     }
+    te_ref filled = te_cast(as, te_subst(g, stored, r->var, fresh, r->n_var));
+    lp_walk(r->loop->u.loop.body, put_cached, r);
     put_fill(r, wrap(s, fresh, r->n_var, lp_store(s->fn, r->to, fresh, filled)));
     return LL_OK;
 }
@@ -331,8 +331,9 @@ ll_code sch_cache_read(sch *s, int argc, const char *const *argv_in, ll_error *e
     const char **argv = sch_args(s, argc, argv_in);
     const char *name = sch_arg_key(argv, &argc, "name"), *layout = sch_arg_key(argv, &argc, "layout");
     lp_scope scope;
-    if (argc != 4 || !sch_scope_parse(argv[3], &scope))
-        return ll_fail(err, LL_USAGE, "wanted BUF STAGE LOOP reg|thread|shared|warp|global [name=NAME] [layout=LAYOUT]");
+    bool value = argc == 5 && !strcmp(argv[4], "value");
+    if (argc != 4 + value || !sch_scope_parse(argv[3], &scope))
+        return ll_fail(err, LL_USAGE, "wanted BUF STAGE LOOP reg|thread|shared|warp|global [value] [name=NAME] [layout=LAYOUT]");
     te_tensor *stage = sch_find_stage(s, argv[1], err), *whole = te_find(s->g, argv[0]);
     if (!stage) return LL_USAGE;
     reading r = {.s = s, .stage = lp_buf_of(s->fn, stage)};
@@ -341,6 +342,10 @@ ll_code sch_cache_read(sch *s, int argc, const char *const *argv_in, ll_error *e
     if (whole && whole->n_plane) r.whole = whole;
     else r.from = sch_find_buf(s, argv[0], err);
     if (!r.whole && !r.from) return LL_USAGE;
+    if (value && r.from) {
+        if (r.from->param < 0 || r.from->written) return ll_fail(err, LL_NOT_LEGAL, "%s is written by the function; its value may change", argv[0]);
+        r.whole = r.from->t;
+    }
     r.name = name ? ll_strdup(te_arena(s->g), name) : ll_sprintf(te_arena(s->g), "%s.%s", argv[1], argv[0]);
     for (int i = 0; i < s->fn->n_buf; i++)
         if (!strcmp(s->fn->buf[i]->t->name, r.name)) return ll_fail(err, LL_USAGE, "there is a buffer %s already: name= gives another", r.name);

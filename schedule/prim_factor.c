@@ -256,6 +256,22 @@ static bool fits(const ctx *c, te_ref body)
     return r.lo != INT64_MIN && r.hi != INT64_MAX && m * (double)c->granule < 2147483648.0;
 }
 
+/* coef * outer factors * v. What is free of the stage's last axis (its vector axis, mostly) is multiplied first: it is one
+ * scalar for all lanes then, xd*f32(sum) before it meets m[n]. */
+static te_ref scaled_value(const ctx *c, const te_ref *outer, int n_outer, te_ref v, double coef)
+{
+    te_graph *g = c->s->g;
+    ll_dtype ft = c->stage->dtype;
+    te_ref last = c->stage->n_axis ? c->stage->axis[c->stage->n_axis - 1] : NULL, scalar = NULL, lanes = NULL;
+    for (int i = 0; i <= n_outer; i++) {
+        te_ref f = i < n_outer ? outer[i] : v;
+        te_ref *to = last && te_uses(f, last) ? &lanes : &scalar;
+        *to = *to ? te_mul(*to, f) : f;
+    }
+    te_ref p = scalar && lanes ? te_mul(scalar, lanes) : scalar ? scalar : lanes;
+    return coef == 1 ? p : te_mul(te_fconst(g, ft, coef), p);
+}
+
 /* One group of integer terms with equal outer factors: outer * f32(sum_r main + init). */
 static te_ref integer_group(ctx *c, const split_term *t, const int *member, int n)
 {
@@ -296,10 +312,7 @@ static te_ref integer_group(ctx *c, const split_term *t, const int *member, int 
     }
     if (!value) return NULL;
     if (init) value = te_add(value, init);
-    ll_dtype ft = c->stage->dtype;
-    te_ref v = te_cast(ft, value);
-    if (m->n_outer) v = te_mul(product(g, m->outer, m->n_outer, ft), v);
-    return m->coef == 1 ? v : te_mul(te_fconst(g, ft, m->coef), v);
+    return scaled_value(c, m->outer, m->n_outer, te_cast(c->stage->dtype, value), m->coef);
 }
 
 static te_ref float_term(ctx *c, const split_term *t)
@@ -307,9 +320,7 @@ static te_ref float_term(ctx *c, const split_term *t)
     te_graph *g = c->s->g;
     ll_dtype ft = c->stage->dtype;
     te_ref v = inner_sum(c, product(g, t->inner, t->n_inner, ft), NULL, "part");
-    if (!v) return NULL;
-    if (t->n_outer) v = te_mul(product(g, t->outer, t->n_outer, ft), v);
-    return t->coef == 1 ? v : te_mul(te_fconst(g, ft, t->coef), v);
+    return v ? scaled_value(c, t->outer, t->n_outer, v, t->coef) : NULL;
 }
 
 static te_ref assemble(ctx *c, const split_term *t, int n)

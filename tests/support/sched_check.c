@@ -62,8 +62,8 @@ static int64_t address(const place *p, int64_t i)
 
 static size_t bytes_of(const place *p)
 {
-    int64_t end = 0;
-    for (int64_t i = 0; i < p->n; i++)
+    int64_t end = p->b->layout ? 0 : p->n * p->bits;
+    for (int64_t i = 0; p->b->layout && i < p->n; i++)
         if (address(p, i) + p->bits > end) end = address(p, i) + p->bits;
     return (size_t)((end + 7) / 8);
 }
@@ -77,6 +77,10 @@ static void put_bit(unsigned char *m, int64_t at, bool v)
 /* Elements go through 8 bytes of their own. */
 static void move_elem(unsigned char *mem, int64_t at, int bits, unsigned char *elem, bool in)
 {
+    if (bits % 8 == 0 && at % 8 == 0) {
+        memcpy(in ? elem : mem + at / 8, in ? mem + at / 8 : elem, (size_t)bits / 8);
+        return;
+    }
     for (int i = 0; i < bits; i++)
         if (in) put_bit(elem, i, get_bit(mem, at + i));
         else put_bit(mem, at + i, get_bit(elem, i));
@@ -144,6 +148,14 @@ static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
         }
     }
     return true;
+}
+
+int64_t chk_elements(const lp_func *f, const chk_dim *dim, int n_dim)
+{
+    dims d = {dim, n_dim};
+    int64_t n = 0;
+    for (int p = 0; p < f->n_param; p++) n += place_of(f->param[p], &d).n;
+    return n;
 }
 
 static te_value value_at(const memory *m, int p, const place *at, int64_t i)

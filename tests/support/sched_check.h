@@ -15,6 +15,9 @@ ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, i
 ll_code chk_oracle(const lp_func *got, const lp_func *plain, te_tensor *const *root, int n_root, const chk_dim *dim, int n_dim,
                    uint64_t seed, double tol, ll_error *err);
 
+/* Elements of all parameters. */
+int64_t chk_elements(const lp_func *f, const chk_dim *dim, int n_dim);
+
 typedef struct chk_rng { uint64_t s; } chk_rng;
 uint64_t chk_next(chk_rng *r);
 static inline int64_t chk_below(chk_rng *r, int64_t n) { return (int64_t)(chk_next(r) % (uint64_t)n); }

@@ -365,9 +365,50 @@ static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mas
     else store_runs(c, p, v, byte, size);
 }
 
+/* Codes that lie in a row of bytes: those of each position in a byte are shifted there together. Bits that are not
+ * covered keep their value. False: not such a row. */
+static bool store_bit_row(cg *c, cg_place *p, cg_v v)
+{
+    int64_t byte[CG_MAX_LANES] = {0}, lo, hi;
+    int at[8][CG_MAX_LANES], cover[CG_MAX_LANES] = {0};
+    if (p->lanes == 1) return false;
+    for (int i = 0; i < p->lanes; i++) byte[i] = (p->bit + p->off[i]) >> 3;
+    span_of(byte, p->lanes, &lo, &hi);
+    int64_t n = hi - lo + 1;
+    if (n < 2 || n > p->lanes || (n & (n - 1))) return false;
+    for (int s = 0; s < 8; s++)
+        for (int64_t b = 0; b < n; b++) at[s][b] = p->lanes; /* a zero */
+    for (int i = 0; i < p->lanes; i++) {
+        int s = (int)((p->bit + p->off[i]) & 7), b = (int)(byte[i] - lo), field = ((1 << p->bits) - 1) << s;
+        if (s + p->bits > 8 || cover[b] & field) return false;
+        cover[b] |= field;
+        at[s][b] = i;
+    }
+    cg_v all = NULL, zero = LLVMConstNull(LLVMTypeOf(v));
+    bool whole = true;
+    for (int64_t b = 0; b < n; b++) whole = whole && cover[b] == 255;
+    for (int s = 0; s < 8; s++) {
+        bool used = false;
+        for (int64_t b = 0; b < n; b++) used = used || at[s][b] < p->lanes;
+        if (!used) continue;
+        cg_v part = cg_shuffle(c, v, zero, at[s], (int)n);
+        if (s) part = LLVMBuildShl(B, part, cg_int(c, LLVMTypeOf(part), s), "");
+        all = all ? LLVMBuildOr(B, all, part, "") : part;
+    }
+    if (!whole) {
+        cg_v old = LLVMBuildLoad2(B, LLVMTypeOf(all), cg_place_ptr(c, p, lo), "");
+        LLVMSetAlignment(old, 1);
+        for (int64_t b = 0; b < n; b++) cover[b] = ~cover[b];
+        all = LLVMBuildOr(B, all, LLVMBuildAnd(B, old, shift_const(c, cover, (int)n), ""), "");
+    }
+    store_at(c, all, cg_place_ptr(c, p, lo), cg_place_align(p, lo));
+    return true;
+}
+
 /* Codes of fewer than 8 bits: byte by byte, the neighbours' bits kept. */
 static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask)
 {
+    if (!mask && !p->dyn && store_bit_row(c, p, v)) return;
     cg_v ptrs = lane_ptrs(c, p, 0), spare = mask ? sink(c, c->i16) : NULL;
     for (int i = 0; i < p->lanes; i++) {
         cg_v one = LLVMBuildZExt(B, cg_extract(c, v, i), c->i16, ""), at = cg_extract(c, ptrs, i), sh;

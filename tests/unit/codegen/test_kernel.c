@@ -314,6 +314,17 @@ static void layouts_decide_where_elements_are(void **state)
     same_as_eval(text, NULL, 1e-6);
 }
 
+static void codes_are_packed_in_rows(void **state)
+{
+    static const char text[] =
+        "kernel k(in u8 X[32, 64], out u4 A[32, 64] layout(16@32 ...@8192 | 4@8 4@512 2@4 ...@2048), out u4 D[32, 64], out u2 C[32, 64],\n"
+        "    out u1 P[32, 64] layout(...@512 | 8@8 8@1 ...@64), out bool Q[32, 64]) {\n"
+        "  for n < 2 { for b < 2 { for h < 2 @unroll { for g < 4 @unroll { for l < 16 @vector { for r < 4 @vector {\n"
+        "    A[n * 16 + l, b * 32 + h * 16 + g * 4 + r] = u4(X[n * 16 + l, b * 32 + h * 16 + g * 4 + r]) } } } } } }\n"
+        "  for m < 32 { for i < 64 @vector { D[m, i] = u4(X[m, i] >> 2:u8)\n C[m, i] = u2(X[m, i])\n P[m, i] = u1(X[m, i] >> 5:u8)\n Q[m, i] = X[m, i] < 100:u8 } } }\n";
+    same_as_eval(text, NULL, 0);
+}
+
 static void swizzled_layouts(void **state)
 {
     static const char text[] =
@@ -366,7 +377,7 @@ int main(void)
         cmocka_unit_test(sums_over_lanes),                    cmocka_unit_test(sums_stop_where_lanes_are_masked),
         cmocka_unit_test(registers_cross_branches),           cmocka_unit_test(lets_bind_values),
         cmocka_unit_test(a_prologue_runs_before_the_parts),   cmocka_unit_test(layouts_decide_where_elements_are),
-        cmocka_unit_test(swizzled_layouts),                   cmocka_unit_test(rotated_loops_have_constant_rings),
+        cmocka_unit_test(codes_are_packed_in_rows), cmocka_unit_test(swizzled_layouts),                   cmocka_unit_test(rotated_loops_have_constant_rings),
         cmocka_unit_test(prefetch_changes_nothing),           cmocka_unit_test(run_time_register_indices_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

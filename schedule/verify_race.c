@@ -5,10 +5,11 @@
  * a byte must lie in different bytes.
  *
  * Exempt: buffers allocated inside the loop; thread and reg buffers of claimed and parallel loops (every thread has its
- * own); writes under a condition that only one iteration meets; dimensions whose index reaches the loop variable only
+ * own); accesses under conditions that only one and the same iteration meets; dimensions whose index reaches the loop variable only
  * through loaded values (work items, page tables: distinct by contract, see verify.c). */
 #include <string.h>
 
+#include "schedule/guard.h"
 #include "schedule/verify.h"
 
 enum { MAX_ACCESS = 4096, MAX_INNER = 64 };
@@ -17,7 +18,8 @@ typedef struct access {
     const lp_stmt *s;
     const lp_buf *b;
     te_ref idx[TE_MAX_DIM];
-    bool write, single; /* single: under a condition that holds in one iteration */
+    bool write;
+    te_ref only; /* the one value of the loop's variable with which it is reached, or NULL */
 } access;
 
 typedef struct race {
@@ -29,7 +31,7 @@ typedef struct race {
     te_ref inner[MAX_INNER]; int n_inner;   /* loop variables inside */
     te_ref let_var[VF_MAX_SCOPE], let_value[VF_MAX_SCOPE]; int n_let;
     bool writes;            /* first pass: collect writes; second: reads of what is written */
-    int single;
+    lp_values values;       /* of i where the walk stands */
 } race;
 
 /* ---- collecting ----------------------------------------------------------------------------------------- */
@@ -65,14 +67,29 @@ static void *grown(vf *v, void *p, int n, int *cap, size_t size)
     return q;
 }
 
+/* The value of i with which the walk's place is reached, when it is one and the same whatever the inner loops do. */
+static te_ref only_value(race *r)
+{
+    te_ref v = lp_values_one(r->v->g, &r->values);
+    for (int k = 0; v && k < r->n_inner; k++)
+        if (te_uses(v, r->inner[k])) return NULL;
+    return v;
+}
+
+static void narrow(race *r, te_ref cond, bool holds)
+{
+    cond = te_subst(r->v->g, cond, r->let_var, r->let_value, r->n_let);
+    lp_values_narrow(r->v->g, &r->values, r->i, cond, holds);
+}
+
 static void add(race *r, const lp_stmt *s, const lp_buf *b, const te_ref *idx, bool write)
 {
     if (is_private(r, b) || r->n >= MAX_ACCESS) return;
-    access a = {.s = s, .b = b, .write = write, .single = r->single > 0};
+    access a = {.s = s, .b = b, .write = write, .only = only_value(r)};
     for (int d = 0; d < b->t->ndim; d++)
         a.idx[d] = te_subst(r->v->g, idx[d], r->let_var, r->let_value, r->n_let);
     for (int k = 0; k < r->n; k++) /* seen before? */
-        if (r->a[k].b == b && r->a[k].write == write && r->a[k].single == a.single &&
+        if (r->a[k].b == b && r->a[k].write == write && r->a[k].only == a.only &&
             !memcmp(r->a[k].idx, a.idx, sizeof a.idx))
             return;
     r->a = grown(r->v, r->a, r->n, &r->cap, sizeof *r->a);
@@ -96,21 +113,13 @@ static te_ref note_loads(te_ref e, void *ctx)
     return e;
 }
 
-/* Does cond hold for one value of the loop's variable only? */
-static bool pins(const race *r, te_ref c)
-{
-    if (c->op == TE_AND) return pins(r, c->src[0]) || pins(r, c->src[1]);
-    if (c->op != TE_EQ) return false;
-    return (c->src[0] == r->i && !te_uses(c->src[1], r->i)) || (c->src[1] == r->i && !te_uses(c->src[0], r->i));
-}
-
 static void collect(race *r, const lp_stmt *s);
 
 static void collect_one(race *r, const lp_stmt *s)
 {
     reads w = {r, s};
     if (!r->writes && s->kind != LP_PREFETCH) lp_each_expr((lp_stmt *)(uintptr_t)s, note_loads, &w);
-    int single = r->single;
+    lp_values values = r->values;
     switch (s->kind) {
     case LP_STORE: if (r->writes) add(r, s, s->u.store.buf, s->u.store.idx, true); break;
     case LP_REDUCE: if (r->writes) add(r, s, s->u.reduce.buf, s->u.reduce.idx, true); break;
@@ -134,10 +143,12 @@ static void collect_one(race *r, const lp_stmt *s)
         collect(r, s->u.let.body);
         break;
     case LP_IF:
-        if (pins(r, te_subst(r->v->g, s->u.guard.cond, r->let_var, r->let_value, r->n_let))) r->single++;
+        narrow(r, s->u.guard.cond, true);
         collect(r, s->u.guard.then);
-        r->single = single;
+        r->values = values;
+        narrow(r, s->u.guard.cond, false);
         collect(r, s->u.guard.otherwise);
+        r->values = values;
         break;
     case LP_ROLES:
         for (int k = 0; k < s->u.roles.n; k++) collect(r, s->u.roles.body[k]);
@@ -302,7 +313,7 @@ static bool apart_in_two(vf *v, const access *a, te_ref i, const te_ref *other, 
 static bool apart(race *r, const access *a, const access *b)
 {
     vf *v = r->v;
-    if ((a->single && b->single) || (by_contract(r, a) && by_contract(r, b))) return true;
+    if ((a->only && a->only == b->only) || (by_contract(r, a) && by_contract(r, b))) return true;
     te_ref j = te_axis(v->g, r->i->u.axis->name, r->i->u.axis->extent), other[TE_MAX_DIM];
     rename_all(r, b, j, other);
     where w = {.n = a->b->t->ndim};
@@ -334,6 +345,7 @@ bool vf_races(vf *v, const lp_stmt *loop)
     race r = {.v = v, .loop = loop, .i = vf_terms(v, loop->u.loop.var), .writes = true};
     for (int i = 0; i < v->n_let; i++) r.let_var[i] = v->let_var[i], r.let_value[i] = v->let_value[i];
     r.n_let = v->n_let;
+    r.values = lp_values_all(v->g, r.i);
     collect(&r, loop->u.loop.body);
     r.writes = false;
     collect(&r, loop->u.loop.body);

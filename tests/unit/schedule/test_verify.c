@@ -93,6 +93,10 @@ static void iterations_that_meet(void **state)
     accepts(kernel("for i < 64 @vector { pool[0, i] = pool[0, i] + 1.0 }"));
     accepts(kernel("for i < T @parallel { alloc reg f32 s[1]\ns[0] = 0.0\nfor j < 64 { s[0] += x[i, j] }\ny[i, 0] = s[0] }"));
     accepts(kernel("for i < 64 @parallel { if i == 3 { y[0, 0] = 1.0 } }"));
+    accepts(kernel("for i < 64 @parallel { if i < 1 { y[0, 0] = 1.0 } else { if not(2 <= i) { pool[0, 0] = 3.0 } } }"));
+    refuses(kernel("for i < 64 @parallel { if i < 2 { y[0, 0] = 1.0 } }"), "keep apart");
+    refuses(kernel("for i < 64 @parallel { if i == 3 { y[0, 0] = 1.0 }\nif i == 4 { y[0, 0] = 2.0 } }"), "keep apart");
+    refuses(kernel("for i < 64 @parallel { for j < 64 { if i == j { y[0, 0] = 1.0 } } }"), "keep apart");
     accepts(kernel("for i < T @parallel { pool[s64(id[i]), 0] = 1.0 }")); /* distinct by contract */
 }
 

@@ -11,7 +11,7 @@
 #include "runtime/plan.h"
 #include "runtime/rt.h"
 
-enum { MAX_FEEDS = 4096 };
+enum { MAX_FEEDS = 1024 }; /* a list of them is on the stack */
 
 #define ULL(x) ((unsigned long long)(x))
 

@@ -14,7 +14,7 @@
 #include "tools/peak.h"
 #include "tools/tool.h"
 
-enum { MAX_LIST = 16, MAX_REPS = 1000, MAX_BATCH = 4096 };
+enum { MAX_LIST = 16, MAX_REPS = 1000, MAX_BATCH = 1024 };
 enum { OPT_KV = 256, OPT_BLOCK, OPT_BATCH, OPT_PROFILE, OPT_COPY };
 enum format { MD, CSV, JSON, JSONL, SQL };
 

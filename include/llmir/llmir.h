@@ -265,7 +265,7 @@ typedef struct llmir_step_params {
     uint64_t kv_needed, kv_free; /* out: blocks, on LLMIR_KV_FULL */
 } llmir_step_params;
 
-/* Appends the tokens of n >= 1 feeds (of n different sessions of this engine, prompts and single tokens
+/* Appends the tokens of n = 1..1024 feeds (of n different sessions of this engine, prompts and single tokens
  * mixed as you like) and computes what they want. Input longer than max_batch is computed in several runs.
  * All or nothing: on any failure every session is as before. Errors: LLMIR_USAGE (token or context out of
  * range, two feeds of one session), LLMIR_KV_FULL, LLMIR_BUSY, LLMIR_CANCELLED, LLMIR_FAILED (non-finite

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -145,6 +146,33 @@ static void steps_allocate_nothing(void **st)
     llmir_close(m);
 }
 
+static void *life_of_thread(void *rc)
+{
+    llmir_error err;
+    *(int *)rc = life(&err);
+    return NULL;
+}
+
+static void a_stack_of_64_kib_and_three_files_are_enough(void **st)
+{
+    (void)st;
+    pthread_attr_t a;
+    pthread_t t;
+    int rc = -1;
+    struct rlimit was, few;
+    getrlimit(RLIMIT_NOFILE, &was);
+    few = was;
+    few.rlim_cur = (rlim_t)open_files() + 3;
+    setrlimit(RLIMIT_NOFILE, &few);
+    pthread_attr_init(&a);
+    assert_int_equal(pthread_attr_setstacksize(&a, 64 << 10), 0);
+    assert_int_equal(pthread_create(&t, &a, life_of_thread, &rc), 0);
+    pthread_join(t, NULL);
+    pthread_attr_destroy(&a);
+    setrlimit(RLIMIT_NOFILE, &was);
+    assert_int_equal(rc, LLMIR_OK);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) return fprintf(stderr, "usage: test_no_memory KERNELS.o\n"), 2;
@@ -152,6 +180,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(steps_allocate_nothing),
+        cmocka_unit_test(a_stack_of_64_kib_and_three_files_are_enough),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -190,6 +190,12 @@ static void fresh_axes(splitter *s, const te_tensor *t, int n, te_ref *axis)
     for (int i = 0; i < n; i++) axis[i] = te_axis(s->g, t->axis[i]->u.axis->name, t->axis[i]->u.axis->extent);
 }
 
+/* The initial value of t (an attention sink), over new row axes; parts start from the identity, the combine from this. */
+static te_ref renewed_init(splitter *s, const te_tensor *t, const te_ref *axis)
+{
+    return t->init ? te_subst(s->g, te_rewrite(s->g, t->init, renew_load, s), t->axis, axis, t->n_axis) : NULL;
+}
+
 static te_tensor *combined_max(splitter *s, te_tensor *m)
 {
     te_tensor *mp = part_max(s, m);
@@ -197,7 +203,7 @@ static te_tensor *combined_max(splitter *s, te_tensor *m)
     fresh_axes(s, m, m->n_axis, idx);
     te_ref p = idx[m->n_axis] = te_axis(s->g, "p", te_int(s->g, s->parts));
     te_ref all = te_reduce_(__FILE__, __LINE__, TE_MAXR, te_load(mp, idx, m->n_axis + 1), &p, 1);
-    return te_def_(__FILE__, __LINE__, s->g, named(s, m, "all"), all, idx, m->n_axis);
+    return te_def_init(s->g, named(s, m, "all"), all, renewed_init(s, m, idx), idx, m->n_axis);
 }
 
 /* m.w[rows, p]: what a part's sums are worth; `sum` is one of them over the rows alone (0: the part is empty). */
@@ -240,7 +246,8 @@ static te_tensor *combined_sum(splitter *s, te_tensor *t)
     widx[rows] = pidx[rows] = p;
     for (int i = rows; i < t->n_axis; i++) pidx[i + 1] = axes[i];
     te_ref v = te_mul(te_cast(t->dtype, te_load(w, widx, rows + 1)), te_load(tp, pidx, t->n_axis + 1));
-    return te_def_(__FILE__, __LINE__, s->g, named(s, t, "all"), te_reduce_(__FILE__, __LINE__, TE_SUM, v, &p, 1), axes, t->n_axis);
+    te_ref all = te_reduce_(__FILE__, __LINE__, TE_SUM, v, &p, 1);
+    return te_def_init(s->g, named(s, t, "all"), all, renewed_init(s, t, axes), axes, t->n_axis);
 }
 
 static te_tensor *renewed_def(splitter *s, te_tensor *t)

@@ -20,13 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t info(uint32_t actor, uint32_t lane, bool strong, uint32_t pc) { return actor | lane << 6 | (uint32_t)strong << 12 | pc << 13; }
-static uint32_t actor_of(uint32_t i) { return i & 63; }
-static uint32_t lane_of(uint32_t i) { return i >> 6 & 63; }
-static bool strong_of(uint32_t i) { return i >> 12 & 1; }
-static uint32_t line_of(const ptx_run *r, uint32_t i)
+static uint32_t line_of(const ptx_run *r, uint64_t rec)
 {
-    uint32_t pc = i >> 13;
+    uint32_t pc = (uint32_t)rec >> 14;
     return pc < r->code->n ? r->code->inst[pc].x->st->pos.line : 0;
 }
 
@@ -41,10 +37,9 @@ ptx_shadow *ptx_shadow_new(ptx_run *r, uint32_t bytes)
     s->races = r->opt.checks & (PTXSIM_CHECK_RACE | PTXSIM_CHECK_PENDING);
     bool ok = (s->init = calloc(bytes / 8 + 16, 1)) != NULL;
     if (ok && s->races) {
-        s->wt = calloc(s->n, 4), s->wi = calloc(s->n, 4), s->rt = calloc(s->n, 4);
-        s->ri = calloc(s->n, 4), s->rw = calloc(s->n, 4), s->pend = calloc(s->n, 1), s->pi = calloc(s->n, 4);
+        s->w = calloc(s->n, 8), s->r = calloc(s->n, 8), s->pend = calloc(s->n, 1), s->pi = calloc(s->n, 8);
         if (!r->code->simple_sync) s->rclk = calloc((size_t)s->n * s->n_warp, 4);
-        ok = s->wt && s->wi && s->rt && s->ri && s->rw && s->pend && s->pi && (r->code->simple_sync || s->rclk);
+        ok = s->w && s->r && s->pend && s->pi && (r->code->simple_sync || s->rclk);
     }
     if (ok) return s;
     ptx_shadow_free(s);
@@ -54,7 +49,7 @@ ptx_shadow *ptx_shadow_new(ptx_run *r, uint32_t bytes)
 void ptx_shadow_free(ptx_shadow *s)
 {
     if (!s) return;
-    void *all[] = { s->init, s->wt, s->wi, s->rt, s->ri, s->rw, s->pend, s->pi, s->rclk };
+    void *all[] = { s->init, s->w, s->r, s->pend, s->pi, s->rclk };
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]);
     free(s);
 }
@@ -67,6 +62,15 @@ void ptx_shadow_reset(ptx_shadow *s)
     s->n_pend = 0;
     s->actors = 0;
     memset(s->proxy, 0, sizeof s->proxy);
+}
+
+/* Times ran out of bits: forget everything. */
+void ptx_shadow_forget(ptx_shadow *s)
+{
+    if (!s->races) return;
+    memset(s->w, 0, (size_t)s->n * 8);
+    memset(s->r, 0, (size_t)s->n * 8);
+    if (s->rclk) memset(s->rclk, 0, (size_t)s->n * s->n_warp * 4);
 }
 
 /* ---- initialisation: one bit per byte ---- */
@@ -232,20 +236,21 @@ void ptx_group_wait(ptx_warp *w, uint64_t upto)
 
 /* ---- findings ---- */
 
-static void who_text(const ptx_run *r, uint32_t i, char out[64])
+static void who_text(uint64_t rec, char out[64])
 {
-    if (actor_of(i) == PTX_ASYNC) snprintf(out, 64, "an asynchronous copy");
-    else if (actor_of(i) == PTX_REMOTE) snprintf(out, 64, "another block");
-    else if (lane_of(i) >= PTX_LANES) snprintf(out, 64, "warp %u", actor_of(i));
-    else snprintf(out, 64, "thread %u", actor_of(i) * PTX_LANES + lane_of(i));
+    uint32_t a = ptx_rec_actor(rec), lane = ptx_rec_lane(rec);
+    if (a == PTX_ASYNC) snprintf(out, 64, "an asynchronous copy");
+    else if (a == PTX_REMOTE) snprintf(out, 64, "another block");
+    else if (lane >= PTX_LANES) snprintf(out, 64, "warp %u", a);
+    else snprintf(out, 64, "thread %u", a * PTX_LANES + lane);
 }
 
-static void race(ptx_warp *w, const ptx_inst *in, uint32_t lane, const ptx_cta *c, uint32_t g, uint32_t other, const char *what, const char *than)
+static void race(ptx_warp *w, const ptx_inst *in, uint32_t lane, const ptx_cta *c, uint32_t g, uint64_t other, const char *what, const char *than)
 {
     char who[64];
     uint32_t addr = g << c->shadow->shift, line = line_of(w->run, other);
     if (!(w->run->opt.checks & PTXSIM_CHECK_RACE)) return;
-    who_text(w->run, other, who);
+    who_text(other, who);
     ptx_report(w, in, lane, PTXSIM_R_RACE, addr, line, "%s of shared address 0x%x is not ordered against the %s by %s at line %u", what, addr, than, who, line);
 }
 
@@ -266,19 +271,32 @@ static bool same_bytes(const ptx_cta *c, uint32_t g, const uint8_t *data)
     return data && !memcmp(c->shared + (g << c->shadow->shift), data, n);
 }
 
-/* (time, rec) of actor a before lane of w now? */
-static bool ordered(const ptx_warp *w, const ptx_cta *c, uint32_t lane, uint32_t t, uint32_t rec)
+/* Did the recorded access happen before lane of w now? */
+static bool ordered(const ptx_warp *w, const ptx_cta *c, uint32_t lane, uint64_t rec)
 {
-    uint32_t a = actor_of(rec), me = actor(w, c);
-    if (w->cta != c) return t <= w->s->vc[PTX_REMOTE] || (a == me && lane_of(rec) == lane);
-    return t <= w->s->vc[a] || (a == me && lane < PTX_LANES && lane_of(rec) == lane);
+    uint32_t a = ptx_rec_actor(rec), me = actor(w, c), seen = w->cta != c ? w->s->vc[PTX_REMOTE] : w->s->vc[a];
+    return ptx_rec_time(rec) <= seen || (a == me && lane < PTX_LANES && ptx_rec_lane(rec) == lane);
 }
 
 static void look_read(ptx_warp *w, const ptx_inst *in, ptx_cta *c, uint32_t lane, uint32_t g, bool strong)
 {
     ptx_shadow *s = c->shadow;
     if (s->pend[g] == 1) pending(w, in, lane, c, g, false);
-    else if (!ordered(w, c, lane, s->wt[g], s->wi[g]) && !(strong && strong_of(s->wi[g]))) race(w, in, lane, c, g, s->wi[g], "read", "write");
+    else if (!ordered(w, c, lane, s->w[g]) && !(strong && (s->w[g] & PTX_REC_STRONG))) race(w, in, lane, c, g, s->w[g], "read", "write");
+}
+
+/* Warps other than the last reader that may still be reading. */
+static uint64_t other_reader(const ptx_warp *w, const ptx_shadow *s, uint32_t g)
+{
+    uint64_t rec = s->r[g];
+    uint32_t pc = (uint32_t)rec >> 14;
+    if (!s->rclk) { /* the readers since the last block barrier */
+        if (!(rec & PTX_REC_SEVERAL) || ptx_rec_time(rec) <= w->s->seen_min) return 0;
+        return ptx_rec(1, w->index ? 0 : 1, PTX_REC_LANES, false, pc);
+    }
+    for (uint32_t k = 0; k < s->n_warp; k++)
+        if (k != w->index && s->rclk[(size_t)k * s->n + g] > w->s->vc[k]) return ptx_rec(1, k, PTX_REC_LANES, false, pc);
+    return 0;
 }
 
 static void look_write(ptx_warp *w, const ptx_inst *in, ptx_cta *c, uint32_t lane, uint32_t g, bool strong, const uint8_t *data)
@@ -288,62 +306,38 @@ static void look_write(ptx_warp *w, const ptx_inst *in, ptx_cta *c, uint32_t lan
         pending(w, in, lane, c, g, true);
         return;
     }
-    if (!ordered(w, c, lane, s->wt[g], s->wi[g]) && !(strong && strong_of(s->wi[g])) && !same_bytes(c, g, data)) {
-        race(w, in, lane, c, g, s->wi[g], "write", "write");
+    if (!ordered(w, c, lane, s->w[g]) && !(strong && (s->w[g] & PTX_REC_STRONG)) && !same_bytes(c, g, data)) {
+        race(w, in, lane, c, g, s->w[g], "write", "write");
         return;
     }
-    uint32_t me = actor(w, c), rec = s->ri[g];
-    if (s->rt[g] <= w->s->seen_min && w->cta == c) return;
-    if (strong && strong_of(rec)) return;
-    if (!ordered(w, c, lane, s->rt[g], rec)) {
-        if (!same_bytes(c, g, data)) race(w, in, lane, c, g, rec, "write", "read");
-        return;
-    }
-    uint32_t others = s->rw[g] & ~(me < PTX_MAX_WARPS ? 1u << me : 0);
-    if (!others || w->cta != c) return;
-    if (!s->rclk) { /* the readers since the last block barrier */
-        if (actor_of(rec) == me && s->rt[g] > w->s->seen_min && !same_bytes(c, g, data))
-            race(w, in, lane, c, g, info((uint32_t)__builtin_ctz(others), 63, false, rec >> 13), "write", "read");
-        return;
-    }
-    for (uint32_t k = 0; k < s->n_warp; k++)
-        if (others >> k & 1 && s->rclk[(size_t)g * s->n_warp + k] > w->s->vc[k]) {
-            if (!same_bytes(c, g, data)) race(w, in, lane, c, g, info(k, 63, false, rec >> 13), "write", "read");
-            return;
-        }
+    uint64_t rec = s->r[g];
+    if ((ptx_rec_time(rec) <= w->s->seen_min && w->cta == c) || (strong && (rec & PTX_REC_STRONG))) return;
+    uint64_t other = !ordered(w, c, lane, rec) ? rec : w->cta == c ? other_reader(w, s, g) : 0;
+    if (other && !same_bytes(c, g, data)) race(w, in, lane, c, g, other, "write", "read");
 }
 
 /* ---- recording ---- */
 
-static void record_read(ptx_shadow *s, uint32_t g, uint32_t me, uint32_t lane, uint32_t tick, uint32_t seen, uint32_t rec)
+static void record_read(ptx_warp *w, ptx_shadow *s, uint32_t g, uint64_t rec)
 {
-    uint32_t bit = me < PTX_MAX_WARPS ? 1u << me : 0;
-    if (s->rt[g] == tick && actor_of(s->ri[g]) == me && lane_of(s->ri[g]) != lane) rec |= 63u << 6;
-    s->rw[g] = s->rt[g] <= seen ? bit : s->rw[g] | bit;
-    s->rt[g] = tick;
-    s->ri[g] = rec;
-    if (s->rclk && bit) s->rclk[(size_t)g * s->n_warp + me] = tick;
+    uint32_t me = ptx_rec_actor(rec);
+    s->r[g] = ptx_rec_read(s->r[g], rec, w->s->seen_min);
+    if (s->rclk && me < s->n_warp) s->rclk[(size_t)me * s->n + g] = ptx_rec_time(rec);
 }
 
-/* Lanes of one store that meet on a granule with different values. */
-static void meet(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES], uint32_t size, ptx_mask m, const uint8_t *data)
+void ptx_shadow_meet(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES], uint32_t size, ptx_mask m, const uint8_t *data)
 {
-    uint32_t lo = UINT32_MAX, hi = 0, n = (uint32_t)__builtin_popcount(m);
-    if (!data || n < 2) return;
-    for (uint32_t i = 0; i < PTX_LANES; i++) {
-        if (!(m >> i & 1)) continue;
-        lo = off[i] < lo ? off[i] : lo;
-        hi = off[i] > hi ? off[i] : hi;
-    }
-    if (hi - lo == (n - 1) * size && n == (uint32_t)__builtin_popcount(m)) {
-        uint32_t at = lo; /* one ascending row: nobody meets */
-        bool row = true;
-        for (uint32_t i = 0; i < PTX_LANES && row; i++)
-            if (m >> i & 1) row = off[i] == at, at += size;
-        if (row) return;
-    }
-    uint32_t slot_off[64];
+    uint32_t at = 0, slot_off[64];
     uint8_t slot_lane[64], used[64] = { 0 };
+    bool row = true, first = true;
+    if (!data) return;
+    for (uint32_t i = 0; i < PTX_LANES && row; i++) { /* ascending: nobody meets */
+        if (!(m >> i & 1)) continue;
+        row = first || off[i] >= at;
+        at = off[i] + size;
+        first = false;
+    }
+    if (row) return;
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
         uint32_t h = (off[i] / size * 0x9e3779b1u) >> 26;
@@ -351,56 +345,43 @@ static void meet(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off
         if (!used[h]) {
             used[h] = 1, slot_off[h] = off[i], slot_lane[h] = (uint8_t)i;
         } else if (memcmp(data + slot_lane[h] * size, data + i * size, size)) {
-            race(w, in, i, c, off[i] >> c->shadow->shift, info(w->index, slot_lane[h], false, in->pc), "write", "write of the same instruction");
+            race(w, in, i, c, off[i] >> c->shadow->shift, ptx_rec(1, w->index, slot_lane[h], false, in->pc), "write", "write of the same instruction");
             return;
         }
     }
-}
-
-static bool all_settled(const ptx_warp *w, const ptx_shadow *s, const uint32_t off[PTX_LANES], uint32_t n, ptx_mask m, bool write)
-{
-    uint32_t seen = w->s->seen_min, bad = 0;
-    for (uint32_t i = 0; i < PTX_LANES; i++) {
-        if (!(m >> i & 1)) continue;
-        uint32_t g = off[i] >> s->shift;
-        for (uint32_t k = 0; k < n; k++) {
-            bad |= s->wt[g + k] > seen;
-            if (write) bad |= s->rt[g + k] > seen;
-        }
-    }
-    return !bad;
 }
 
 void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES], uint32_t size, ptx_mask m, uint32_t kind, const void *data)
 {
     ptx_shadow *s = c->shadow;
     if (!s || !s->races) return;
-    uint32_t n = size >> s->shift ? size >> s->shift : 1, me = actor(w, c), tick = w->s->tick, seen = w->s->seen_min;
+    uint32_t n = size >> s->shift ? size >> s->shift : 1, me = actor(w, c);
     bool write = kind & (PTX_WRITE | PTX_ATOMIC), strong = kind & PTX_STRONG;
     const uint8_t *bytes = kind & PTX_WRITE ? data : NULL;
     if (me == PTX_REMOTE) note_actor(c, PTX_REMOTE);
-    if (s->n_pend || w->cta != c || !all_settled(w, s, off, n, m, write)) {
-        for (uint32_t i = 0; i < PTX_LANES; i++) {
-            if (!(m >> i & 1)) continue;
-            for (uint32_t k = 0; k < n; k++) {
-                uint32_t g = (off[i] >> s->shift) + k;
-                if (write) look_write(w, in, c, i, g, strong, bytes ? bytes + i * size + (k << s->shift) : NULL);
-                else look_read(w, in, c, i, g, strong);
-            }
-        }
-    }
-    if (write && !(kind & PTX_ATOMIC)) meet(w, in, c, off, size, m, bytes);
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
-        uint32_t g = off[i] >> s->shift, rec = info(me, i, strong, in->pc);
         for (uint32_t k = 0; k < n; k++) {
-            if (write) s->wt[g + k] = tick, s->wi[g + k] = rec;
-            else record_read(s, g + k, me, i, tick, seen, rec);
+            uint32_t g = (off[i] >> s->shift) + k;
+            if (write) look_write(w, in, c, i, g, strong, bytes ? bytes + i * size + (k << s->shift) : NULL);
+            else look_read(w, in, c, i, g, strong);
+        }
+    }
+    if (write && !(kind & PTX_ATOMIC)) ptx_shadow_meet(w, in, c, off, size, m, bytes);
+    for (uint32_t i = 0; i < PTX_LANES; i++) {
+        if (!(m >> i & 1)) continue;
+        uint32_t g = off[i] >> s->shift;
+        uint64_t rec = ptx_rec(w->s->tick, me, i, strong, in->pc);
+        for (uint32_t k = 0; k < n; k++) {
+            if (write) s->w[g + k] = rec;
+            else record_read(w, s, g + k, rec);
         }
     }
 }
 
 /* ---- contiguous pieces and copies in flight ---- */
+
+static uint32_t lane_of(const ptx_who *who) { return who->lane < PTX_LANES ? who->lane : PTX_REC_LANES; }
 
 static void look_span(const ptx_who *who, ptx_cta *c, uint32_t g, bool write, const uint8_t *data)
 {
@@ -411,11 +392,11 @@ static void look_span(const ptx_who *who, ptx_cta *c, uint32_t g, bool write, co
         return;
     }
     look_read(w, who->in, c, who->lane, g, false);
-    uint32_t a = actor_of(s->wi[g]);
-    if (!who->async || a >= PTX_ASYNC || s->wt[g] <= s->proxy[a] || s->wt[g] <= s->start) return;
+    uint32_t a = ptx_rec_actor(s->w[g]), t = ptx_rec_time(s->w[g]);
+    if (!who->async || a >= PTX_ASYNC || t <= s->proxy[a] || t <= s->start) return;
     if (w->run->opt.checks & PTXSIM_CHECK_RACE)
-        ptx_report(w, who->in, who->lane, PTXSIM_R_RACE, (uint64_t)g << s->shift, line_of(w->run, s->wi[g]),
-                   "the asynchronous proxy reads shared address 0x%x, written at line %u, without a fence.proxy.async between", g << s->shift, line_of(w->run, s->wi[g]));
+        ptx_report(w, who->in, who->lane, PTXSIM_R_RACE, (uint64_t)g << s->shift, line_of(w->run, s->w[g]),
+                   "the asynchronous proxy reads shared address 0x%x, written at line %u, without a fence.proxy.async between", g << s->shift, line_of(w->run, s->w[g]));
 }
 
 void ptx_shadow_span(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, uint32_t kind, const void *data)
@@ -425,12 +406,12 @@ void ptx_shadow_span(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, u
     if (!s || !s->races || !n) return;
     bool write = kind & PTX_WRITE, by_proxy = who->async && write;
     uint32_t me = by_proxy ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift), tick = by_proxy ? c->cluster->tick : w->s->tick;
-    uint32_t lane = who->lane < PTX_LANES ? who->lane : 63, rec = info(me, lane, false, who->in->pc);
+    uint64_t rec = ptx_rec(tick, me, lane_of(who), false, who->in->pc);
     note_actor(c, me);
     for (uint32_t g = off >> s->shift; g <= last; g++) {
         if (!by_proxy) look_span(who, c, g, write, data ? (const uint8_t *)data + ((g << s->shift) - off) : NULL);
-        if (write) s->wt[g] = tick, s->wi[g] = rec;
-        else record_read(s, g, me, lane, tick, w->s->seen_min, rec);
+        if (write) s->w[g] = rec;
+        else record_read(w, s, g, rec);
     }
 }
 
@@ -441,7 +422,7 @@ void ptx_shadow_begin(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, 
     ptx_warp *w = who->w;
     if (!s || !s->races || !n) return;
     uint32_t me = who->async && will_write ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift);
-    uint32_t rec = info(me, who->lane < PTX_LANES ? who->lane : 63, false, who->in->pc);
+    uint64_t rec = ptx_rec(w->s->tick, me, lane_of(who), false, who->in->pc);
     note_actor(c, me);
     for (uint32_t g = off >> s->shift; g <= last; g++) {
         look_span(who, c, g, will_write, NULL);
@@ -458,11 +439,11 @@ void ptx_shadow_end(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, bo
     if (!s || !s->races || !n) return;
     bool proxy = who->async && will_write;
     uint32_t me = proxy ? PTX_ASYNC : actor(w, c), last = (uint32_t)((off + n - 1) >> s->shift), tick = proxy ? c->cluster->tick : w->s->tick;
-    uint32_t lane = who->lane < PTX_LANES ? who->lane : 63, rec = info(me, lane, false, who->in->pc);
+    uint64_t rec = ptx_rec(tick, me, lane_of(who), false, who->in->pc);
     for (uint32_t g = off >> s->shift; g <= last; g++) {
         s->n_pend -= s->pend[g] != 0;
         s->pend[g] = 0;
-        if (will_write) s->wt[g] = tick, s->wi[g] = rec;
-        else if (lane != 63) record_read(s, g, me, lane, tick, w->s->seen_min, rec); /* warpgroups: at their issue */
+        if (will_write) s->w[g] = rec;
+        else if (who->lane < PTX_LANES) record_read(w, s, g, rec); /* warpgroups: at their issue */
     }
 }

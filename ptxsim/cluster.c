@@ -204,7 +204,11 @@ void ptx_cluster_start(ptx_cluster *cl, uint64_t index)
     cl->index = index;
     cl->events = 0;
     cl->arrived = cl->phase = cl->idle_rounds = 0;
-    cl->tick++;
+    if (++cl->tick > UINT32_MAX / 2) { /* the shadows' clock is about to run over */
+        cl->tick = 1;
+        for (uint32_t k = 0; k < cl->n_cta; k++)
+            if (cl->cta[k].shadow) ptx_shadow_forget(cl->cta[k].shadow);
+    }
     for (int k = 0; k < 3; k++) nc[k] = r->grid[k] / r->cluster[k];
     unflatten(index, nc, at);
     for (uint32_t k = 0; k < cl->n_cta; k++) {

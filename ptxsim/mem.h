@@ -53,6 +53,7 @@ uint64_t ptx_atom_at(void *p, unsigned bits, ptx_atom_op op, ptx_type t, uint64_
 typedef struct ptx_shadow ptx_shadow;
 ptx_shadow *ptx_shadow_new(ptx_run *run, uint32_t bytes);
 void ptx_shadow_reset(ptx_shadow *s);
+void ptx_shadow_forget(ptx_shadow *s);
 void ptx_shadow_free(ptx_shadow *s);
 void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES], uint32_t size, ptx_mask m, uint32_t kind, const void *data);
 uint32_t ptx_shadow_init(const ptx_cta *c, uint32_t off, uint32_t size); /* at most 32 bytes: bits */

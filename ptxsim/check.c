@@ -62,6 +62,7 @@ void ptx_shadow_reset(ptx_shadow *s)
     s->n_pend = 0;
     s->actors = 0;
     memset(s->proxy, 0, sizeof s->proxy);
+    memset(s->proxy_mbar, 0, sizeof s->proxy_mbar);
 }
 
 /* Times ran out of bits: forget everything. */
@@ -75,13 +76,19 @@ void ptx_shadow_forget(ptx_shadow *s)
 
 /* ---- initialisation: one bit per byte ---- */
 
-uint32_t ptx_shadow_init(const ptx_cta *c, uint32_t off, uint32_t size)
+bool ptx_shadow_init_all(const ptx_cta *c, uint32_t off, uint32_t n)
 {
-    uint64_t v;
-    if (!c->shadow) return ~0u;
-    memcpy(&v, c->shadow->init + off / 8, 8);
-    v >>= off % 8;
-    return (uint32_t)v & (size >= 32 ? ~0u : (1u << size) - 1);
+    if (!c->shadow) return true;
+    const uint8_t *b = c->shadow->init;
+    for (uint64_t v; n;) {
+        uint32_t bit = off % 8, take = 56 - bit < n ? 56 - bit : n;
+        memcpy(&v, b + off / 8, 8);
+        uint64_t m = ((1ull << take) - 1) << bit;
+        if ((v & m) != m) return false;
+        off += take;
+        n -= take;
+    }
+    return true;
 }
 
 void ptx_shadow_put(ptx_cta *c, uint32_t off, uint32_t size, uint32_t bits)
@@ -205,13 +212,23 @@ void ptx_sync_release_async(ptx_cta *c, uint32_t *vc)
 }
 
 /* fence.proxy.async: what this warp did and knows of may be read by the asynchronous proxy. */
-void ptx_sync_proxy(ptx_warp *w)
+void ptx_sync_proxy(ptx_warp *w, bool mbarriers_only)
 {
     ptx_shadow *s = w->cta->shadow;
     if (!checked(w)) return;
-    join(s->proxy, w->s->vc);
-    if (s->proxy[w->index] < w->s->tick) s->proxy[w->index] = w->s->tick;
+    for (int k = 0; k < 2; k++) {
+        uint32_t *p = k ? s->proxy : s->proxy_mbar;
+        if (k && mbarriers_only) break;
+        join(p, w->s->vc);
+        if (p[w->index] < w->s->tick) p[w->index] = w->s->tick;
+    }
     next_tick(w);
+}
+
+bool ptx_sync_proxied(const ptx_cta *c, uint32_t a, uint32_t time)
+{
+    const ptx_shadow *s = c->shadow;
+    return !s || !(c->run->opt.checks & PTXSIM_CHECK_RACE) || !s->races || time <= s->proxy_mbar[a];
 }
 
 /* Warpgroup operations, numbered per warp; the stamps of the last 64 are kept. */

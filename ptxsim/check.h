@@ -3,6 +3,7 @@
 #define PTXSIM_CHECK_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include "ptxsim/mem.h"
 
@@ -20,8 +21,19 @@ struct ptx_shadow {
     uint32_t n_pend;
     uint32_t actors;               /* bit 0: the asynchronous proxy was here; bit 1: another block */
     uint32_t start;                /* time at which the block started */
+    uint32_t proxy_mbar[PTX_VC];   /* the same for initialised mbarriers (fence.mbarrier_init as well) */
     uint32_t proxy[PTX_VC];        /* what fence.proxy.async has made visible to the asynchronous proxy */
 };
+
+/* The bits of at most 32 bytes. */
+static inline uint32_t ptx_shadow_init(const ptx_cta *c, uint32_t off, uint32_t size)
+{
+    uint64_t v;
+    if (!c->shadow) return ~0u;
+    memcpy(&v, c->shadow->init + off / 8, 8);
+    v >>= off % 8;
+    return (uint32_t)v & (size >= 32 ? ~0u : (1u << size) - 1);
+}
 
 /* A record: time << 32 | instruction << 14 | several warps << 13 | strong << 12 | lane << 6 | actor. Lane 63:
  * more than one. "Several warps" (reads): warps other than the actor's have read since all earlier reads were

@@ -375,15 +375,16 @@ static ptxsim_code dec_st_or_async(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 
 /* ---- fences and hints ---- */
 
-/* u0: bit 0 orders device-wide, bit 1 asynchronous proxy. */
+/* u0: bit 0 orders device-wide, bit 1 asynchronous proxy, bit 2 initialised mbarriers. */
 static ptxsim_code dec_fence(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 {
-    static const char *const words[] = { "sc", "acq_rel", "acquire", "release", "cta", "cluster", "mbarrier_init", "proxy", "alias", "proxy::alias",
+    static const char *const words[] = { "sc", "acq_rel", "acquire", "release", "cta", "cluster", "proxy", "alias", "proxy::alias",
                                          "shared::cta", "shared::cluster", "global", "to_proxy::async", "from_proxy::async", "sync_restrict::shared::cta",
                                          "sync_restrict::shared::cluster", "level::eviction", NULL };
     if (!st->n_mod) return ptx_dec_fail(d, st->pos, "%s: the scope is missing", st->op);
     if (ptx_take(d, "gpu") || ptx_take(d, "sys") || ptx_take(d, "gl")) in->u0 |= 1;
     if (ptx_take(d, "async") || ptx_take(d, "async::generic") || ptx_take(d, "async.global")) in->u0 |= 2;
+    if (ptx_take(d, "mbarrier_init")) in->u0 |= 4;
     bool tensormap = ptx_take(d, "tensormap::generic") || ptx_take(d, "tensormap");
     take_any(d, words);
     in->cls = PTXSIM_C_BARRIER;

@@ -1,7 +1,7 @@
 /* exec_mem.c: ld, st, atom and red. The common cases (all lanes in one window, one allocation, aligned and in
  * bounds) are decided by a minimum, a maximum and an or over the addresses; the rest goes to mem.c. */
 #include "ptxsim/exec.h"
-#include "ptxsim/mem.h"
+#include "ptxsim/exec_shadow.h"
 
 #include <string.h>
 
@@ -73,6 +73,46 @@ static inline bool locate(ptx_warp *w, const ptx_inst *in, ptx_space space, ptx_
 
 static inline bool slow(const ptx_warp *w) { return w->run->opt.checks || w->run->opt.counters; }
 
+/* Checks and counters of a load or store. */
+static inline void examine(ptx_warp *w, const ptx_inst *in, ptx_access *ac, const void *data)
+{
+    bool write = ac->kind & PTX_WRITE;
+    if (ac->shared == ac->m && !w->run->opt.counters && w->cta->shadow && ptx_shadow_fast(w, in, ac, write)) {
+        if (write) ptx_shadow_meet(w, in, w->cta, ac->off, ac->size, ac->m, data);
+        return;
+    }
+    if (ac->local == ac->m || ac->param == ac->m) return;
+    ptx_access_check(w, in, ac, data);
+}
+
+#ifdef __SSE2__
+#include <immintrin.h>
+/* Four 32-bit elements of every lane: 4 x 4 transposes. */
+static void load_quads(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx_mask m)
+{
+    float *d[4] = { ptx_rf32(w, l->slot[0]), ptx_rf32(w, l->slot[1]), ptx_rf32(w, l->slot[2]), ptx_rf32(w, l->slot[3]) };
+    for (int i = 0; i < PTX_LANES; i += 4) {
+        __m128 a = _mm_loadu_ps((const float *)(const void *)ac->p[i]), b = _mm_loadu_ps((const float *)(const void *)ac->p[i + 1]);
+        __m128 c = _mm_loadu_ps((const float *)(const void *)ac->p[i + 2]), e = _mm_loadu_ps((const float *)(const void *)ac->p[i + 3]);
+        _MM_TRANSPOSE4_PS(a, b, c, e);
+        u32 four = m >> i & 15;
+        if (four == 15) {
+            _mm_store_ps(d[0] + i, a), _mm_store_ps(d[1] + i, b), _mm_store_ps(d[2] + i, c), _mm_store_ps(d[3] + i, e);
+            continue;
+        }
+        float t[4][4];
+        _mm_storeu_ps(t[0], a), _mm_storeu_ps(t[1], b), _mm_storeu_ps(t[2], c), _mm_storeu_ps(t[3], e);
+        for (int k = 0; k < 4; k++)
+            for (int j = 0; j < 4; j++)
+                if (four >> j & 1) d[k][i + j] = t[k][j];
+    }
+}
+static bool all_words(const ptx_ldst *l)
+{
+    return l->elem == 4 && l->n == 4 && l->reg_bits[0] == 32 && l->reg_bits[1] == 32 && l->reg_bits[2] == 32 && l->reg_bits[3] == 32;
+}
+#endif
+
 /* Raw data of one element of all lanes into a register. */
 static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u32 k, ptx_mask m, bool row)
 {
@@ -85,6 +125,14 @@ static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u
             if (step == 4) memcpy(d, q, 128);
             else
                 for (int i = 0; i < PTX_LANES; i++) memcpy(&d[i], q + (size_t)i * step, 4);
+#ifdef __AVX512F__
+        } else if (ac->shared == ac->m) {
+            const u8 *base = w->cta->shared + at;
+            for (int i = 0; i < PTX_LANES; i += 16) {
+                __m512i off = _mm512_loadu_si512((const void *)(ac->off + i));
+                _mm512_mask_storeu_epi32((void *)(d + i), (__mmask16)(m >> i), _mm512_i32gather_epi32(off, (const void *)base, 1));
+            }
+#endif
         } else {
             for (int i = 0; i < PTX_LANES; i++) {
                 u32 v;
@@ -120,6 +168,17 @@ static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u
     }
 }
 
+static inline void load_all(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx_mask m, bool row)
+{
+#ifdef __SSE2__
+    if (all_words(l)) {
+        load_quads(w, l, ac, m);
+        return;
+    }
+#endif
+    for (u32 k = 0; k < l->n; k++) load_element(w, l, ac, k, m, row);
+}
+
 /* Validity of loaded registers: the loaded bytes' own, the extended ones valid. */
 static void load_valid(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx_mask m)
 {
@@ -150,8 +209,8 @@ int H(ld)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
     addresses(w, &l->mem, m, ac.addr);
     if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;
-    if (slow(w)) ptx_access_check(w, in, &ac, NULL);
-    for (u32 k = 0; k < l->n; k++) load_element(w, l, &ac, k, m, row);
+    if (slow(w)) examine(w, in, &ac, NULL);
+    load_all(w, l, &ac, m, row);
     if (w->valid) load_valid(w, l, &ac, m);
     return PTX_GO;
 }
@@ -236,7 +295,7 @@ int H(st)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         return PTX_GO;
     }
     store_bytes(w, l, data);
-    if (slow(w)) ptx_access_check(w, in, &ac, data);
+    if (slow(w)) examine(w, in, &ac, data);
     if (row && m == PTX_FULL) {
         memcpy(ac.p[0], data, (size_t)l->total * PTX_LANES);
     } else {

@@ -153,7 +153,7 @@ typedef struct ptx_warp_sched {
     uint8_t park_state, park_bar; /* and for PTX_PARK */
     bool forced;
     ptx_mask cut;             /* lanes that a handler moved to a group of their own (PTX_CUT) */
-    uint32_t fuel, cluster_phase;
+    uint32_t fuel, cluster_phase, waits;
     ptx_mask cluster_arrived; /* lanes between barrier.cluster.arrive and wait */
     ptx_alloc *hot[4];        /* allocations used last */
     uint32_t n_hot;

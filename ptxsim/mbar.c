@@ -15,7 +15,15 @@ enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_DROP, MB_EXPECT, MB_COMPLETE, MB_TEST, M
 enum { COUNT_MAX = (1 << 20) - 1 };
 
 typedef struct mbar { uint32_t pending, expected; int32_t tx; bool phase, is; } mbar;
-typedef struct stamps { uint32_t now[PTX_VC], done[PTX_VC]; } stamps;
+/* now: what the open phase will order; done: what the last complete one does. asked: by which execution of a
+ * wait the open phase was first tested in vain. init_*: who initialised it, when; fenced: the asynchronous
+ * proxy knows. */
+typedef struct stamps {
+    uint32_t now[PTX_VC], done[PTX_VC];
+    uint64_t asked;
+    uint32_t init_actor, init_time;
+    bool fenced, told;
+} stamps;
 
 static mbar unpack(uint64_t v)
 {
@@ -59,7 +67,7 @@ static void store(ptx_cta *c, uint32_t off, mbar b)
         b.phase = !b.phase;
         b.pending = b.expected;
         c->cluster->events++;
-        if (s) memcpy(s->done, s->now, sizeof s->done);
+        if (s) memcpy(s->done, s->now, sizeof s->done), s->asked = 0;
     }
     uint64_t v = pack(b);
     memcpy(c->shared + off, &v, 8);
@@ -84,6 +92,10 @@ void ptx_mbar_complete_tx(const ptx_who *who, ptx_cta *c, uint32_t off, uint32_t
         return;
     }
     stamps *s = stamps_of(c, off);
+    if (s && who->async && !s->fenced && s->init_actor < PTX_MAX_WARPS) {
+        s->fenced = true;
+        if (!ptx_sync_proxied(c, s->init_actor, s->init_time)) ptx_report(who->w, who->in, who->lane, PTXSIM_R_RACE, off, 0, "the copy signals the mbarrier at shared address 0x%x, whose initialisation no fence made visible to the asynchronous proxy", off);
+    }
     if (s && who->async) ptx_sync_release_async(c, s->now);
     b.tx -= (int32_t)bytes;
     store(c, off, b);
@@ -93,6 +105,17 @@ static bool done(const mbar *b, const ptx_inst *in, uint64_t operand)
 {
     bool phase = in->u0 >> 9 & 1 ? operand & 1 : operand >> 63;
     return b->phase != phase;
+}
+
+/* Whoever uses the barrier must come behind its initialisation. */
+static void check_init_order(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptx_cta *c, uint32_t off)
+{
+    stamps *s = stamps_of(c, off);
+    if (!s || s->told || !(w->run->opt.checks & PTXSIM_CHECK_RACE) || s->init_actor >= PTX_MAX_WARPS) return;
+    if (w->cta == c && w->index == s->init_actor) return;
+    if (w->s->vc[w->cta == c ? s->init_actor : PTX_MAX_WARPS + 1] >= s->init_time) return;
+    s->told = true;
+    ptx_report(w, in, lane, PTXSIM_R_RACE, off, 0, "the use of the mbarrier at shared address 0x%x is not ordered against its initialisation by warp %u", off, s->init_actor);
 }
 
 /* One lane; *wait is set when it has to come again. */
@@ -107,10 +130,11 @@ static int lane_op(ptx_warp *w, const ptx_inst *in, uint32_t i, ptx_cta *c, uint
         uint64_t v = pack((mbar){ .pending = n, .expected = n, .is = true });
         memcpy(c->shared + off, &v, 8);
         stamps *s = stamps_of(c, off);
-        if (s) memset(s, 0, sizeof *s);
+        if (s) *s = (stamps){ .init_actor = w->cta == c ? w->index : PTX_VC, .init_time = w->s->tick };
         return PTX_GO;
     }
     if (!b.is) return fail(w, in, i, off, "not initialised");
+    check_init_order(w, in, i, c, off);
     switch (op) {
     case MB_INVAL: memset(c->shared + off, 0xa5, 8); c->shared[off + 7] = 0; return PTX_GO;
     case MB_EXPECT: b.tx += (int32_t)n; store(c, off, b); return PTX_GO;
@@ -130,16 +154,19 @@ static int lane_op(ptx_warp *w, const ptx_inst *in, uint32_t i, ptx_cta *c, uint
     default: break;
     }
     uint64_t operand = in->u0 >> 9 & 1 ? ptx_r32(w, in->b)[i] : ptx_r64(w, in->b)[i];
+    stamps *s = stamps_of(c, off);
     if (!done(&b, in, operand)) {
-        ptx_tma_progress(&c->cluster->cta[0], c, off);
+        /* Copies arrive when they are asked for the second time: a wait that is not repeated is seen to fail. */
+        uint64_t now = (uint64_t)(w->index + 1) << 32 | w->s->waits;
+        if (s && !s->asked) s->asked = now, ptx_event(w);
+        if (!s || s->asked != now) ptx_tma_progress(&c->cluster->cta[0], c, off);
         b = load(c, off);
     }
     bool yes = done(&b, in, operand);
     ptx_mask *p = ptx_rpred(w, in->d);
     *p = yes ? *p | 1u << i : *p & ~(1u << i);
     *wait |= !yes;
-    stamps *s = yes ? ll_map_get_u64(&c->s->mbar_vc, off) : NULL;
-    if (s) ptx_sync_acquire(w, s->done);
+    if (s && yes) ptx_sync_acquire(w, s->done);
     return PTX_GO;
 }
 
@@ -147,6 +174,7 @@ int ptx_h_mbar(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     uint32_t op = in->u0 & 255;
     bool wait = false;
+    w->s->waits++;
     if (op == MB_PENDING) {
         for (uint32_t i = 0; i < PTX_LANES; i++)
             if (m >> i & 1) ptx_r32(w, in->d)[i] = unpack(ptx_r64(w, in->b)[i]).pending;
@@ -195,7 +223,7 @@ int ptx_h_cp_mbar_arrive(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 
 int ptx_h_fence(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
-    if (in->u0 & 2) ptx_sync_proxy(w);
+    if (in->u0 & 6) ptx_sync_proxy(w, in->u0 & 4);
     if (in->u0 & 1) ptx_global_fence(w);
     return PTX_GO;
 }

@@ -1,6 +1,6 @@
 /* mem.c: warp-wide memory accesses: windows, bounds, alignment, and what is said when one is wrong. Bounds
  * and alignment are always checked; races, pending copies and initialisation when asked for (check.c). */
-#include "ptxsim/mem.h"
+#include "ptxsim/check.h"
 
 #include <string.h>
 
@@ -143,7 +143,7 @@ bool ptx_access_resolve(ptx_warp *w, const ptx_inst *in, ptx_space space, ptx_ac
         if (!ok) return false;
     }
     for (uint32_t i = 0; i < PTX_LANES; i++)
-        if (!(ac->m >> i & 1)) ac->p[i] = ac->p[some];
+        if (!(ac->m >> i & 1)) ac->p[i] = ac->p[some], ac->off[i] = ac->off[some];
     if (ac->global == ac->m) {
         ptx_alloc *one = ac->each[some];
         for (uint32_t i = 0; i < PTX_LANES; i++)
@@ -186,20 +186,36 @@ void ptx_access_check(ptx_warp *w, const ptx_inst *in, ptx_access *ac, const voi
 
 static ptx_alloc *alloc_of(const ptx_access *ac, uint32_t i) { return ac->alloc ? ac->alloc : ac->each[i]; }
 
+/* Is every byte from the lowest to the highest address initialised? (Up to 1 KB: one question for all lanes.) */
+static bool all_initialised(const ptx_warp *w, const ptx_access *ac)
+{
+    if (ac->alloc) {
+        uint64_t lo = UINT64_MAX, hi = 0;
+        if (!ac->alloc->init) return true;
+        for (uint32_t i = 0; i < PTX_LANES; i++) { /* inactive lanes point where an active one does */
+            uint64_t off = (uint64_t)(ac->p[i] - ac->alloc->host);
+            lo = off < lo ? off : lo;
+            hi = off > hi ? off : hi;
+        }
+        return hi - lo <= 1024 && ptx_init_all(ac->alloc, lo, hi - lo + ac->size);
+    }
+    if (ac->shared == ac->m && w->cta->shadow) {
+        uint32_t lo = UINT32_MAX, hi = 0;
+        for (uint32_t i = 0; i < PTX_LANES; i++) {
+            lo = ac->off[i] < lo ? ac->off[i] : lo;
+            hi = ac->off[i] > hi ? ac->off[i] : hi;
+        }
+        return hi - lo <= 1024 && ptx_shadow_init_all(w->cta, lo, hi - lo + ac->size);
+    }
+    return false;
+}
+
 void ptx_access_valid(ptx_warp *w, const ptx_access *ac, uint32_t valid[PTX_LANES])
 {
     uint32_t all = ac->size >= 32 ? ~0u : (1u << ac->size) - 1, n = w->run->code->local_bytes;
-    /* Most often everything was written: ask once for the whole range. */
-    if (ac->alloc) {
-        uint64_t lo = UINT64_MAX, hi = 0;
-        if (!ac->alloc->init) goto everything;
-        for (uint32_t i = 0; i < PTX_LANES; i++) {
-            if (!(ac->m >> i & 1)) continue;
-            uint64_t off = (uint64_t)(ac->p[i] - ac->alloc->host);
-            if (off < lo) lo = off;
-            if (off > hi) hi = off;
-        }
-        if (hi - lo <= 1024 && ptx_init_all(ac->alloc, lo, hi - lo + ac->size)) goto everything;
+    if (all_initialised(w, ac)) {
+        for (uint32_t i = 0; i < PTX_LANES; i++) valid[i] = all;
+        return;
     }
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         valid[i] = all;
@@ -216,9 +232,6 @@ void ptx_access_valid(ptx_warp *w, const ptx_access *ac, uint32_t valid[PTX_LANE
             for (uint32_t k = 0; k < ac->size; k++) valid[i] |= (uint32_t)(s[k] != 0) << k;
         }
     }
-    return;
-everything:
-    for (uint32_t i = 0; i < PTX_LANES; i++) valid[i] = all;
 }
 
 static void mark_global(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, const uint32_t *valid, uint32_t all)
@@ -249,6 +262,20 @@ void ptx_access_mark(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, cons
 {
     uint32_t all = ac->size >= 32 ? ~0u : (1u << ac->size) - 1, n = w->run->code->local_bytes;
     if (ac->global) mark_global(w, in, ac, valid, all);
+    if (ac->shared == PTX_FULL) { /* one piece, everything valid */
+        uint32_t lo = UINT32_MAX, hi = 0, ok = all, row = 0;
+        for (uint32_t i = 0; i < PTX_LANES; i++) {
+            ok &= valid[i];
+            row |= ac->off[i] ^ (ac->off[0] + i * ac->size);
+            lo = ac->off[i] < lo ? ac->off[i] : lo;
+            hi = ac->off[i] > hi ? ac->off[i] : hi;
+        }
+        if (ok == all && (!row || ptx_shadow_init_all(w->cta, lo, hi - lo + ac->size))) {
+            if (!row)
+                for (uint32_t at = lo; at < hi + ac->size; at += 32) ptx_shadow_put(w->cta, at, hi + ac->size - at < 32 ? hi + ac->size - at : 32, ~0u);
+            return;
+        }
+    }
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         uint32_t off;
         if (ac->shared >> i & 1) ptx_shadow_put(w->cta, ac->off[i], ac->size, valid[i]);

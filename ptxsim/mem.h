@@ -56,7 +56,7 @@ void ptx_shadow_reset(ptx_shadow *s);
 void ptx_shadow_forget(ptx_shadow *s);
 void ptx_shadow_free(ptx_shadow *s);
 void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES], uint32_t size, ptx_mask m, uint32_t kind, const void *data);
-uint32_t ptx_shadow_init(const ptx_cta *c, uint32_t off, uint32_t size); /* at most 32 bytes: bits */
+bool ptx_shadow_init_all(const ptx_cta *c, uint32_t off, uint32_t n);
 void ptx_shadow_put(ptx_cta *c, uint32_t off, uint32_t size, uint32_t bits);
 /* Copies in flight: the thread (w, lane) or the asynchronous proxy. */
 void ptx_shadow_begin(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, bool will_write);
@@ -74,7 +74,8 @@ void ptx_sync_all(ptx_warp *w); /* everything in the cluster so far */
 
 void ptx_sync_release_to(ptx_warp *w, ptx_cta *c, uint32_t *vc);     /* into a barrier of block c */
 void ptx_sync_release_async(ptx_cta *c, uint32_t *vc);               /* of the asynchronous proxy */
-void ptx_sync_proxy(ptx_warp *w);                                    /* fence.proxy.async */
+void ptx_sync_proxy(ptx_warp *w, bool mbarriers_only);               /* fence.proxy.async, fence.mbarrier_init */
+bool ptx_sync_proxied(const ptx_cta *c, uint32_t actor, uint32_t time); /* an mbarrier initialised then */
 void ptx_global_fence(ptx_warp *w);
 
 /* check_global.c: blocks of one launch against each other. */

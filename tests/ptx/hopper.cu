@@ -99,7 +99,7 @@ extern "C" __global__ void bulk(const int *x, int *y, int n) // n <= 1024, a mul
     __shared__ __align__(8) uint64_t bar;
     uint32_t elected = 0, t = threadIdx.x;
     asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(elected));
-    if (t == 0) asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(smem_addr(&bar)) : "memory");
+    if (t == 0) asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(smem_addr(&bar)) : "memory");
     __syncthreads();
     if (t < 32 && elected) {
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_addr(&bar)), "r"(n * 4) : "memory");

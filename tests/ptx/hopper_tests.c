@@ -39,7 +39,7 @@ static map map2d(run *r, uint64_t addr, unsigned type, uint64_t cols, uint64_t r
 
 static void tma_gemm(run *r)
 {
-    static const int shapes[][3] = {{64, 64, 64}, {128, 64, 192}, {100, 72, 136}, {1, 8, 8}};
+    static const int shapes[][3] = {{64, 64, 64}, {128, 64, 192}, {100, 72, 136}, {64, 64, 320}, {1, 8, 8}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
         static uint16_t a[128 * 192], b[128 * 192], c[128 * 128];

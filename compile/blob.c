@@ -11,8 +11,8 @@
 struct cc_blob {
     ll_str section[LLMIR_SEC_END_]; /* raw bytes of each section */
     uint32_t count[LLMIR_SEC_END_];
-    ll_map string;                  /* text -> offset + 1 */
-    ll_map linear;                  /* list of terms -> first + 1 */
+    ll_map string; /* text -> offset + 1 */
+    ll_map linear; /* list of terms -> first + 1 */
     bool oom;
 };
 
@@ -117,7 +117,8 @@ ll_code cc_blob_finish(cc_blob *b, uint8_t **out, size_t *n, ll_error *err)
         at += b->section[k].n;
     }
     uint8_t *p = b->oom ? NULL : calloc(1, at);
-    if (!p) return ll_fail(err, LL_NO_SPACE, "no memory for the tables of the module (%zu bytes)", at);
+    if (!p)
+        return ll_fail(err, LL_NO_SPACE, "no memory for the tables of the module (%zu bytes)", at);
     llmir_blob_head h = {LLMIR_BLOB_MAGIC, at, n_section, 0};
     memcpy(p, &h, sizeof h);
     memcpy(p + sizeof h, s, n_section * sizeof *s);

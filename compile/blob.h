@@ -1,8 +1,9 @@
 /* blob.h: writes the tables of a module (<llmir/module_abi.h>, "the blob").
  *
- * Fill the record structs of module_abi.h and add them; the number given back is the record's index, which
- * other records use. Strings are stored once. Linear forms are built with cc_linear. Nothing is checked
- * here beyond what the format cannot say: the loader checks all of it, and so does every test of a writer. */
+ * Fill the record structs of module_abi.h and add them; the number given back is the record's
+ * index, which other records use. Strings are stored once. Linear forms are built with cc_linear.
+ * Nothing is checked here beyond what the format cannot say: the loader checks all of it, and so
+ * does every test of a writer. */
 #ifndef LLMIR_COMPILE_BLOB_H
 #define LLMIR_COMPILE_BLOB_H
 

@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-/* ---- writing with a running digest ------------------------------------------------------------------ */
+/* ---- writing with a running digest ------------------------------------------------------ */
 struct cc_sink {
     int fd;
     const char *path;
@@ -88,13 +88,16 @@ static void digest_of(const void *p, size_t n, uint64_t out[2])
     out[0] = h.lo, out[1] = h.hi;
 }
 
-/* ---- linking ---------------------------------------------------------------------------------------- */
+/* ---- linking ---------------------------------------------------------------------------- */
 typedef struct link_dir {
     char path[256];
     size_t n_object; /* object files written */
 } link_dir;
 
-static void name_in(const link_dir *d, const char *name, char out[320]) { snprintf(out, 320, "%s/%s", d->path, name); }
+static void name_in(const link_dir *d, const char *name, char out[320])
+{
+    snprintf(out, 320, "%s/%s", d->path, name);
+}
 
 static void remove_dir(const link_dir *d)
 {
@@ -109,7 +112,8 @@ static void remove_dir(const link_dir *d)
     rmdir(d->path);
 }
 
-static ll_code put_file(const link_dir *d, const char *name, const void *bytes, size_t n, ll_error *err)
+static ll_code put_file(const link_dir *d, const char *name, const void *bytes, size_t n,
+                        ll_error *err)
 {
     char p[320];
     name_in(d, name, p);
@@ -133,7 +137,8 @@ static ll_code run_linker(const link_dir *d, char *const *argv, ll_error *err)
     posix_spawn_file_actions_destroy(&act);
     if (e) return ll_fail(err, LL_FAILED, "linker %s: cannot start: %s", argv[0], strerror(e));
     while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR) return ll_fail(err, LL_FAILED, "linker %s: lost: %s", argv[0], strerror(errno));
+        if (errno != EINTR)
+            return ll_fail(err, LL_FAILED, "linker %s: lost: %s", argv[0], strerror(errno));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return LL_OK;
     char p[320], words[600] = "";
     name_in(d, "ld.txt", p);
@@ -141,22 +146,36 @@ static ll_code run_linker(const link_dir *d, char *const *argv, ll_error *err)
     size_t n = f ? fread(words, 1, sizeof words - 1, f) : 0;
     if (f) fclose(f);
     words[n] = 0;
-    return ll_fail(err, LL_FAILED, "linker %s failed (%s %d): %s", argv[0], WIFEXITED(status) ? "exit code" : "signal",
+    return ll_fail(err, LL_FAILED, "linker %s failed (%s %d): %s", argv[0],
+                   WIFEXITED(status) ? "exit code" : "signal",
                    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), words);
 }
 
 /* Links into `*so` (malloc'ed). */
-static ll_code link_objects(link_dir *d, const cc_image *im, const ll_str *table, void **so, size_t *n, ll_error *err)
+static ll_code link_objects(link_dir *d, const cc_image *im, const ll_str *table, void **so,
+                            size_t *n, ll_error *err)
 {
     static const char map[] = "{ global: " LLMIR_MODULE_SYMBOL "; local: *; };\n";
-    static const char *const options[] = {"-shared", "-z", "relro", "-z", "now", "-z", "noexecstack", "--build-id=none",
-                                          "--hash-style=gnu", "--version-script=export.map", "-o", "module.so",
+    static const char *const options[] = {"-shared",
+                                          "-z",
+                                          "relro",
+                                          "-z",
+                                          "now",
+                                          "-z",
+                                          "noexecstack",
+                                          "--build-id=none",
+                                          "--hash-style=gnu",
+                                          "--version-script=export.map",
+                                          "-o",
+                                          "module.so",
                                           "table.o"};
     enum { N_OPTION = sizeof options / sizeof *options };
     LL_TRY(put_file(d, "table.o", table->s, table->n, err));
     LL_TRY(put_file(d, "export.map", map, sizeof map - 1, err));
-    char **argv = calloc(N_OPTION + im->n_object + 2, sizeof *argv), (*name)[24] = calloc(im->n_object + 1, sizeof *name);
-    ll_code rc = argv && name ? LL_OK : ll_fail(err, LL_NO_SPACE, "no memory for %zu objects", im->n_object);
+    char **argv = calloc(N_OPTION + im->n_object + 2, sizeof *argv),
+         (*name)[24] = calloc(im->n_object + 1, sizeof *name);
+    ll_code rc =
+        argv && name ? LL_OK : ll_fail(err, LL_NO_SPACE, "no memory for %zu objects", im->n_object);
     for (size_t i = 0; i < im->n_object && rc == LL_OK; i++) {
         snprintf(name[i], sizeof name[i], "k%zu.o", i);
         argv[1 + N_OPTION + i] = name[i];
@@ -176,11 +195,13 @@ static ll_code link_objects(link_dir *d, const cc_image *im, const ll_str *table
     return rc;
 }
 
-static ll_code link_image(const cc_image *im, const uint64_t blob_digest[2], void **so, size_t *n, ll_error *err)
+static ll_code link_image(const cc_image *im, const uint64_t blob_digest[2], void **so, size_t *n,
+                          ll_error *err)
 {
     link_dir d = {0};
     const char *tmp = getenv("TMPDIR");
-    if (snprintf(d.path, sizeof d.path, "%s/llmir-link-XXXXXX", tmp && *tmp ? tmp : "/tmp") >= (int)sizeof d.path)
+    if (snprintf(d.path, sizeof d.path, "%s/llmir-link-XXXXXX", tmp && *tmp ? tmp : "/tmp") >=
+        (int)sizeof d.path)
         return ll_fail(err, LL_USAGE, "TMPDIR is too long");
     if (!mkdtemp(d.path)) return system_error(err, d.path, "cannot create a directory", errno);
     ll_str table = {0};
@@ -199,10 +220,12 @@ static unsigned char *find_note(void *so, size_t n)
     memcpy(want, head, sizeof head);
     memcpy(want + sizeof head, LLMIR_NOTE_NAME, sizeof LLMIR_NOTE_NAME);
     p = memmem(so, n, want, sizeof want);
-    return p && (size_t)((unsigned char *)so + n - p) >= sizeof want + sizeof(llmir_note) ? p + sizeof want : NULL;
+    return p && (size_t)((unsigned char *)so + n - p) >= sizeof want + sizeof(llmir_note)
+               ? p + sizeof want
+               : NULL;
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------------------------- */
 static const llmir_section *section_of(const cc_image *im, uint32_t kind)
 {
     const llmir_blob_head *h = im->blob;
@@ -216,7 +239,8 @@ static ll_code put_weights(const cc_image *im, cc_sink *s, ll_error *err)
 {
     const llmir_section *sec = section_of(im, LLMIR_SEC_WEIGHT);
     for (uint32_t i = 0; sec && i < sec->count; i++) {
-        const llmir_weight_rec *w = (const void *)((const char *)im->blob + sec->offset + i * (size_t)sec->record);
+        const llmir_weight_rec *w =
+            (const void *)((const char *)im->blob + sec->offset + i * (size_t)sec->record);
         if (w->offset < s->written || w->offset % 64)
             return ll_fail(err, LL_USAGE, "weight %u: offset %llu: not ascending in steps of 64", i,
                            (unsigned long long)w->offset);
@@ -224,7 +248,8 @@ static ll_code put_weights(const cc_image *im, cc_sink *s, ll_error *err)
         LL_TRY(im->weight(im->user, i, s, err));
         if (s->written != w->offset + w->size)
             return ll_fail(err, LL_FAILED, "weight %u: %llu bytes came, its record says %llu", i,
-                           (unsigned long long)(s->written - w->offset), (unsigned long long)w->size);
+                           (unsigned long long)(s->written - w->offset),
+                           (unsigned long long)w->size);
     }
     return flush(s, err);
 }
@@ -245,13 +270,15 @@ static ll_code put_padding(cc_sink *s, uint64_t n, ll_error *err)
     return flush(s, err);
 }
 
-static ll_code put_all(cc_sink *s, const cc_image *im, void *so, size_t so_n, size_t note_at, ll_error *err)
+static ll_code put_all(cc_sink *s, const cc_image *im, void *so, size_t so_n, size_t note_at,
+                       ll_error *err)
 {
     llmir_note n = {.magic = LLMIR_MODULE_MAGIC, .abi = LLMIR_MODULE_ABI, .size = sizeof n};
     n.elf_size = so_n;
     n.blob_offset = (so_n + 63) & ~(uint64_t)63;
     n.blob_size = im->blob_size;
-    n.weights_offset = (n.blob_offset + n.blob_size + LLMIR_WEIGHTS_ALIGN - 1) & ~(uint64_t)(LLMIR_WEIGHTS_ALIGN - 1);
+    n.weights_offset = (n.blob_offset + n.blob_size + LLMIR_WEIGHTS_ALIGN - 1) &
+                       ~(uint64_t)(LLMIR_WEIGHTS_ALIGN - 1);
     LL_TRY(put_range(s, so, so_n, n.elf_digest, err));
     LL_TRY(put_padding(s, n.blob_offset - so_n, err));
     LL_TRY(put_range(s, im->blob, im->blob_size, n.blob_digest, err));
@@ -263,7 +290,8 @@ static ll_code put_all(cc_sink *s, const cc_image *im, void *so, size_t so_n, si
     n.file_size = n.weights_offset + n.weights_size;
     ll_hash h = ll_hash_bytes(&n, offsetof(llmir_note, note_digest));
     n.note_digest[0] = h.lo, n.note_digest[1] = h.hi;
-    if (lseek(s->fd, (off_t)note_at, SEEK_SET) < 0) return system_error(err, s->path, "seek", errno);
+    if (lseek(s->fd, (off_t)note_at, SEEK_SET) < 0)
+        return system_error(err, s->path, "seek", errno);
     return put(s->fd, s->path, &n, sizeof n, err);
 }
 
@@ -278,24 +306,31 @@ static void sync_folder(const char *path)
     close(fd);
 }
 
-static ll_code write_file(const char *path, const cc_image *im, void *so, size_t so_n, ll_error *err)
+static ll_code write_file(const char *path, const cc_image *im, void *so, size_t so_n,
+                          ll_error *err)
 {
     unsigned char *note = find_note(so, so_n), *piece = malloc(LLMIR_DIGEST_PIECE);
     char tmp[4096];
     ll_code rc = LL_OK;
-    if (!note) rc = ll_fail(err, LL_FAILED, "the linked module has lost its note");
-    else if (!piece) rc = ll_fail(err, LL_NO_SPACE, "no memory for a buffer of %d bytes", LLMIR_DIGEST_PIECE);
+    if (!note)
+        rc = ll_fail(err, LL_FAILED, "the linked module has lost its note");
+    else if (!piece)
+        rc = ll_fail(err, LL_NO_SPACE, "no memory for a buffer of %d bytes", LLMIR_DIGEST_PIECE);
     else if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp)
         rc = ll_fail(err, LL_USAGE, "%s: path too long", path);
     if (rc != LL_OK) return free(piece), rc;
-    cc_sink s = {.fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0777), .path = path, .piece = piece};
+    cc_sink s = {.fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0777),
+                 .path = path,
+                 .piece = piece};
     if (s.fd < 0) return free(piece), system_error(err, tmp, "cannot create", errno);
     rc = put_all(&s, im, so, so_n, (size_t)(note - (unsigned char *)so), err);
     if (rc == LL_OK && fsync(s.fd) && errno != EINVAL) rc = system_error(err, path, "fsync", errno);
     if (close(s.fd) && rc == LL_OK) rc = system_error(err, path, "close", errno);
     if (rc == LL_OK && rename(tmp, path)) rc = system_error(err, path, "rename", errno);
-    if (rc == LL_OK) sync_folder(path);
-    else unlink(tmp);
+    if (rc == LL_OK)
+        sync_folder(path);
+    else
+        unlink(tmp);
     free(piece);
     return rc;
 }

@@ -1,8 +1,8 @@
 /* image.h: writes a model.so: links the objects, appends tables and weights, fills the note.
  *
- * No compiler is run: `ld -shared` in a private directory, by relative names, so the bytes do not depend
- * on where it happens. The file appears under its name only when it is complete (fsync, rename). Weights
- * are streamed; memory use does not grow with them. */
+ * No compiler is run: `ld -shared` in a private directory, by relative names, so the bytes do not
+ * depend on where it happens. The file appears under its name only when it is complete (fsync,
+ * rename). Weights are streamed; memory use does not grow with them. */
 #ifndef LLMIR_COMPILE_IMAGE_H
 #define LLMIR_COMPILE_IMAGE_H
 
@@ -28,7 +28,8 @@ typedef struct cc_image {
     uint32_t n_kernel;
     const void *blob; /* from cc_blob_finish; its weight records say where weights go */
     size_t blob_size;
-    /* Writes all bytes of weight record i, in any number of cc_sink_write calls. Called in order. */
+    /* Writes all bytes of weight record i, in any number of cc_sink_write calls. Called in order.
+     */
     ll_code (*weight)(void *user, uint32_t i, cc_sink *sink, ll_error *err);
     void *user;
     const char *linker; /* NULL: "ld" */

@@ -41,10 +41,11 @@ int main(int argc, char **argv)
         rc = llmir_generate(session, prompt, strlen(prompt), &params, &result, &err);
         printf("\n");
     }
-    if (rc != LLMIR_OK) fprintf(stderr, "generate: %s\n", err.msg);
+    if (rc != LLMIR_OK)
+        fprintf(stderr, "generate: %s\n", err.msg);
     else
-        fprintf(stderr, "%u prompt tokens in %.3f s, %u tokens in %.3f s (%.0f per second)\n", result.n_prompt,
-                result.prefill_seconds, result.n_generated, result.decode_seconds,
+        fprintf(stderr, "%u prompt tokens in %.3f s, %u tokens in %.3f s (%.0f per second)\n",
+                result.n_prompt, result.prefill_seconds, result.n_generated, result.decode_seconds,
                 result.decode_seconds > 0 ? result.n_generated / result.decode_seconds : 0.0);
 
     llmir_session_destroy(session);

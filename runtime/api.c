@@ -3,12 +3,16 @@
 
 #include "runtime/rt.h"
 
-_Static_assert(sizeof(llmir_error) == sizeof(ll_error) && sizeof(((llmir_error *)0)->msg) == LL_MSG_MAX,
+_Static_assert(sizeof(llmir_error) == sizeof(ll_error) &&
+                   sizeof(((llmir_error *)0)->msg) == LL_MSG_MAX,
                "llmir_error is the public name of ll_error");
 _Static_assert((int)LLMIR_KV_FULL == (int)LL_KV_FULL && (int)LLMIR_BUSY == (int)LL_BUSY &&
-                   (int)LLMIR_CANCELLED == (int)LL_CANCELLED && (int)LLMIR_NO_SPACE == (int)LL_NO_SPACE &&
-                   (int)LLMIR_NO_DEVICE == (int)LL_NO_DEVICE && (int)LLMIR_BAD_INPUT == (int)LL_BAD_INPUT &&
-                   (int)LLMIR_UNSUPPORTED == (int)LL_UNSUPPORTED && (int)LLMIR_USAGE == (int)LL_USAGE,
+                   (int)LLMIR_CANCELLED == (int)LL_CANCELLED &&
+                   (int)LLMIR_NO_SPACE == (int)LL_NO_SPACE &&
+                   (int)LLMIR_NO_DEVICE == (int)LL_NO_DEVICE &&
+                   (int)LLMIR_BAD_INPUT == (int)LL_BAD_INPUT &&
+                   (int)LLMIR_UNSUPPORTED == (int)LL_UNSUPPORTED &&
+                   (int)LLMIR_USAGE == (int)LL_USAGE,
                "llmir_status and ll_code agree");
 
 ll_error *rt_err(llmir_error *err)
@@ -21,7 +25,8 @@ ll_error *rt_err(llmir_error *err)
     return e;
 }
 
-ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const char *what, ll_error *err)
+ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const char *what,
+                  ll_error *err)
 {
     size_t size;
     memset(dst, 0, known);
@@ -29,11 +34,15 @@ ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const 
     if (!src) return LL_OK;
     memcpy(&size, src, sizeof size);
     if (size < least || size > 1 << 16)
-        return ll_fail(err, LL_USAGE, "%s.size is %zu, this library's struct has %zu: set it to sizeof", what, size, known);
+        return ll_fail(err, LL_USAGE,
+                       "%s.size is %zu, this library's struct has %zu: set it to sizeof", what,
+                       size, known);
     for (size_t i = known; i < size; i++)
         if (((const unsigned char *)src)[i])
-            return ll_fail(err, LL_UNSUPPORTED, "%s: byte %zu is set, this library knows %zu bytes: it is older than "
-                           "the header you compiled with", what, i, known);
+            return ll_fail(err, LL_UNSUPPORTED,
+                           "%s: byte %zu is set, this library knows %zu bytes: it is older than "
+                           "the header you compiled with",
+                           what, i, known);
     memcpy(dst, src, size < known ? size : known);
     memcpy(dst, &known, sizeof known);
     return LL_OK;

@@ -1,9 +1,9 @@
 /* blob.h: the tables of a module, validated once and read in place.
  *
- * rt_blob_parse checks everything that later code relies on: section bounds, every string, every index,
- * every range, plan groups, and that the programs of each KV layout cover T without gap or overlap. After
- * it returned LL_OK the accessors below need no checks of their own. It never executes anything and reads
- * only the bytes given. */
+ * rt_blob_parse checks everything that later code relies on: section bounds, every string, every
+ * index, every range, plan groups, and that the programs of each KV layout cover T without gap or
+ * overlap. After it returned LL_OK the accessors below need no checks of their own. It never
+ * executes anything and reads only the bytes given. */
 #ifndef LLMIR_RUNTIME_BLOB_H
 #define LLMIR_RUNTIME_BLOB_H
 
@@ -27,18 +27,21 @@ typedef struct rt_blob {
 } rt_blob;
 
 /* `weights_size` bounds the weight records; `file` starts every message. */
-ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weights_size, const char *file,
-                      ll_error *err);
+ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weights_size,
+                      const char *file, ll_error *err);
 
-static inline uint32_t rt_blob_n(const rt_blob *b, enum llmir_section_kind kind) { return b->table[kind].n; }
+static inline uint32_t rt_blob_n(const rt_blob *b, enum llmir_section_kind kind)
+{
+    return b->table[kind].n;
+}
 static inline const char *rt_blob_str(const rt_blob *b, llmir_str s)
 {
     return (const char *)b->table[LLMIR_SEC_STRINGS].p + s;
 }
-#define RT_REC(name, type, kind)                                                                    \
-    static inline const type *rt_blob_##name(const rt_blob *b, uint32_t i)                          \
-    {                                                                                               \
-        return (const type *)(const void *)(b->table[kind].p + (size_t)i * b->table[kind].record);  \
+#define RT_REC(name, type, kind)                                                                   \
+    static inline const type *rt_blob_##name(const rt_blob *b, uint32_t i)                         \
+    {                                                                                              \
+        return (const type *)(const void *)(b->table[kind].p + (size_t)i * b->table[kind].record); \
     }
 RT_REC(dim, llmir_dim_rec, LLMIR_SEC_DIM)
 RT_REC(term, llmir_term, LLMIR_SEC_TERM)
@@ -60,7 +63,7 @@ static inline const llmir_model_rec *rt_blob_model(const rt_blob *b)
 }
 
 /* The value of a linear form for the given dims; LL_BAD_INPUT when it is negative or above 2^62. */
-ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what, uint64_t *out,
-                  ll_error *err);
+ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what,
+                  uint64_t *out, ll_error *err);
 
 #endif

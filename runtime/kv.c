@@ -14,39 +14,46 @@ static ll_code map_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
     size_t total = 0, one;
     bool fits = true;
     for (uint32_t i = 0; i < kv->n_pool; i++) {
-        fits = fits && ll_mul_size(kv->n_blocks, block_bytes[i], &one) && ll_add_size(one, 4095, &one) &&
-               ll_add_size(total, one & ~(size_t)4095, &total);
-        if (fits) kv->pool[i] = (rt_kv_pool){(char *)(total - (one & ~(size_t)4095)), block_bytes[i]};
+        fits = fits && ll_mul_size(kv->n_blocks, block_bytes[i], &one) &&
+               ll_add_size(one, 4095, &one) && ll_add_size(total, one & ~(size_t)4095, &total);
+        if (fits)
+            kv->pool[i] = (rt_kv_pool){(char *)(total - (one & ~(size_t)4095)), block_bytes[i]};
     }
     if (fits && ll_add_size(total, HUGE_PAGE, &kv->map_bytes))
-        kv->map = mmap(NULL, kv->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        kv->map = mmap(NULL, kv->map_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!kv->map || kv->map == MAP_FAILED) {
         kv->map = NULL;
-        return ll_fail(err, LL_NO_SPACE, "KV cache: no memory for %u blocks of %u tokens (%zu bytes)", kv->n_blocks,
+        return ll_fail(err, LL_NO_SPACE,
+                       "KV cache: no memory for %u blocks of %u tokens (%zu bytes)", kv->n_blocks,
                        kv->block, total);
     }
     char *start = (char *)(((uintptr_t)kv->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
     madvise(start, total, MADV_HUGEPAGE);
-    for (uint32_t i = 0; i < kv->n_pool; i++) kv->pool[i].base = start + (uintptr_t)kv->pool[i].base;
+    for (uint32_t i = 0; i < kv->n_pool; i++)
+        kv->pool[i].base = start + (uintptr_t)kv->pool[i].base;
     return LL_OK;
 }
 
-ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t *block_bytes, uint32_t n_pool,
-                     ll_error *err)
+ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t *block_bytes,
+                     uint32_t n_pool, ll_error *err)
 {
     *kv = (rt_kv){.block = block, .n_blocks = usable + 1, .n_pool = n_pool};
-    if (!usable || usable >= INT32_MAX) return ll_fail(err, LL_USAGE, "KV cache: %u blocks: out of range", usable);
+    if (!usable || usable >= INT32_MAX)
+        return ll_fail(err, LL_USAGE, "KV cache: %u blocks: out of range", usable);
     kv->ref = calloc(kv->n_blocks, sizeof *kv->ref);
     kv->leaving = calloc(kv->n_blocks, sizeof *kv->leaving);
     kv->free_list = malloc(usable * sizeof *kv->free_list);
     kv->pool = calloc(n_pool ? n_pool : 1, sizeof *kv->pool);
-    ll_code rc = kv->ref && kv->leaving && kv->free_list && kv->pool
-                     ? map_pools(kv, block_bytes, err)
-                     : ll_fail(err, LL_NO_SPACE, "KV cache: no memory for the table of %u blocks", usable);
+    ll_code rc =
+        kv->ref && kv->leaving && kv->free_list && kv->pool
+            ? map_pools(kv, block_bytes, err)
+            : ll_fail(err, LL_NO_SPACE, "KV cache: no memory for the table of %u blocks", usable);
     if (rc != LL_OK) return rt_kv_destroy(kv), rc;
     kv->ref[0] = 1;
     kv->n_free = usable;
-    for (uint32_t i = 0; i < usable; i++) kv->free_list[i] = (int32_t)(usable - i); /* low ids first */
+    for (uint32_t i = 0; i < usable; i++)
+        kv->free_list[i] = (int32_t)(usable - i); /* low ids first */
     return LL_OK;
 }
 
@@ -72,7 +79,8 @@ static void drop(rt_kv *kv, int32_t id)
     if (--kv->ref[id] == 0) kv->free_list[kv->n_free++] = id;
 }
 
-/* A write at `len` falls into an existing block only when len is inside it; that block is the last. */
+/* A write at `len` falls into an existing block only when len is inside it; that block is the last.
+ */
 static int32_t written_block(const rt_kv *kv, const rt_kv_seq *s, uint64_t len)
 {
     uint64_t i = len / kv->block;
@@ -81,9 +89,11 @@ static int32_t written_block(const rt_kv *kv, const rt_kv_seq *s, uint64_t len)
 
 uint32_t rt_kv_count(rt_kv *kv, const rt_kv_seq *s, uint64_t len, uint64_t n)
 {
-    uint32_t end = (uint32_t)((len + n + kv->block - 1) / kv->block), need = end > s->n ? end - s->n : 0;
+    uint32_t end = (uint32_t)((len + n + kv->block - 1) / kv->block),
+             need = end > s->n ? end - s->n : 0;
     int32_t id = written_block(kv, s, len);
-    if (id && kv->ref[id] - kv->leaving[id] > 1) { /* the last owner that writes keeps the original */
+    if (id &&
+        kv->ref[id] - kv->leaving[id] > 1) { /* the last owner that writes keeps the original */
         kv->leaving[id]++;
         need++;
     }
@@ -103,8 +113,8 @@ void rt_kv_grow(rt_kv *kv, rt_kv_seq *s, uint64_t len, uint64_t n)
         int32_t copy = take(kv);
         for (uint32_t p = 0; p < kv->n_pool; p++) {
             const rt_kv_pool *pool = &kv->pool[p];
-            memcpy(pool->base + (size_t)copy * pool->block_bytes, pool->base + (size_t)old * pool->block_bytes,
-                   pool->block_bytes);
+            memcpy(pool->base + (size_t)copy * pool->block_bytes,
+                   pool->base + (size_t)old * pool->block_bytes, pool->block_bytes);
         }
         drop(kv, old);
         s->block[len / kv->block] = copy;

@@ -1,10 +1,10 @@
 /* kv.h: the paged KV cache: a fixed number of blocks in every pool, counted by reference.
  *
- * A block id stands for the same block of every pool (layer, keys and values). Block 0 is the spare one:
- * never handed out, always valid, all zero; page tables are padded with it. A sequence holds a list of
- * block ids; sequences that share a prefix share blocks, and a block with more than one owner is copied
- * before it is written (copy on write). Memory is reserved at once and touched when used. Not thread-safe:
- * the engine's lock covers it. */
+ * A block id stands for the same block of every pool (layer, keys and values). Block 0 is the spare
+ * one: never handed out, always valid, all zero; page tables are padded with it. A sequence holds a
+ * list of block ids; sequences that share a prefix share blocks, and a block with more than one
+ * owner is copied before it is written (copy on write). Memory is reserved at once and touched when
+ * used. Not thread-safe: the engine's lock covers it. */
 #ifndef LLMIR_RUNTIME_KV_H
 #define LLMIR_RUNTIME_KV_H
 
@@ -23,7 +23,7 @@ typedef struct rt_kv {
     uint32_t n_blocks; /* with the spare one */
     uint32_t n_free;
     uint32_t *ref;
-    uint32_t *leaving; /* per block: sequences counted as about to copy it */
+    uint32_t *leaving;  /* per block: sequences counted as about to copy it */
     int32_t *free_list; /* a stack: [0, n_free) */
     uint32_t n_pool;
     rt_kv_pool *pool;
@@ -38,13 +38,13 @@ typedef struct rt_kv_seq {
 } rt_kv_seq;
 
 /* pool[i].block_bytes are given, the bases are set here. `usable` blocks besides the spare one. */
-ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t *block_bytes, uint32_t n_pool,
-                     ll_error *err);
+ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t *block_bytes,
+                     uint32_t n_pool, ll_error *err);
 void rt_kv_destroy(rt_kv *kv); /* a zeroed one is fine */
 
-/* Making tokens [len, len + n) of several sequences writable, all or nothing, in two passes: count each
- * (the sum is what they take together: new blocks, and copies of blocks that stay shared), uncount each;
- * then, when n_free allows, grow each in the same order. */
+/* Making tokens [len, len + n) of several sequences writable, all or nothing, in two passes: count
+ * each (the sum is what they take together: new blocks, and copies of blocks that stay shared),
+ * uncount each; then, when n_free allows, grow each in the same order. */
 uint32_t rt_kv_count(rt_kv *kv, const rt_kv_seq *s, uint64_t len, uint64_t n);
 void rt_kv_grow(rt_kv *kv, rt_kv_seq *s, uint64_t len, uint64_t n);
 void rt_kv_uncount(rt_kv *kv, const rt_kv_seq *s, uint64_t len);

@@ -34,7 +34,7 @@ void llmir_close(llmir_model *m)
     if (m && atomic_fetch_sub(&m->refs, 1) == 1) destroy(m);
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 static void digest_of(const void *p, size_t n, uint64_t out[2])
 {
     ll_hash h = {0, 0};
@@ -50,7 +50,8 @@ static ll_code read_blob(llmir_model *m, ll_error *err)
     const llmir_note *n = &m->note;
     m->blob_bytes = malloc(n->blob_size ? n->blob_size : 1);
     if (!m->blob_bytes)
-        return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of tables", m->path, (unsigned long long)n->blob_size);
+        return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of tables", m->path,
+                       (unsigned long long)n->blob_size);
     LL_TRY(ll_file_pread(m->fd, m->path, m->blob_bytes, n->blob_size, n->blob_offset, err));
     uint64_t d[2];
     digest_of(m->blob_bytes, n->blob_size, d);
@@ -61,10 +62,12 @@ static ll_code read_blob(llmir_model *m, ll_error *err)
 
 static ll_code open_text(llmir_model *m, ll_error *err)
 {
-    const rt_table *tok = &m->blob.table[LLMIR_SEC_TOKENIZER], *chat = &m->blob.table[LLMIR_SEC_CHAT];
+    const rt_table *tok = &m->blob.table[LLMIR_SEC_TOKENIZER],
+                   *chat = &m->blob.table[LLMIR_SEC_CHAT];
     if (tok->bytes) LL_TRY(rt_tok_open(tok->p, tok->bytes, m->path, &m->tok, err));
     if (m->tok && rt_tok_get_info(m->tok)->n_vocab > rt_blob_model(&m->blob)->vocab)
-        return ll_fail(err, LL_BAD_INPUT, "%s: the tokenizer has %u tokens, the model's vocabulary %u", m->path,
+        return ll_fail(err, LL_BAD_INPUT,
+                       "%s: the tokenizer has %u tokens, the model's vocabulary %u", m->path,
                        rt_tok_get_info(m->tok)->n_vocab, rt_blob_model(&m->blob)->vocab);
     if (!chat->bytes) return LL_OK;
     m->chat = malloc(chat->bytes + 1);
@@ -96,7 +99,8 @@ static ll_code read_module(const char *path, llmir_model **out, ll_error *err)
 static ll_code verify(llmir_model *m, const llmir_open_params *p, ll_error *err)
 {
     uint64_t d[2];
-    LL_TRY(rt_digest_range(m->fd, m->path, m->note.weights_offset, m->note.weights_size, 0, 0, p->progress, p->user, d, err));
+    LL_TRY(rt_digest_range(m->fd, m->path, m->note.weights_offset, m->note.weights_size, 0, 0,
+                           p->progress, p->user, d, err));
     if (!memcmp(d, m->note.weights_digest, sizeof d)) return LL_OK;
     return ll_fail(err, LL_BAD_INPUT, "%s: weights: damaged (digest differs)", m->path);
 }
@@ -109,25 +113,32 @@ ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_
         ll_cpu_feature f;
         snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 0, p);
         if (n && !ll_cpu_feature_parse(name, &f))
-            return ll_fail(err, LL_NO_DEVICE, "%s: its code needs the CPU feature %.*s, which this library does not "
-                           "know", file, n > 64 ? 64 : (int)n, p);
+            return ll_fail(err, LL_NO_DEVICE,
+                           "%s: its code needs the CPU feature %.*s, which this library does not "
+                           "know",
+                           file, n > 64 ? 64 : (int)n, p);
         if (n && !(have >> f & 1))
-            return ll_fail(err, LL_NO_DEVICE, "%s: its code needs the CPU feature %s, which this machine lacks: build "
-                           "it for another target (llmir-build --target)", file, name);
+            return ll_fail(err, LL_NO_DEVICE,
+                           "%s: its code needs the CPU feature %s, which this machine lacks: build "
+                           "it for another target (llmir-build --target)",
+                           file, name);
         p += n + (p[n] == ',');
     }
     return LL_OK;
 }
 
-/* ---- code and weights ------------------------------------------------------------------------------ */
+/* ---- code and weights ------------------------------------------------------------------- */
 static ll_code load_code(llmir_model *m, ll_error *err)
 {
     char name[64];
-    /* By descriptor: the very file that was checked, even when the path has been replaced since. The
-     * descriptor stays open, so the name cannot come to mean another file while this one is loaded. */
+    /* By descriptor: the very file that was checked, even when the path has been replaced since.
+     * The descriptor stays open, so the name cannot come to mean another file while this one is
+     * loaded. */
     snprintf(name, sizeof name, "/proc/self/fd/%d", m->fd);
     m->lib = dlopen(access(name, R_OK) == 0 ? name : m->path, RTLD_NOW | RTLD_LOCAL);
-    if (!m->lib) return ll_fail(err, LL_BAD_INPUT, "%s: the system's loader refuses it: %s", m->path, dlerror());
+    if (!m->lib)
+        return ll_fail(err, LL_BAD_INPUT, "%s: the system's loader refuses it: %s", m->path,
+                       dlerror());
     const llmir_module *c = dlsym(m->lib, LLMIR_MODULE_SYMBOL);
     if (!c || c->magic != LLMIR_MODULE_MAGIC || c->abi != LLMIR_MODULE_ABI || c->size < sizeof *c)
         return ll_fail(err, LL_BAD_INPUT, "%s: no usable table " LLMIR_MODULE_SYMBOL, m->path);
@@ -136,7 +147,8 @@ static ll_code load_code(llmir_model *m, ll_error *err)
         return ll_fail(err, LL_BAD_INPUT, "%s: code and tables are of different modules", m->path);
     for (uint64_t i = 0; i < c->n_kernel; i++)
         if (!c->kernel[i].parts || !c->kernel[i].run)
-            return ll_fail(err, LL_BAD_INPUT, "%s: kernel %llu has no code", m->path, (unsigned long long)i);
+            return ll_fail(err, LL_BAD_INPUT, "%s: kernel %llu has no code", m->path,
+                           (unsigned long long)i);
     m->code = c;
     return LL_OK;
 }
@@ -148,17 +160,20 @@ static ll_code copy_weights(llmir_model *m, const llmir_open_params *p, ll_error
     m->map = mmap(NULL, m->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m->map == MAP_FAILED) {
         m->map = NULL;
-        return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of weights", m->path, (unsigned long long)n);
+        return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of weights", m->path,
+                       (unsigned long long)n);
     }
     m->weights = (char *)(((uintptr_t)m->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
     madvise(m->weights, (size_t)n, MADV_HUGEPAGE);
     for (uint64_t at = 0; at < n; at += LLMIR_DIGEST_PIECE) {
         size_t k = n - at < LLMIR_DIGEST_PIECE ? (size_t)(n - at) : LLMIR_DIGEST_PIECE;
         LL_TRY(ll_file_pread(m->fd, m->path, m->weights + at, k, m->note.weights_offset + at, err));
-        if (p->progress && p->progress(p->user, at + k, n)) return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
+        if (p->progress && p->progress(p->user, at + k, n))
+            return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
     }
-    return mprotect(m->map, m->map_bytes, PROT_READ) ? ll_fail(err, LL_FAILED, "%s: mprotect: %s", m->path, strerror(errno))
-                                                     : LL_OK;
+    return mprotect(m->map, m->map_bytes, PROT_READ)
+               ? ll_fail(err, LL_FAILED, "%s: mprotect: %s", m->path, strerror(errno))
+               : LL_OK;
 }
 
 static ll_code map_weights(llmir_model *m, ll_error *err)
@@ -168,14 +183,16 @@ static ll_code map_weights(llmir_model *m, ll_error *err)
     m->map = mmap(NULL, m->map_bytes, PROT_READ, MAP_PRIVATE, m->fd, (off_t)m->note.weights_offset);
     if (m->map == MAP_FAILED) {
         m->map = NULL;
-        return ll_fail(err, LL_NO_SPACE, "%s: cannot map %zu bytes of weights: %s", m->path, m->map_bytes, strerror(errno));
+        return ll_fail(err, LL_NO_SPACE, "%s: cannot map %zu bytes of weights: %s", m->path,
+                       m->map_bytes, strerror(errno));
     }
     m->weights = m->map;
     madvise(m->map, m->map_bytes, MADV_HUGEPAGE); /* where the file system can; no harm elsewhere */
     return LL_OK;
 }
 
-static ll_code open_checked(const char *path, const llmir_open_params *p, bool code, llmir_model **out, ll_error *err)
+static ll_code open_checked(const char *path, const llmir_open_params *p, bool code,
+                            llmir_model **out, ll_error *err)
 {
     llmir_model *m;
     LL_TRY(read_module(path, &m, err));
@@ -185,7 +202,8 @@ static ll_code open_checked(const char *path, const llmir_open_params *p, bool c
     ll_code rc = rt_check_features(features, here.features, m->path, err);
     if (rc == LL_OK && p->verify) rc = verify(m, p, err);
     if (rc == LL_OK && code) rc = load_code(m, err);
-    if (rc == LL_OK && code) rc = p->weights == LLMIR_WEIGHTS_COPIED ? copy_weights(m, p, err) : map_weights(m, err);
+    if (rc == LL_OK && code)
+        rc = p->weights == LLMIR_WEIGHTS_COPIED ? copy_weights(m, p, err) : map_weights(m, err);
     if (rc != LL_OK) return destroy(m), rc;
     *out = m;
     return LL_OK;
@@ -211,7 +229,8 @@ llmir_status llmir_check(const char *path, const llmir_open_params *params, llmi
     return (llmir_status)rc;
 }
 
-llmir_status llmir_open(const char *path, const llmir_open_params *params, llmir_model **out, llmir_error *error)
+llmir_status llmir_open(const char *path, const llmir_open_params *params, llmir_model **out,
+                        llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, path);
@@ -229,7 +248,7 @@ llmir_status llmir_open_info(const char *path, llmir_model **out, llmir_error *e
     return (llmir_status)read_module(path, out, err);
 }
 
-/* ---- questions ------------------------------------------------------------------------------------- */
+/* ---- questions -------------------------------------------------------------------------- */
 llmir_status llmir_model_get_info(const llmir_model *m, llmir_model_info *info, llmir_error *error)
 {
     ll_error *err = rt_err(error);
@@ -239,15 +258,25 @@ llmir_status llmir_model_get_info(const llmir_model *m, llmir_model_info *info, 
     RT_TRY(rt_params(&r, sizeof r, sizeof r, info, "llmir_model_info", err));
     const llmir_model_rec *rec = rt_blob_model(&m->blob);
     const rt_tok_info *tok = m->tok ? rt_tok_get_info(m->tok) : NULL;
-    r = (llmir_model_info){
-        .name = rt_blob_str(&m->blob, rec->name), .arch = rt_blob_str(&m->blob, rec->arch),
-        .quant = rt_blob_str(&m->blob, rec->quant), .target = rt_blob_str(&m->blob, rec->target),
-        .features = rt_blob_str(&m->blob, rec->features), .vocab = rec->vocab, .layers = rec->layers,
-        .context = rec->context, .n_kernels = rt_blob_n(&m->blob, LLMIR_SEC_KERNEL),
-        .n_sites = rt_blob_n(&m->blob, LLMIR_SEC_SITE), .n_kv = rt_blob_n(&m->blob, LLMIR_SEC_KV),
-        .n_facts = rt_blob_n(&m->blob, LLMIR_SEC_PROVENANCE), .parameters = rec->parameters,
-        .model_bytes = rec->model_bytes, .file_bytes = m->note.file_size, .weight_bytes = m->note.weights_size,
-        .bos = tok ? tok->bos : -1, .eos = tok ? tok->eos : -1, .chat_template = m->chat};
+    r = (llmir_model_info){.name = rt_blob_str(&m->blob, rec->name),
+                           .arch = rt_blob_str(&m->blob, rec->arch),
+                           .quant = rt_blob_str(&m->blob, rec->quant),
+                           .target = rt_blob_str(&m->blob, rec->target),
+                           .features = rt_blob_str(&m->blob, rec->features),
+                           .vocab = rec->vocab,
+                           .layers = rec->layers,
+                           .context = rec->context,
+                           .n_kernels = rt_blob_n(&m->blob, LLMIR_SEC_KERNEL),
+                           .n_sites = rt_blob_n(&m->blob, LLMIR_SEC_SITE),
+                           .n_kv = rt_blob_n(&m->blob, LLMIR_SEC_KV),
+                           .n_facts = rt_blob_n(&m->blob, LLMIR_SEC_PROVENANCE),
+                           .parameters = rec->parameters,
+                           .model_bytes = rec->model_bytes,
+                           .file_bytes = m->note.file_size,
+                           .weight_bytes = m->note.weights_size,
+                           .bos = tok ? tok->bos : -1,
+                           .eos = tok ? tok->eos : -1,
+                           .chat_template = m->chat};
     rt_results(info, &r, sizeof r);
     return LLMIR_OK;
 }
@@ -262,7 +291,8 @@ static void hash_text(const uint64_t h[2], char out[33])
     ll_hash_hex((ll_hash){h[0], h[1]}, out);
 }
 
-llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_info *out, llmir_error *error)
+llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_info *out,
+                                llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, m);
@@ -279,7 +309,8 @@ llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_i
     return LLMIR_OK;
 }
 
-llmir_status llmir_model_site(const llmir_model *m, uint32_t i, llmir_site_info *out, llmir_error *error)
+llmir_status llmir_model_site(const llmir_model *m, uint32_t i, llmir_site_info *out,
+                              llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, m);
@@ -299,7 +330,8 @@ llmir_status llmir_model_site(const llmir_model *m, uint32_t i, llmir_site_info 
     return LLMIR_OK;
 }
 
-llmir_status llmir_model_kv(const llmir_model *m, uint32_t i, llmir_kv_info *out, llmir_error *error)
+llmir_status llmir_model_kv(const llmir_model *m, uint32_t i, llmir_kv_info *out,
+                            llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, m);
@@ -309,7 +341,8 @@ llmir_status llmir_model_kv(const llmir_model *m, uint32_t i, llmir_kv_info *out
     RT_TRY(item_no(i, rt_blob_n(&m->blob, LLMIR_SEC_KV), "KV layout", err));
     const llmir_kv_rec *k = rt_blob_kv(&m->blob, i);
     uint64_t bytes = 0;
-    for (uint32_t p = 0; p < k->n_pool; p++) bytes += rt_blob_pool(&m->blob, k->pool + p)->block_bytes;
+    for (uint32_t p = 0; p < k->n_pool; p++)
+        bytes += rt_blob_pool(&m->blob, k->pool + p)->block_bytes;
     r.dtype = rt_blob_str(&m->blob, k->dtype);
     r.block = k->block;
     r.bytes_per_token = bytes / k->block;
@@ -317,7 +350,8 @@ llmir_status llmir_model_kv(const llmir_model *m, uint32_t i, llmir_kv_info *out
     return LLMIR_OK;
 }
 
-llmir_status llmir_model_fact(const llmir_model *m, uint32_t i, const char **key, const char **value, llmir_error *error)
+llmir_status llmir_model_fact(const llmir_model *m, uint32_t i, const char **key,
+                              const char **value, llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, m);
@@ -329,19 +363,21 @@ llmir_status llmir_model_fact(const llmir_model *m, uint32_t i, const char **key
     return LLMIR_OK;
 }
 
-/* ---- text ------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------- */
 _Static_assert((int)LLMIR_TEXT_PARSE_SPECIAL == (int)RT_TOK_PARSE_SPECIAL &&
                    (int)LLMIR_TEXT_ADD_SPECIAL == (int)RT_TOK_ADD_SPECIAL &&
-                   (int)LLMIR_TEXT_SHOW_SPECIAL == (int)RT_TOK_SHOW_SPECIAL, "text flags agree");
+                   (int)LLMIR_TEXT_SHOW_SPECIAL == (int)RT_TOK_SHOW_SPECIAL,
+               "text flags agree");
 
 static ll_code text_args(const llmir_model *m, uint32_t flags, ll_error *err)
 {
     if (flags & ~7u) return ll_fail(err, LL_USAGE, "text flags %#x: unknown bits", flags);
-    return m->tok ? LL_OK : ll_fail(err, LL_UNSUPPORTED, "%s: the module has no tokenizer", m->path);
+    return m->tok ? LL_OK
+                  : ll_fail(err, LL_UNSUPPORTED, "%s: the module has no tokenizer", m->path);
 }
 
-llmir_status llmir_tokenize(const llmir_model *m, const char *text, size_t n, uint32_t flags, int32_t *ids,
-                            size_t *n_ids, llmir_error *error)
+llmir_status llmir_tokenize(const llmir_model *m, const char *text, size_t n, uint32_t flags,
+                            int32_t *ids, size_t *n_ids, llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, m);
@@ -351,8 +387,8 @@ llmir_status llmir_tokenize(const llmir_model *m, const char *text, size_t n, ui
     return (llmir_status)rt_tok_encode(m->tok, text, n, flags, ids, n_ids, err);
 }
 
-llmir_status llmir_detokenize(const llmir_model *m, const int32_t *ids, size_t n_ids, uint32_t flags, char *text,
-                              size_t *n_text, llmir_error *error)
+llmir_status llmir_detokenize(const llmir_model *m, const int32_t *ids, size_t n_ids,
+                              uint32_t flags, char *text, size_t *n_text, llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, m);
@@ -362,4 +398,7 @@ llmir_status llmir_detokenize(const llmir_model *m, const int32_t *ids, size_t n
     return (llmir_status)rt_tok_decode(m->tok, ids, n_ids, flags, text, n_text, err);
 }
 
-int llmir_token_is_end(const llmir_model *m, int32_t id) { return m && m->tok && rt_tok_is_eog(m->tok, id); }
+int llmir_token_is_end(const llmir_model *m, int32_t id)
+{
+    return m && m->tok && rt_tok_is_eog(m->tok, id);
+}

@@ -31,15 +31,19 @@ void rt_sampler_finish(rt_sampler *s)
 ll_code rt_sample_check(const llmir_sample_params *p, ll_error *err)
 {
     if (!(p->temperature >= 0) || isinf(p->temperature))
-        return ll_fail(err, LL_USAGE, "temperature %g: wanted 0 or a positive number", (double)p->temperature);
-    if (!(p->top_p >= 0 && p->top_p <= 1)) return ll_fail(err, LL_USAGE, "top_p %g: wanted 0 to 1", (double)p->top_p);
-    if (!(p->min_p >= 0 && p->min_p <= 1)) return ll_fail(err, LL_USAGE, "min_p %g: wanted 0 to 1", (double)p->min_p);
+        return ll_fail(err, LL_USAGE, "temperature %g: wanted 0 or a positive number",
+                       (double)p->temperature);
+    if (!(p->top_p >= 0 && p->top_p <= 1))
+        return ll_fail(err, LL_USAGE, "top_p %g: wanted 0 to 1", (double)p->top_p);
+    if (!(p->min_p >= 0 && p->min_p <= 1))
+        return ll_fail(err, LL_USAGE, "min_p %g: wanted 0 to 1", (double)p->min_p);
     if (!(p->repeat_penalty >= 0) || isinf(p->repeat_penalty))
-        return ll_fail(err, LL_USAGE, "repeat_penalty %g: wanted a positive number", (double)p->repeat_penalty);
+        return ll_fail(err, LL_USAGE, "repeat_penalty %g: wanted a positive number",
+                       (double)p->repeat_penalty);
     return LL_OK;
 }
 
-/* ---- sort keys: ascending keys are descending logits, then ascending ids ------------------------------ */
+/* ---- sort keys: ascending keys are descending logits, then ascending ids ---------------- */
 static uint64_t key_of(float logit, uint32_t id)
 {
     uint32_t b;
@@ -87,7 +91,7 @@ static void sort(uint64_t *a, size_t n) /* heap sort: qsort may allocate */
     }
 }
 
-/* ---- the list ------------------------------------------------------------------------------------- */
+/* ---- the list --------------------------------------------------------------------------- */
 typedef struct list {
     rt_sampler *s;
     rt_row *row;
@@ -183,10 +187,12 @@ static ll_code finite_row(const rt_row *r, ll_error *err)
         }
     }
     if (!bad && isfinite(top)) return LL_OK;
-    return ll_fail(err, LL_FAILED, "logits are not finite (largest %g): the model or its weights are damaged", (double)top);
+    return ll_fail(err, LL_FAILED,
+                   "logits are not finite (largest %g): the model or its weights are damaged",
+                   (double)top);
 }
 
-/* ---- filters -------------------------------------------------------------------------------------- */
+/* ---- filters ---------------------------------------------------------------------------- */
 static double weight_of(const list *l, float logit)
 {
     double d = ((double)logit - (double)l->top) / (double)l->p->temperature;
@@ -210,8 +216,10 @@ static uint32_t filter(const list *l, double *whole)
     const uint64_t *key = l->s->key;
     uint32_t n = l->n, k = p->top_k && p->top_k < l->row->n ? p->top_k : 0;
     double sum = 0;
-    if (k && k < n) n = k;
-    else if (k && n < k && !l->complete) return UINT32_MAX;
+    if (k && k < n)
+        n = k;
+    else if (k && n < k && !l->complete)
+        return UINT32_MAX;
     /* exact order: a penalty may have pushed a listed token below the bound */
     if (k && !l->complete && l->penalised && !(key_logit(key[n - 1]) > l->bound)) return UINT32_MAX;
     bool all = !k && !l->complete; /* `n` is only the front of what stays so far */
@@ -223,7 +231,8 @@ static uint32_t filter(const list *l, double *whole)
             for (uint32_t i = 0; i < n; i++) sum += weight_of(l, key_logit(key[i]));
         double before = 0;
         uint32_t m = 0;
-        while (m < n && (m == 0 || before < (double)p->top_p * sum)) before += weight_of(l, key_logit(key[m++]));
+        while (m < n && (m == 0 || before < (double)p->top_p * sum))
+            before += weight_of(l, key_logit(key[m++]));
         if (m == n && all && before < (double)p->top_p * sum) return UINT32_MAX;
         if (all && l->penalised && !(key_logit(key[m - 1]) > l->bound)) return UINT32_MAX;
         n = m;
@@ -232,7 +241,8 @@ static uint32_t filter(const list *l, double *whole)
     if (p->min_p > 0) {
         uint32_t m = 0;
         while (m < n && (m == 0 || weight_of(l, key_logit(key[m])) >= (double)p->min_p)) m++;
-        if (all && (m == n || (l->penalised && !(key_logit(key[m - 1]) > l->bound)))) return UINT32_MAX;
+        if (all && (m == n || (l->penalised && !(key_logit(key[m - 1]) > l->bound))))
+            return UINT32_MAX;
         n = m;
         all = false;
     }
@@ -283,8 +293,8 @@ static void keep_front(list *l, uint32_t n)
     }
 }
 
-ll_code rt_sample_keep(rt_sampler *s, const llmir_sample_params *p, rt_row *row, const int32_t *history,
-                       size_t n_history, ll_error *err)
+ll_code rt_sample_keep(rt_sampler *s, const llmir_sample_params *p, rt_row *row,
+                       const int32_t *history, size_t n_history, ll_error *err)
 {
     list l = {.s = s, .row = row, .p = p};
     LL_TRY(finite_row(row, err));
@@ -292,18 +302,25 @@ ll_code rt_sample_keep(rt_sampler *s, const llmir_sample_params *p, rt_row *row,
     s->total = 0;
     bool penalty = p->repeat_penalty > 0 && p->repeat_penalty != 1 && n_history;
     if (penalty) penalise(&l, history, n_history);
-    if (p->temperature == 0 && !penalty && !row->best_id && row->max) return keep_one(s, first_equal(row, *row->max)), LL_OK;
-    if (row->best_id && !(penalty && p->repeat_penalty < 1)) list_from_kernel(&l);
-    else list_from_scan(&l);
+    if (p->temperature == 0 && !penalty && !row->best_id && row->max)
+        return keep_one(s, first_equal(row, *row->max)), LL_OK;
+    if (row->best_id && !(penalty && p->repeat_penalty < 1))
+        list_from_kernel(&l);
+    else
+        list_from_scan(&l);
     if (penalty && row->best_id) { /* listed tokens may have lost; nobody outside has gained */
-        for (uint32_t i = 0; i < l.n; i++) s->key[i] = key_of(row->logit[key_id(s->key[i])], key_id(s->key[i]));
+        for (uint32_t i = 0; i < l.n; i++)
+            s->key[i] = key_of(row->logit[key_id(s->key[i])], key_id(s->key[i]));
         sort(s->key, l.n);
         if (!l.complete && !(key_logit(s->key[0]) > l.bound)) list_from_scan(&l);
     }
     l.top = key_logit(s->key[0]);
-    if (!isfinite(l.top)) return ll_fail(err, LL_FAILED, "logits are not finite: the model or its weights are damaged");
+    if (!isfinite(l.top))
+        return ll_fail(err, LL_FAILED,
+                       "logits are not finite: the model or its weights are damaged");
     if (p->temperature == 0) return keep_one(s, key_id(s->key[0])), LL_OK;
-    bool filtered = (p->top_k && p->top_k < row->n) || (p->top_p > 0 && p->top_p < 1) || p->min_p > 0;
+    bool filtered =
+        (p->top_k && p->top_k < row->n) || (p->top_p > 0 && p->top_p < 1) || p->min_p > 0;
     if (!filtered) return keep_all(&l), LL_OK;
     double whole = -1;
     uint32_t n;

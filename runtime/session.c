@@ -44,7 +44,8 @@ void llmir_session_destroy(llmir_session *s)
 {
     if (!s) return;
     llmir_engine *e = s->engine;
-    bool locked = pthread_mutex_lock(&e->lock) == 0; /* not when called from a callback, which holds it */
+    bool locked =
+        pthread_mutex_lock(&e->lock) == 0; /* not when called from a callback, which holds it */
     rt_kv_truncate(&e->kv, &s->seq, 0);
     if (locked) pthread_mutex_unlock(&e->lock);
     free(s->token);
@@ -78,7 +79,8 @@ llmir_status llmir_session_fork(llmir_session *from, llmir_session **out, llmir_
 
 size_t llmir_session_length(const llmir_session *s) { return s ? s->n : 0; }
 
-llmir_status llmir_session_tokens(const llmir_session *session, int32_t *ids, size_t *n, llmir_error *error)
+llmir_status llmir_session_tokens(const llmir_session *session, int32_t *ids, size_t *n,
+                                  llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, session);
@@ -95,7 +97,8 @@ llmir_status llmir_session_truncate(llmir_session *session, size_t n, llmir_erro
     RT_NOT_NULL(err, session);
     RT_TRY(rt_session_take(session, err));
     ll_code rc = LL_OK;
-    if (n > session->n) rc = ll_fail(err, LL_USAGE, "truncate to %zu tokens: the session has %zu", n, session->n);
+    if (n > session->n)
+        rc = ll_fail(err, LL_USAGE, "truncate to %zu tokens: the session has %zu", n, session->n);
     if (rc == LL_OK) rc = rt_engine_lock(session->engine, err);
     if (rc == LL_OK) {
         rt_kv_truncate(&session->engine->kv, &session->seq, n);

@@ -37,9 +37,9 @@ struct rt_team {
     pid_t pid;
     char *scratch;
     size_t scratch_bytes;
-    rt_run run;     /* written before a run opens, constant during it */
-    uint64_t base;  /* step number of run.step[0] */
-    double opened;  /* when the open step was opened (profiling) */
+    rt_run run;    /* written before a run opens, constant during it */
+    uint64_t base; /* step number of run.step[0] */
+    double opened; /* when the open step was opened (profiling) */
     ll_code outcome;
     size_t bad_step;
     uint64_t bad_parts;
@@ -66,7 +66,7 @@ static inline void relax(void)
 #endif
 }
 
-/* ---- the gate ------------------------------------------------------------------------------------ */
+/* ---- the gate --------------------------------------------------------------------------- */
 static long futex(rt_team *t, int op, uint32_t value)
 {
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -118,7 +118,7 @@ static void advance(rt_team *t, size_t at)
     open_gate(t, t->base + t->run.n_step, 0);
 }
 
-/* ---- parts --------------------------------------------------------------------------------------- */
+/* ---- parts ------------------------------------------------------------------------------ */
 /* The next part of step `seq` for this thread, or -1. Depends on nothing but the ranges. */
 static int64_t take(rt_team *t, uint64_t seq, uint64_t parts, uint32_t thread)
 {
@@ -205,8 +205,9 @@ static void *worker(void *arg)
 ll_code rt_team_run(rt_team *t, const rt_run *run, ll_error *err)
 {
     if (t->pid != getpid())
-        return ll_fail(err, LL_FAILED, "the process forked after this engine was created: its worker threads "
-                                       "do not exist here; create an engine in the child");
+        return ll_fail(err, LL_FAILED,
+                       "the process forked after this engine was created: its worker threads "
+                       "do not exist here; create an engine in the child");
     fenv_t env;
     fegetenv(&env);
     fesetenv(FE_DFL_ENV);
@@ -224,12 +225,12 @@ ll_code rt_team_run(rt_team *t, const rt_run *run, ll_error *err)
     fesetenv(&env);
     if (t->outcome == LL_CANCELLED) return ll_fail(err, LL_CANCELLED, "cancelled");
     if (t->outcome != LL_OK)
-        return ll_fail(err, LL_FAILED, "step %zu has %llu parts, at most %d are possible", t->bad_step,
-                       (unsigned long long)t->bad_parts, RT_PARTS_MAX);
+        return ll_fail(err, LL_FAILED, "step %zu has %llu parts, at most %d are possible",
+                       t->bad_step, (unsigned long long)t->bad_parts, RT_PARTS_MAX);
     return LL_OK;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------- */
 uint32_t rt_team_size(const rt_team *t) { return t->pub.n_threads; }
 
 uint32_t rt_cpu_count(void)
@@ -253,8 +254,8 @@ static ll_code start_workers(rt_team *t, ll_error *err)
         e = pthread_create(&t->slot[t->n_started].thread, NULL, worker, &t->slot[t->n_started]);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!e) return LL_OK;
-    return ll_fail(err, LL_NO_SPACE, "cannot start thread %u of %u: %s", t->n_started + 1, t->pub.n_threads,
-                   strerror(e));
+    return ll_fail(err, LL_NO_SPACE, "cannot start thread %u of %u: %s", t->n_started + 1,
+                   t->pub.n_threads, strerror(e));
 }
 
 ll_code rt_team_create(uint32_t n, size_t scratch, rt_team **out, ll_error *err)
@@ -267,7 +268,8 @@ ll_code rt_team_create(uint32_t n, size_t scratch, rt_team **out, ll_error *err)
     if (!t || mem == MAP_FAILED) {
         free(t);
         if (mem != MAP_FAILED) munmap(mem, each * n);
-        return ll_fail(err, LL_NO_SPACE, "no memory for %u threads with %zu bytes of scratch each", n, scratch);
+        return ll_fail(err, LL_NO_SPACE, "no memory for %u threads with %zu bytes of scratch each",
+                       n, scratch);
     }
     memset(t, 0, bytes);
     t->pub = (llmir_team){claim, n};

@@ -1,7 +1,7 @@
 /* llmir-run: generates text from a module. Uses the public API only.
  *
- * The text (or one JSON object) goes to stdout, everything else to stderr. It drives llmir_step itself rather
- * than llmir_generate because it also writes logits. */
+ * The text (or one JSON object) goes to stdout, everything else to stderr. It drives llmir_step
+ * itself rather than llmir_generate because it also writes logits. */
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
@@ -11,9 +11,28 @@
 
 #include "tools/tool.h"
 
-enum { OPT_TOKENS = 256, OPT_KV, OPT_BLOCK, OPT_BATCH, OPT_TEMP, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_REPEAT,
-       OPT_REPEAT_LAST, OPT_SEED, OPT_IGNORE_EOS, OPT_JSON, OPT_LOGITS, OPT_ALL_LOGITS, OPT_TOKENIZE,
-       OPT_TOKENIZE_SPECIAL, OPT_DETOKENIZE, OPT_VERIFY, OPT_COPY };
+enum {
+    OPT_TOKENS = 256,
+    OPT_KV,
+    OPT_BLOCK,
+    OPT_BATCH,
+    OPT_TEMP,
+    OPT_TOP_K,
+    OPT_TOP_P,
+    OPT_MIN_P,
+    OPT_REPEAT,
+    OPT_REPEAT_LAST,
+    OPT_SEED,
+    OPT_IGNORE_EOS,
+    OPT_JSON,
+    OPT_LOGITS,
+    OPT_ALL_LOGITS,
+    OPT_TOKENIZE,
+    OPT_TOKENIZE_SPECIAL,
+    OPT_DETOKENIZE,
+    OPT_VERIFY,
+    OPT_COPY
+};
 
 typedef struct options {
     const char *module, *prompt, *file, *tokens, *logits;
@@ -41,38 +60,46 @@ typedef struct run {
     size_t n_decoded; /* steps of one token */
 } run;
 
-static const struct argp_option option_list[] = {
-    {0, 0, 0, 0, "Prompt (one of):", 1},
-    {"prompt", 'p', "TEXT", 0, "Continue TEXT; special tokens written out in it are recognised", 1},
-    {"file", 'f', "FILE", 0, "Continue the text in FILE ('-': stdin)", 1},
-    {"tokens", OPT_TOKENS, "1,2,3", 0, "Continue these token ids", 1},
-    {0, 0, 0, 0, "Generation:", 2},
-    {0, 'n', "N", 0, "Generate at most N tokens (128)", 2},
-    {"ignore-eos", OPT_IGNORE_EOS, 0, 0, "Go on behind tokens that end a text", 2},
-    {"temp", OPT_TEMP, "X", 0, "Temperature; 0 takes the most likely token (0)", 2},
-    {"top-k", OPT_TOP_K, "K", 0, "Keep the K most likely tokens; 0: all (0)", 2},
-    {"top-p", OPT_TOP_P, "P", 0, "Keep the most likely tokens up to probability P (1)", 2},
-    {"min-p", OPT_MIN_P, "P", 0, "Keep tokens with at least P times the best probability (0)", 2},
-    {"repeat-penalty", OPT_REPEAT, "X", 0, "Make tokens of the sequence less likely; 1: off (1)", 2},
-    {"repeat-last", OPT_REPEAT_LAST, "N", 0, "The repeat penalty looks at the last N tokens; 0: all (0)", 2},
-    {"seed", OPT_SEED, "N", 0, "Random numbers; the same seed gives the same text (0)", 2},
-    {0, 0, 0, 0, "Running:", 3},
-    {"context", 'c', "N", 0, "Longest sequence in tokens (the model's)", 3},
-    {"threads", 't', "N", 0, "CPU threads (all); the text does not depend on it", 3},
-    {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 3},
-    {"kv-block", OPT_BLOCK, "N", 0, "Tokens per block of the KV cache (the module's first)", 3},
-    {"batch", OPT_BATCH, "N", 0, "Prompt tokens computed at once (512)", 3},
-    {"copy-weights", OPT_COPY, 0, 0, "Read the weights into huge pages instead of mapping the file", 3},
-    {"verify", OPT_VERIFY, 0, 0, "Compare the digest of all weights first", 3},
-    {0, 0, 0, 0, "Output:", 4},
-    {"json", OPT_JSON, 0, 0, "Print {prompt_ids, ids, text, stop, prefill_tps, decode_tps} instead of text", 4},
-    {"logits", OPT_LOGITS, "FILE", 0, "Write float32 logits of the last prompt position and of each generated one", 4},
-    {"all-logits", OPT_ALL_LOGITS, 0, 0, "With --logits: of all other prompt positions, too", 4},
-    {0, 0, 0, 0, "Text only (JSON strings or arrays of ids, one a line, from stdin to stdout):", 5},
-    {"tokenize", OPT_TOKENIZE, 0, 0, "Strings to ids; special tokens are plain text", 5},
-    {"tokenize-special", OPT_TOKENIZE_SPECIAL, 0, 0, "Strings to ids; special tokens are recognised", 5},
-    {"detokenize", OPT_DETOKENIZE, 0, 0, "Ids to strings", 5},
-    {0}};
+static const struct argp_option option_list[] =
+    {{0, 0, 0, 0, "Prompt (one of):", 1},
+     {"prompt", 'p', "TEXT", 0, "Continue TEXT; special tokens written out in it are recognised",
+      1},
+     {"file", 'f', "FILE", 0, "Continue the text in FILE ('-': stdin)", 1},
+     {"tokens", OPT_TOKENS, "1,2,3", 0, "Continue these token ids", 1},
+     {0, 0, 0, 0, "Generation:", 2},
+     {0, 'n', "N", 0, "Generate at most N tokens (128)", 2},
+     {"ignore-eos", OPT_IGNORE_EOS, 0, 0, "Go on behind tokens that end a text", 2},
+     {"temp", OPT_TEMP, "X", 0, "Temperature; 0 takes the most likely token (0)", 2},
+     {"top-k", OPT_TOP_K, "K", 0, "Keep the K most likely tokens; 0: all (0)", 2},
+     {"top-p", OPT_TOP_P, "P", 0, "Keep the most likely tokens up to probability P (1)", 2},
+     {"min-p", OPT_MIN_P, "P", 0, "Keep tokens with at least P times the best probability (0)", 2},
+     {"repeat-penalty", OPT_REPEAT, "X", 0, "Make tokens of the sequence less likely; 1: off (1)",
+      2},
+     {"repeat-last", OPT_REPEAT_LAST, "N", 0,
+      "The repeat penalty looks at the last N tokens; 0: all (0)", 2},
+     {"seed", OPT_SEED, "N", 0, "Random numbers; the same seed gives the same text (0)", 2},
+     {0, 0, 0, 0, "Running:", 3},
+     {"context", 'c', "N", 0, "Longest sequence in tokens (the model's)", 3},
+     {"threads", 't', "N", 0, "CPU threads (all); the text does not depend on it", 3},
+     {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 3},
+     {"kv-block", OPT_BLOCK, "N", 0, "Tokens per block of the KV cache (the module's first)", 3},
+     {"batch", OPT_BATCH, "N", 0, "Prompt tokens computed at once (512)", 3},
+     {"copy-weights", OPT_COPY, 0, 0,
+      "Read the weights into huge pages instead of mapping the file", 3},
+     {"verify", OPT_VERIFY, 0, 0, "Compare the digest of all weights first", 3},
+     {0, 0, 0, 0, "Output:", 4},
+     {"json", OPT_JSON, 0, 0,
+      "Print {prompt_ids, ids, text, stop, prefill_tps, decode_tps} instead of text", 4},
+     {"logits", OPT_LOGITS, "FILE", 0,
+      "Write float32 logits of the last prompt position and of each generated one", 4},
+     {"all-logits", OPT_ALL_LOGITS, 0, 0, "With --logits: of all other prompt positions, too", 4},
+     {0, 0, 0, 0,
+      "Text only (JSON strings or arrays of ids, one a line, from stdin to stdout):", 5},
+     {"tokenize", OPT_TOKENIZE, 0, 0, "Strings to ids; special tokens are plain text", 5},
+     {"tokenize-special", OPT_TOKENIZE_SPECIAL, 0, 0,
+      "Strings to ids; special tokens are recognised", 5},
+     {"detokenize", OPT_DETOKENIZE, 0, 0, "Ids to strings", 5},
+     {0}};
 
 static void check_options(struct argp_state *state, options *o)
 {
@@ -93,14 +120,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'c': o->engine.context = (uint32_t)tool_number(state, arg, "-c", 1, 1 << 28); break;
     case 't': o->engine.threads = (uint32_t)tool_number(state, arg, "-t", 1, 256); break;
     case OPT_KV: o->engine.kv_dtype = arg; break;
-    case OPT_BLOCK: o->engine.kv_block = (uint32_t)tool_number(state, arg, "--kv-block", 16, 256); break;
-    case OPT_BATCH: o->engine.max_batch = (uint32_t)tool_number(state, arg, "--batch", 1, 1 << 20); break;
+    case OPT_BLOCK:
+        o->engine.kv_block = (uint32_t)tool_number(state, arg, "--kv-block", 16, 256);
+        break;
+    case OPT_BATCH:
+        o->engine.max_batch = (uint32_t)tool_number(state, arg, "--batch", 1, 1 << 20);
+        break;
     case OPT_TEMP: o->sample.temperature = (float)tool_real(state, arg, "--temp", 0, 1e6); break;
-    case OPT_TOP_K: o->sample.top_k = (uint32_t)tool_number(state, arg, "--top-k", 0, UINT32_MAX); break;
+    case OPT_TOP_K:
+        o->sample.top_k = (uint32_t)tool_number(state, arg, "--top-k", 0, UINT32_MAX);
+        break;
     case OPT_TOP_P: o->sample.top_p = (float)tool_real(state, arg, "--top-p", 0, 1); break;
     case OPT_MIN_P: o->sample.min_p = (float)tool_real(state, arg, "--min-p", 0, 1); break;
-    case OPT_REPEAT: o->sample.repeat_penalty = (float)tool_real(state, arg, "--repeat-penalty", 1e-6, 1e6); break;
-    case OPT_REPEAT_LAST: o->sample.repeat_last = (uint32_t)tool_number(state, arg, "--repeat-last", 0, UINT32_MAX); break;
+    case OPT_REPEAT:
+        o->sample.repeat_penalty = (float)tool_real(state, arg, "--repeat-penalty", 1e-6, 1e6);
+        break;
+    case OPT_REPEAT_LAST:
+        o->sample.repeat_last = (uint32_t)tool_number(state, arg, "--repeat-last", 0, UINT32_MAX);
+        break;
     case OPT_SEED: o->sample.seed = tool_number(state, arg, "--seed", 0, UINT64_MAX); break;
     case OPT_IGNORE_EOS: o->ignore_end = true; break;
     case OPT_JSON: o->json = true; break;
@@ -108,7 +145,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_ALL_LOGITS: o->all_logits = true; break;
     case OPT_VERIFY: o->open.verify = 1; break;
     case OPT_COPY: o->open.weights = LLMIR_WEIGHTS_COPIED; break;
-    case OPT_TOKENIZE: case OPT_TOKENIZE_SPECIAL: case OPT_DETOKENIZE: o->text_mode = key; break;
+    case OPT_TOKENIZE:
+    case OPT_TOKENIZE_SPECIAL:
+    case OPT_DETOKENIZE: o->text_mode = key; break;
     case ARGP_KEY_ARG:
         if (o->module) argp_error(state, "more than one module: '%s'", arg);
         o->module = arg;
@@ -119,7 +158,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-/* ---- text only --------------------------------------------------------------------------------------- */
+/* ---- text only -------------------------------------------------------------------------- */
 static int out_of_memory(void) { return tool_fail(LLMIR_NO_SPACE, "no memory"); }
 
 static int bad_line(size_t line, const char *why)
@@ -150,7 +189,8 @@ static char *text_of(run *r, const int32_t *ids, size_t n, uint32_t flags, size_
     size_t room = 0;
     llmir_detokenize(r->model, ids, n, flags, NULL, &room, &r->err);
     char *raw = malloc(room + 1), *text = NULL;
-    if (raw && llmir_detokenize(r->model, ids, n, flags, raw, &room, &r->err) == LLMIR_OK) text = tool_utf8(raw, room, out_n);
+    if (raw && llmir_detokenize(r->model, ids, n, flags, raw, &room, &r->err) == LLMIR_OK)
+        text = tool_utf8(raw, room, out_n);
     free(raw);
     return text;
 }
@@ -168,7 +208,9 @@ static int print_text(run *r, const json_t *list, size_t line)
     }
     char *text = text_of(r, ids, n, LLMIR_TEXT_SHOW_SPECIAL, &len);
     free(ids);
-    if (!text) return tool_fail(r->err.code ? r->err.code : LLMIR_NO_SPACE, r->err.code ? r->err.msg : "no memory");
+    if (!text)
+        return tool_fail(r->err.code ? r->err.code : LLMIR_NO_SPACE,
+                         r->err.code ? r->err.msg : "no memory");
     json_t *s = json_stringn(text, len);
     char *dump = s ? json_dumps(s, JSON_ENCODE_ANY) : NULL;
     if (dump) puts(dump);
@@ -189,17 +231,22 @@ static int text_mode(run *r)
         no++;
         if (n == 1 && line[0] == '\n') continue;
         json_t *j = json_loadb(line, (size_t)n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-        if (!j) rc = bad_line(no, e.text);
-        else if (r->o.text_mode == OPT_DETOKENIZE) rc = json_is_array(j) ? print_text(r, j, no) : bad_line(no, "wanted an array of ids");
-        else if (!json_is_string(j)) rc = bad_line(no, "wanted a JSON string");
-        else rc = print_ids(r, json_string_value(j), json_string_length(j), r->o.text_mode == OPT_TOKENIZE_SPECIAL ? LLMIR_TEXT_PARSE_SPECIAL : 0);
+        if (!j)
+            rc = bad_line(no, e.text);
+        else if (r->o.text_mode == OPT_DETOKENIZE)
+            rc = json_is_array(j) ? print_text(r, j, no) : bad_line(no, "wanted an array of ids");
+        else if (!json_is_string(j))
+            rc = bad_line(no, "wanted a JSON string");
+        else
+            rc = print_ids(r, json_string_value(j), json_string_length(j),
+                           r->o.text_mode == OPT_TOKENIZE_SPECIAL ? LLMIR_TEXT_PARSE_SPECIAL : 0);
         json_decref(j);
     }
     free(line);
     return rc;
 }
 
-/* ---- prompt ------------------------------------------------------------------------------------------- */
+/* ---- prompt ----------------------------------------------------------------------------- */
 static int parse_tokens(run *r)
 {
     const char *p = r->o.tokens;
@@ -209,7 +256,8 @@ static int parse_tokens(run *r)
         errno = 0;
         long v = strtol(p, &end, 10);
         if (end == p || errno || v < 0 || v >= (long)r->info.vocab || (*end && *end != ','))
-            return tool_fail(LLMIR_USAGE, "--tokens: wanted ids of the vocabulary, separated by commas");
+            return tool_fail(LLMIR_USAGE,
+                             "--tokens: wanted ids of the vocabulary, separated by commas");
         r->prompt[r->n_prompt++] = (int32_t)v;
         if (!*end) return 0;
     }
@@ -226,14 +274,15 @@ static int make_prompt(run *r)
     int rc = LLMIR_NO_SPACE;
     snprintf(r->err.msg, sizeof r->err.msg, "no memory");
     if (r->prompt)
-        rc = llmir_tokenize(r->model, file ? file : r->o.prompt, n, LLMIR_TEXT_ADD_SPECIAL | LLMIR_TEXT_PARSE_SPECIAL,
-                            r->prompt, &r->n_prompt, &r->err);
+        rc = llmir_tokenize(r->model, file ? file : r->o.prompt, n,
+                            LLMIR_TEXT_ADD_SPECIAL | LLMIR_TEXT_PARSE_SPECIAL, r->prompt,
+                            &r->n_prompt, &r->err);
     free(file);
     if (rc != LLMIR_OK) return tool_fail(rc, r->err.msg);
     return r->n_prompt ? 0 : tool_fail(LLMIR_USAGE, "the prompt has no tokens");
 }
 
-/* ---- generation ------------------------------------------------------------------------------------------ */
+/* ---- generation ------------------------------------------------------------------------- */
 static llmir_session *interrupted_session;
 static volatile sig_atomic_t interrupted;
 
@@ -264,8 +313,13 @@ static int write_logits(run *r, size_t rows)
 static int32_t feed(run *r, const int32_t *ids, size_t n, int *rc)
 {
     llmir_step_params p = {.size = sizeof p, .progress = n > 1 ? on_prefill : NULL};
-    llmir_feed f = {.size = sizeof f, .session = r->session, .tokens = ids, .n_tokens = n, .sample = &r->o.sample,
-                    .logits = r->logits, .want = n > 1 && r->o.all_logits ? LLMIR_WANT_ALL : LLMIR_WANT_NEXT};
+    llmir_feed f = {.size = sizeof f,
+                    .session = r->session,
+                    .tokens = ids,
+                    .n_tokens = n,
+                    .sample = &r->o.sample,
+                    .logits = r->logits,
+                    .want = n > 1 && r->o.all_logits ? LLMIR_WANT_ALL : LLMIR_WANT_NEXT};
     *rc = llmir_step(r->engine, &f, 1, &p, &r->err);
     if (*rc != LLMIR_OK) {
         *rc = interrupted ? TOOL_INTERRUPTED : tool_fail(*rc, r->err.msg);
@@ -288,7 +342,9 @@ static int keep(run *r, int32_t id)
     if (r->o.json) return 0;
     char text[512];
     size_t n = sizeof text;
-    if (llmir_detokenize(r->model, &id, 1, r->o.ignore_end ? LLMIR_TEXT_SHOW_SPECIAL : 0, text, &n, NULL) != LLMIR_OK) return 0;
+    if (llmir_detokenize(r->model, &id, 1, r->o.ignore_end ? LLMIR_TEXT_SHOW_SPECIAL : 0, text, &n,
+                         NULL) != LLMIR_OK)
+        return 0;
     fwrite(text, 1, n, stdout);
     return fflush(stdout) ? tool_fail(LLMIR_FAILED, "stdout: cannot write") : 0;
 }
@@ -324,20 +380,26 @@ static int generate(run *r)
 
 static int report(run *r)
 {
-    double prefill = (double)r->n_prompt / r->prefill, decode = r->n_decoded ? (double)r->n_decoded / r->decode : 0;
+    double prefill = (double)r->n_prompt / r->prefill,
+           decode = r->n_decoded ? (double)r->n_decoded / r->decode : 0;
     if (!r->o.json) {
-        fprintf(stderr, "\n%zu prompt tokens: %.1f/s, %zu generated: %.1f/s, stopped by %s\n", r->n_prompt, prefill, r->n_ids,
-                decode, r->stop);
+        fprintf(stderr, "\n%zu prompt tokens: %.1f/s, %zu generated: %.1f/s, stopped by %s\n",
+                r->n_prompt, prefill, r->n_ids, decode, r->stop);
         return 0;
     }
     size_t n = 0;
     char *text = text_of(r, r->ids, r->n_ids, r->o.ignore_end ? LLMIR_TEXT_SHOW_SPECIAL : 0, &n);
     json_t *prompt = json_array(), *ids = json_array();
-    for (size_t i = 0; i < r->n_prompt; i++) json_array_append_new(prompt, json_integer(r->prompt[i]));
+    for (size_t i = 0; i < r->n_prompt; i++)
+        json_array_append_new(prompt, json_integer(r->prompt[i]));
     for (size_t i = 0; i < r->n_ids; i++) json_array_append_new(ids, json_integer(r->ids[i]));
     json_t *o = json_pack("{s:o,s:o,s:o,s:s,s:f,s:f}", "prompt_ids", prompt, "ids", ids, "text",
-                          text ? json_stringn(text, n) : json_null(), "stop", r->stop, "prefill_tps", prefill, "decode_tps", decode);
-    int rc = o && json_dumpf(o, stdout, JSON_COMPACT) == 0 && putchar('\n') == '\n' && fflush(stdout) == 0 ? 0 : LLMIR_FAILED;
+                          text ? json_stringn(text, n) : json_null(), "stop", r->stop,
+                          "prefill_tps", prefill, "decode_tps", decode);
+    int rc = o && json_dumpf(o, stdout, JSON_COMPACT) == 0 && putchar('\n') == '\n' &&
+                     fflush(stdout) == 0
+                 ? 0
+                 : LLMIR_FAILED;
     if (rc) tool_fail(rc, "stdout: cannot write");
     json_decref(o);
     free(text);
@@ -354,11 +416,13 @@ static int start(run *r)
     r->o.engine.context = info.context;
     if (r->n_prompt > info.context) {
         char msg[128];
-        snprintf(msg, sizeof msg, "the prompt has %zu tokens, the context is %u", r->n_prompt, info.context);
+        snprintf(msg, sizeof msg, "the prompt has %zu tokens, the context is %u", r->n_prompt,
+                 info.context);
         return tool_fail(LLMIR_USAGE, msg);
     }
     if (!r->o.logits) return 0;
-    r->logits = malloc((r->o.all_logits ? r->n_prompt : 1) * (size_t)r->info.vocab * sizeof *r->logits);
+    r->logits =
+        malloc((r->o.all_logits ? r->n_prompt : 1) * (size_t)r->info.vocab * sizeof *r->logits);
     r->logits_file = fopen(r->o.logits, "we");
     if (!r->logits) return out_of_memory();
     if (r->logits_file) return 0;
@@ -391,17 +455,28 @@ static int run_all(run *r)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {option_list, parse, "MODULE.so",
-        "Generates text from a module made by llmir-build.\v"
-        "Text goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 wrong use, 3 unsupported module, "
-        "4 bad input file, 5 no device, 6 out of memory or disk, 130 interrupted.", 0, 0, 0};
-    run r = {.o = {.n = 128, .engine = LLMIR_INIT(llmir_engine_params), .open = LLMIR_INIT(llmir_open_params),
+    static const struct argp argp =
+        {option_list,
+         parse,
+         "MODULE.so",
+         "Generates text from a module made by llmir-build.\v"
+         "Text goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 wrong use, "
+         "3 unsupported module, "
+         "4 bad input file, 5 no device, 6 out of memory or disk, 130 interrupted.",
+         0,
+         0,
+         0};
+    run r = {.o = {.n = 128,
+                   .engine = LLMIR_INIT(llmir_engine_params),
+                   .open = LLMIR_INIT(llmir_open_params),
                    .sample = LLMIR_INIT(llmir_sample_params)},
-             .info = LLMIR_INIT(llmir_model_info), .stop = "error"};
+             .info = LLMIR_INIT(llmir_model_info),
+             .stop = "error"};
     tool_begin("llmir-run");
     argp_parse(&argp, argc, argv, 0, NULL, &r.o);
     int rc = run_all(&r);
-    if (r.logits_file && fclose(r.logits_file) && !rc) rc = tool_fail(LLMIR_FAILED, "--logits: cannot write");
+    if (r.logits_file && fclose(r.logits_file) && !rc)
+        rc = tool_fail(LLMIR_FAILED, "--logits: cannot write");
     llmir_session_destroy(r.session);
     llmir_engine_destroy(r.engine);
     llmir_close(r.model);

@@ -1,5 +1,5 @@
-/* peak.c: see peak.h. Each thread reads its own part of a buffer larger than any cache, then runs chains of
- * independent multiply-adds. The slowest thread's time counts. */
+/* peak.c: see peak.h. Each thread reads its own part of a buffer larger than any cache, then runs
+ * chains of independent multiply-adds. The slowest thread's time counts. */
 #include "tools/peak.h"
 
 #include <pthread.h>
@@ -106,7 +106,8 @@ static bool together(job *j, unsigned n)
     unsigned made = 1;
     for (unsigned i = 0; i < n; i++) j[i].start = &start;
     while (made < n && pthread_create(&th[made], NULL, run_job, &j[made]) == 0) made++;
-    if (made == n) run_job(&j[0]);
+    if (made == n)
+        run_job(&j[0]);
     else
         for (unsigned i = 1; i < made; i++) pthread_cancel(th[i]); /* they wait at the barrier */
     for (unsigned i = 1; i < made; i++) pthread_join(th[i], NULL);
@@ -116,7 +117,8 @@ static bool together(job *j, unsigned n)
 
 static double measure_read(unsigned n)
 {
-    uint64_t *p = mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t *p =
+        mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return 0;
     madvise(p, READ_BYTES, MADV_HUGEPAGE);
     memset(p, 1, READ_BYTES);
@@ -125,7 +127,9 @@ static double measure_read(unsigned n)
     for (int round = 0; round < ROUNDS; round++) {
         double slowest = 0;
         for (unsigned i = 0; i < n; i++)
-            j[i] = (job){.from = p + READ_BYTES / 8 / n * i, .n = READ_BYTES / 8 / n, .work = read_job};
+            j[i] = (job){.from = p + READ_BYTES / 8 / n * i,
+                         .n = READ_BYTES / 8 / n,
+                         .work = read_job};
         if (!together(j, n)) break;
         for (unsigned i = 0; i < n; i++) slowest = j[i].result > slowest ? j[i].result : slowest;
         if (slowest > 0 && READ_BYTES / slowest > best) best = READ_BYTES / slowest;
@@ -154,7 +158,9 @@ void tool_measure_limits(unsigned threads, tool_limits *out)
     *out = (tool_limits){.read_gbs = measure_read(threads)};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512vnni")) out->int8_gops = measure_ops(threads, dot_512);
-    if (__builtin_cpu_supports("avx512f")) out->f32_gops = measure_ops(threads, fma_512);
-    else if (__builtin_cpu_supports("fma")) out->f32_gops = measure_ops(threads, fma_256);
+    if (__builtin_cpu_supports("avx512f"))
+        out->f32_gops = measure_ops(threads, fma_512);
+    else if (__builtin_cpu_supports("fma"))
+        out->f32_gops = measure_ops(threads, fma_256);
 #endif
 }

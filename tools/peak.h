@@ -4,9 +4,9 @@
 #define LLMIR_TOOLS_PEAK_H
 
 typedef struct tool_limits {
-    double read_gbs;  /* memory read by all threads together                            */
-    double int8_gops; /* 8-bit dot products (vpdpbusd), 0 when the CPU has none         */
-    double f32_gops;  /* float multiply-add                                             */
+    double read_gbs;  /* memory read by all threads together */
+    double int8_gops; /* 8-bit dot products (vpdpbusd), 0 when the CPU has none */
+    double f32_gops;  /* float multiply-add */
 } tool_limits;
 
 /* 0 fields where memory or threads ran out. */

@@ -30,27 +30,30 @@ int tool_fail(int status, const char *sentence)
     return status > LLMIR_OK && status <= LLMIR_NO_SPACE ? status : LLMIR_FAILED;
 }
 
-uint64_t tool_number(struct argp_state *state, const char *arg, const char *what, uint64_t min, uint64_t max)
+uint64_t tool_number(struct argp_state *state, const char *arg, const char *what, uint64_t min,
+                     uint64_t max)
 {
     char *end;
     errno = 0;
     unsigned long long v = strtoull(arg, &end, 10);
     if (errno || end == arg || *end || *arg == '-' || v < min || v > max)
-        argp_error(state, "%s: '%s' is not a number from %llu to %llu", what, arg, (unsigned long long)min,
-                   (unsigned long long)max);
+        argp_error(state, "%s: '%s' is not a number from %llu to %llu", what, arg,
+                   (unsigned long long)min, (unsigned long long)max);
     return v;
 }
 
-double tool_real(struct argp_state *state, const char *arg, const char *what, double min, double max)
+double tool_real(struct argp_state *state, const char *arg, const char *what, double min,
+                 double max)
 {
     char *end;
     double v = strtod(arg, &end);
-    if (end == arg || *end || !(v >= min && v <= max)) argp_error(state, "%s: '%s' is not a number from %g to %g", what, arg, min, max);
+    if (end == arg || *end || !(v >= min && v <= max))
+        argp_error(state, "%s: '%s' is not a number from %g to %g", what, arg, min, max);
     return v;
 }
 
-size_t tool_numbers(struct argp_state *state, const char *arg, const char *what, uint64_t min, uint64_t max,
-                    uint64_t *out, size_t room)
+size_t tool_numbers(struct argp_state *state, const char *arg, const char *what, uint64_t min,
+                    uint64_t max, uint64_t *out, size_t room)
 {
     size_t n = 0;
     for (const char *p = arg;; p++) {
@@ -90,13 +93,18 @@ double tool_now(void)
 /* Length of the well-formed UTF-8 sequence at p, 0 when there is none. */
 static size_t sequence(const unsigned char *p, size_t n)
 {
-    static const struct { unsigned char lo, hi, lo2, hi2; size_t len; } row[] = {
-        {0x00, 0x7f, 0, 0, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-        {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
-        {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    static const struct {
+        unsigned char lo, hi, lo2, hi2;
+        size_t len;
+    } row[] = {{0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2},
+               {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+               {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+               {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
+               {0xf4, 0xf4, 0x80, 0x8f, 4}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         if (p[0] < row[i].lo || p[0] > row[i].hi) continue;
-        if (n < row[i].len || (row[i].len > 1 && (p[1] < row[i].lo2 || p[1] > row[i].hi2))) return 0;
+        if (n < row[i].len || (row[i].len > 1 && (p[1] < row[i].lo2 || p[1] > row[i].hi2)))
+            return 0;
         for (size_t k = 2; k < row[i].len; k++)
             if ((p[k] & 0xc0) != 0x80) return 0;
         return row[i].len;
@@ -110,8 +118,10 @@ char *tool_utf8(const char *p, size_t n, size_t *out_n)
     size_t m = 0;
     for (size_t i = 0; out && i < n;) {
         size_t len = sequence((const unsigned char *)p + i, n - i);
-        if (len) memcpy(out + m, p + i, len), m += len, i += len;
-        else memcpy(out + m, "\xef\xbf\xbd", 3), m += 3, i++;
+        if (len)
+            memcpy(out + m, p + i, len), m += len, i += len;
+        else
+            memcpy(out + m, "\xef\xbf\xbd", 3), m += 3, i++;
     }
     if (out) out[m] = 0;
     *out_n = m;

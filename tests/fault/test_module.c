@@ -1,5 +1,6 @@
-/* test_module.c: modules that are cut, flipped, of another machine, of another version, or lie. Every one is
- * refused before it is loaded, with a sentence that names the file and what is wrong. */
+/* test_module.c: modules that are cut, flipped, of another machine, of another version, or lie.
+ * Every one is refused before it is loaded, with a sentence that names the file and what is wrong.
+ */
 #include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,7 @@
 static uint8_t *good; /* a whole module */
 static size_t n_good;
 static llmir_note note;
-static char path[64];  /* a file in memory, rewritten by each test */
+static char path[64]; /* a file in memory, rewritten by each test */
 static int file = -1;
 
 static int setup(void **s)
@@ -62,7 +63,8 @@ static void put(const void *p, size_t n)
 
 static int check(llmir_error *err)
 {
-    return llmir_check(path, &(llmir_open_params){.size = sizeof(llmir_open_params), .verify = 1}, err);
+    return llmir_check(path, &(llmir_open_params){.size = sizeof(llmir_open_params), .verify = 1},
+                       err);
 }
 
 /* Status `want`, a sentence with `words`, and the same answer from llmir_open. */
@@ -71,9 +73,14 @@ static void refused(int want, const char *words)
     llmir_error err = {0}, again = {0};
     llmir_model *m = NULL;
     int rc = check(&err);
-    if (rc != want || !strstr(err.msg, words)) fail_msg("%d '%s', wanted %d '%s'", rc, err.msg, want, words);
+    if (rc != want || !strstr(err.msg, words))
+        fail_msg("%d '%s', wanted %d '%s'", rc, err.msg, want, words);
     assert_non_null(strstr(err.msg, path));
-    assert_int_equal(llmir_open(path, &(llmir_open_params){.size = sizeof(llmir_open_params), .verify = 1}, &m, &again), want);
+    assert_int_equal(llmir_open(path,
+                                &(llmir_open_params){.size = sizeof(llmir_open_params),
+                                                     .verify = 1},
+                                &m, &again),
+                     want);
     assert_null(m);
 }
 
@@ -168,16 +175,20 @@ static void other_files_are_named_as_such(void **s)
     assert_string_equal(err.msg, "/nonexistent/model.so: cannot open: No such file or directory");
     assert_int_equal(llmir_check("/tmp", NULL, &err), LLMIR_BAD_INPUT);
     assert_non_null(strstr(err.msg, "regular file"));
-    assert_int_equal(llmir_check("/proc/self/exe", NULL, &err), LLMIR_BAD_INPUT); /* a program, no module */
+    assert_int_equal(llmir_check("/proc/self/exe", NULL, &err),
+                     LLMIR_BAD_INPUT); /* a program, no module */
     assert_non_null(strstr(err.msg, "not a module"));
     assert_int_equal(llmir_check("/dev/zero", NULL, &err), LLMIR_BAD_INPUT);
 }
 
-/* ---- honest digests, dishonest content ---------------------------------------------------------------- */
+/* ---- honest digests, dishonest content -------------------------------------------------- */
 static uint8_t *copy; /* changed by a test, then sealed */
 static Elf64_Ehdr *eh(void) { return (void *)copy; }
 static Elf64_Phdr *ph(int i) { return (Elf64_Phdr *)(void *)(copy + eh()->e_phoff) + i; }
-static llmir_note *the_note(void) { return (llmir_note *)(void *)(copy + fake_note_at(copy, n_good)); }
+static llmir_note *the_note(void)
+{
+    return (llmir_note *)(void *)(copy + fake_note_at(copy, n_good));
+}
 
 static void fresh(void)
 {
@@ -239,9 +250,17 @@ static void foreign_elf_files_are_refused(void **s)
 static void what_a_loader_would_run_or_fetch_is_refused(void **s)
 {
     (void)s;
-    static const struct { int64_t tag; const char *words; } bad[] = {
-        {DT_NEEDED, "needs another library"}, {DT_INIT, "init function"}, {DT_INIT_ARRAY, "constructors"},
-        {DT_FINI, "fini function"}, {DT_RPATH, "run path"}, {DT_RUNPATH, "run path"}, {DT_TEXTREL, "relocates"},
+    static const struct {
+        int64_t tag;
+        const char *words;
+    } bad[] = {
+        {DT_NEEDED, "needs another library"},
+        {DT_INIT, "init function"},
+        {DT_INIT_ARRAY, "constructors"},
+        {DT_FINI, "fini function"},
+        {DT_RPATH, "run path"},
+        {DT_RUNPATH, "run path"},
+        {DT_TEXTREL, "relocates"},
     };
     fresh();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -254,7 +273,8 @@ static void what_a_loader_would_run_or_fetch_is_refused(void **s)
     while (d->d_tag != DT_RELA) d++;
     uint64_t at = d->d_un.d_ptr;
     for (int i = 0; i < eh()->e_phnum; i++)
-        if (ph(i)->p_type == PT_LOAD && at >= ph(i)->p_vaddr && at < ph(i)->p_vaddr + ph(i)->p_filesz) {
+        if (ph(i)->p_type == PT_LOAD && at >= ph(i)->p_vaddr &&
+            at < ph(i)->p_vaddr + ph(i)->p_filesz) {
             Elf64_Rela *r = (void *)(copy + ph(i)->p_offset + (at - ph(i)->p_vaddr));
             r->r_info = ELF64_R_INFO(0, R_X86_64_IRELATIVE);
             break;
@@ -298,14 +318,17 @@ static void missing_cpu_features_are_named(void **s)
     assert_int_equal(rt_check_features("", 0, "m.so", &e), LL_OK);
     assert_int_equal(rt_check_features("avx2,fma", have, "m.so", &e), LL_OK);
     assert_int_equal(rt_check_features("avx2,avx512vnni,fma", have, "m.so", &e), LL_NO_DEVICE);
-    assert_non_null(strstr(e.msg, "m.so: its code needs the CPU feature avx512vnni, which this machine lacks"));
+    assert_non_null(
+        strstr(e.msg, "m.so: its code needs the CPU feature avx512vnni, which this machine lacks"));
     e.code = LL_OK;
     assert_int_equal(rt_check_features("quantum", ~UINT64_C(0), "m.so", &e), LL_NO_DEVICE);
     assert_non_null(strstr(e.msg, "quantum, which this library does not know"));
     e.code = LL_OK;
     char name[] = "/tmp/llmir-fault-XXXXXX";
     close(mkstemp(name));
-    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &(fake_options){.features = "sse4.2,warp-drive"}, &e), LL_OK);
+    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"),
+                                &(fake_options){.features = "sse4.2,warp-drive"}, &e),
+                     LL_OK);
     llmir_error err;
     assert_int_equal(llmir_check(name, NULL, &err), LLMIR_NO_DEVICE);
     assert_non_null(strstr(err.msg, "warp-drive"));
@@ -317,8 +340,8 @@ static void missing_cpu_features_are_named(void **s)
     unlink(name);
 }
 
-/* Each 32-bit word of the tables takes each odd value. The module must be refused, or be one that an engine
- * can be made for: no index, range or size may get past the check. */
+/* Each 32-bit word of the tables takes each odd value. The module must be refused, or be one that
+ * an engine can be made for: no index, range or size may get past the check. */
 static void no_value_in_the_tables_gets_past_the_check(void **s)
 {
     (void)s;
@@ -338,7 +361,8 @@ static void no_value_in_the_tables_gets_past_the_check(void **s)
             llmir_error err;
             int rc = llmir_check(path, NULL, &err);
             if (rc != LLMIR_OK) {
-                if (rc != LLMIR_BAD_INPUT && rc != LLMIR_NO_DEVICE) fail_msg("word %zu: status %d: %s", at, rc, err.msg);
+                if (rc != LLMIR_BAD_INPUT && rc != LLMIR_NO_DEVICE)
+                    fail_msg("word %zu: status %d: %s", at, rc, err.msg);
                 continue;
             }
             llmir_model *m;
@@ -366,8 +390,11 @@ static void a_replaced_file_does_not_reach_an_open_model(void **s)
     close(mkstemp(name));
     assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &(fake_options){0}, &e), LL_OK);
     assert_int_equal(llmir_open(name, NULL, &a, &err), LLMIR_OK);
-    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &(fake_options){.features = "sse4.2"}, &e), LL_OK);
-    if (llmir_open(name, NULL, &b, &err) != LLMIR_OK) fail_msg("%s", err.msg); /* the new one, not the loaded one */
+    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &(fake_options){.features = "sse4.2"},
+                                &e),
+                     LL_OK);
+    if (llmir_open(name, NULL, &b, &err) != LLMIR_OK)
+        fail_msg("%s", err.msg); /* the new one, not the loaded one */
     llmir_model_info info = LLMIR_INIT(llmir_model_info);
     assert_int_equal(llmir_model_get_info(b, &info, NULL), LLMIR_OK);
     assert_string_equal(info.features, "sse4.2");

@@ -1,5 +1,5 @@
-/* fuzz_module.c: bytes as a module file, once as they are and once with honest digests, through everything
- * that is read before code is loaded. */
+/* fuzz_module.c: bytes as a module file, once as they are and once with honest digests, through
+ * everything that is read before code is loaded. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +21,10 @@ static void open_it(int fd, const void *p, size_t n)
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (ftruncate(fd, 0) || pwrite(fd, p, n, 0) != (ssize_t)n) abort();
     int rc = llmir_open_info(path, &m, &err);
-    if (rc == LLMIR_OK) llmir_close(m);
-    else if (!err.msg[0] || err.code != rc) abort(); /* every refusal says why */
+    if (rc == LLMIR_OK)
+        llmir_close(m);
+    else if (!err.msg[0] || err.code != rc)
+        abort(); /* every refusal says why */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

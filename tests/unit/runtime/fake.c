@@ -16,7 +16,10 @@ enum kernel {
         N_KERNEL
 };
 
-int32_t fake_embedding(int32_t token) { return token == FAKE_POISON_TOKEN ? FAKE_POISON : (token * 37 + 11) % FAKE_MOD; }
+int32_t fake_embedding(int32_t token)
+{
+    return token == FAKE_POISON_TOKEN ? FAKE_POISON : (token * 37 + 11) % FAKE_MOD;
+}
 
 void fake_states(const int32_t *tokens, int n, int32_t *state)
 {
@@ -31,7 +34,8 @@ void fake_states(const int32_t *tokens, int n, int32_t *state)
     }
 }
 
-static llmir_binding_rec arena(cc_blob *b, int64_t base, const int64_t *per_dim, int64_t size, const int64_t *size_per)
+static llmir_binding_rec arena(cc_blob *b, int64_t base, const int64_t *per_dim, int64_t size,
+                               const int64_t *size_per)
 {
     return (llmir_binding_rec){LLMIR_SPACE_ARENA, 0, cc_linear(b, base, per_dim, FAKE_N_DIM),
                                cc_linear(b, size, size_per, FAKE_N_DIM)};
@@ -42,26 +46,39 @@ static llmir_binding_rec plain(enum llmir_space space, uint32_t index)
     return (llmir_binding_rec){.space = space, .index = index};
 }
 
-static void add_step(cc_blob *b, uint32_t kernel, uint32_t site, const llmir_binding_rec *x, uint32_t n)
+static void add_step(cc_blob *b, uint32_t kernel, uint32_t site, const llmir_binding_rec *x,
+                     uint32_t n)
 {
     const int64_t per_t[FAKE_N_DIM] = {[FAKE_T] = 8};
-    llmir_step_rec s = {kernel, site, cc_blob_count(b, LLMIR_SEC_BINDING), n, cc_linear(b, 100, per_t, FAKE_N_DIM), cc_const(7)};
+    llmir_step_rec s = {kernel,
+                        site,
+                        cc_blob_count(b, LLMIR_SEC_BINDING),
+                        n,
+                        cc_linear(b, 100, per_t, FAKE_N_DIM),
+                        cc_const(7)};
     for (uint32_t i = 0; i < n; i++) cc_blob_add(b, LLMIR_SEC_BINDING, &x[i]);
     cc_blob_add(b, LLMIR_SEC_STEP, &s);
 }
 
-#define STEP(kernel, site, ...)                                                                      \
-    add_step(b, (kernel), (site), (llmir_binding_rec[]){__VA_ARGS__},                                \
+#define STEP(kernel, site, ...)                                       \
+    add_step(b, (kernel), (site), (llmir_binding_rec[]){__VA_ARGS__}, \
              sizeof((llmir_binding_rec[]){__VA_ARGS__}) / sizeof(llmir_binding_rec))
 #define IN(i) plain(LLMIR_SPACE_INPUT, LLMIR_IN_##i)
 #define OUT(i) plain(LLMIR_SPACE_OUTPUT, LLMIR_OUT_##i)
 
-static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, uint32_t t_min, uint32_t t_max, int best)
+static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, uint32_t t_min,
+                        uint32_t t_max, int best)
 {
-    const int64_t none[FAKE_N_DIM] = {0}, t4[FAKE_N_DIM] = {[FAKE_T] = 4}, w[FAKE_N_DIM] = {[FAKE_W] = 8 * FAKE_TILE},
+    const int64_t none[FAKE_N_DIM] = {0}, t4[FAKE_N_DIM] = {[FAKE_T] = 4},
+                  w[FAKE_N_DIM] = {[FAKE_W] = 8 * FAKE_TILE},
                   all[FAKE_N_DIM] = {[FAKE_T] = 4, [FAKE_W] = 8 * FAKE_TILE};
     llmir_binding_rec x = arena(b, 0, none, 0, t4), partial = arena(b, 64, t4, 0, w);
-    llmir_program_rec p = {cc_blob_str(b, "step"), kv, t_min, t_max, cc_blob_count(b, LLMIR_SEC_STEP), 0,
+    llmir_program_rec p = {cc_blob_str(b, "step"),
+                           kv,
+                           t_min,
+                           t_max,
+                           cc_blob_count(b, LLMIR_SEC_STEP),
+                           0,
                            cc_linear(b, 128, all, FAKE_N_DIM)};
     STEP(K_embed, 0, IN(TOKENS), plain(LLMIR_SPACE_WEIGHT, 0), x);
     for (uint32_t l = 0; l < N_LAYER; l++) {
@@ -69,15 +86,18 @@ static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, 
         factor.at = cc_const(4 * l);
         STEP(append, UINT32_MAX, x, IN(POS), IN(SEG), IN(TABLE), pool);
         STEP(sum, 1, IN(PLAN), IN(POS), IN(TABLE), pool, partial);
-        STEP(K_combine, 1, IN(PLAN), plain(LLMIR_SPACE_INPUT, LLMIR_IN_PLAN + 1), partial, factor, x);
+        STEP(K_combine, 1, IN(PLAN), plain(LLMIR_SPACE_INPUT, LLMIR_IN_PLAN + 1), partial, factor,
+             x);
     }
     STEP(K_head, 0, x, IN(ROWS), OUT(LOGITS));
-    if (best) STEP(K_best, UINT32_MAX, OUT(LOGITS), OUT(MAX), OUT(CAND_ID), OUT(CAND_LOGIT), OUT(LSE));
+    if (best)
+        STEP(K_best, UINT32_MAX, OUT(LOGITS), OUT(MAX), OUT(CAND_ID), OUT(CAND_LOGIT), OUT(LSE));
     p.n_step = cc_blob_count(b, LLMIR_SEC_STEP) - p.step;
     cc_blob_add(b, LLMIR_SEC_PROGRAM, &p);
 }
 
-static void add_layout(cc_blob *b, const char *dtype, uint32_t block, uint32_t bytes, uint32_t append, uint32_t sum, int best)
+static void add_layout(cc_blob *b, const char *dtype, uint32_t block, uint32_t bytes,
+                       uint32_t append, uint32_t sum, int best)
 {
     llmir_kv_rec kv = {cc_blob_str(b, dtype), block, cc_blob_count(b, LLMIR_SEC_POOL), N_LAYER};
     for (uint32_t l = 0; l < N_LAYER; l++)
@@ -91,32 +111,68 @@ static void add_layout(cc_blob *b, const char *dtype, uint32_t block, uint32_t b
 static void add_tables(cc_blob *b, const fake_options *o)
 {
     static const char *const dims[] = {"T", "S", "R", "W", "pages"};
-    static const uint32_t kinds[] = {LLMIR_DIM_T, LLMIR_DIM_S, LLMIR_DIM_R, LLMIR_DIM_W, LLMIR_DIM_PAGES};
+    static const uint32_t kinds[] = {LLMIR_DIM_T, LLMIR_DIM_S, LLMIR_DIM_R, LLMIR_DIM_W,
+                                     LLMIR_DIM_PAGES};
     static const char *const names[] = {
 #define X(name) #name,
         FAKE_KERNELS(X)
 #undef X
     };
-    llmir_model_rec m = {.name = cc_blob_str(b, "fake"), .arch = cc_blob_str(b, "sums"), .quant = cc_blob_str(b, "S32"),
-                         .target = cc_blob_str(b, "cpu"), .features = cc_blob_str(b, o->features), .vocab = FAKE_VOCAB,
-                         .layers = N_LAYER, .context = FAKE_CONTEXT, .parameters = FAKE_VOCAB, .model_bytes = 1208};
+    llmir_model_rec m = {.name = cc_blob_str(b, "fake"),
+                         .arch = cc_blob_str(b, "sums"),
+                         .quant = cc_blob_str(b, "S32"),
+                         .target = cc_blob_str(b, "cpu"),
+                         .features = cc_blob_str(b, o->features),
+                         .vocab = FAKE_VOCAB,
+                         .layers = N_LAYER,
+                         .context = FAKE_CONTEXT,
+                         .parameters = FAKE_VOCAB,
+                         .model_bytes = 1208};
     cc_blob_add(b, LLMIR_SEC_MODEL, &m);
     for (uint32_t i = 0; i < FAKE_N_DIM; i++)
         cc_blob_add(b, LLMIR_SEC_DIM, &(llmir_dim_rec){cc_blob_str(b, dims[i]), kinds[i], 0, 0});
     for (uint32_t i = 0; i < N_KERNEL; i++)
-        cc_blob_add(b, LLMIR_SEC_KERNEL, &(llmir_kernel_rec){.name = cc_blob_str(b, names[i]), .te = cc_blob_str(b, "def x"),
-                                                             .trace = cc_blob_str(b, "split i 3"), .hash = {i, 1},
-                                                             .scratch = FAKE_VOCAB});
+        cc_blob_add(b, LLMIR_SEC_KERNEL,
+                    &(llmir_kernel_rec){.name = cc_blob_str(b, names[i]),
+                                        .te = cc_blob_str(b, "def x"),
+                                        .trace = cc_blob_str(b, "split i 3"),
+                                        .hash = {i, 1},
+                                        .scratch = FAKE_VOCAB});
     cc_blob_add(b, LLMIR_SEC_VARIANT, &(llmir_variant_rec){K_head, 0});
-    cc_blob_add(b, LLMIR_SEC_VARIANT, &(llmir_variant_rec){K_sum_f32_16, cc_blob_str(b, "any rows")});
-    cc_blob_add(b, LLMIR_SEC_SITE, &(llmir_site_rec){cc_blob_str(b, "head"), cc_blob_str(b, "def y"), cc_blob_str(b, "gemv"), 0, {7, 8}, 0, 1});
-    cc_blob_add(b, LLMIR_SEC_SITE, &(llmir_site_rec){cc_blob_str(b, "sum"), cc_blob_str(b, "def z"), cc_blob_str(b, "attention"), 0, {9, 1}, 1, 1});
-    cc_blob_add(b, LLMIR_SEC_PLAN, &(llmir_plan_rec){.name = cc_blob_str(b, "rows"), .row_tile = FAKE_TILE,
-                                                     .key_split = FAKE_SPLIT, .rows_min = 1, .rows_max = UINT32_MAX,
-                                                     .keys_min = 1, .keys_max = UINT32_MAX, .causal = 1});
-    cc_blob_add(b, LLMIR_SEC_WEIGHT, &(llmir_weight_rec){cc_blob_str(b, "emb"), 0, 0, FAKE_VOCAB * 4});
-    cc_blob_add(b, LLMIR_SEC_WEIGHT, &(llmir_weight_rec){cc_blob_str(b, "factor"), 0, 1216, 4 * N_LAYER + o->pad_weights});
-    cc_blob_add(b, LLMIR_SEC_PROVENANCE, &(llmir_pair_rec){cc_blob_str(b, "input"), cc_blob_str(b, "none")});
+    cc_blob_add(b, LLMIR_SEC_VARIANT,
+                &(llmir_variant_rec){K_sum_f32_16, cc_blob_str(b, "any rows")});
+    cc_blob_add(b, LLMIR_SEC_SITE,
+                &(llmir_site_rec){cc_blob_str(b, "head"),
+                                  cc_blob_str(b, "def y"),
+                                  cc_blob_str(b, "gemv"),
+                                  0,
+                                  {7, 8},
+                                  0,
+                                  1});
+    cc_blob_add(b, LLMIR_SEC_SITE,
+                &(llmir_site_rec){cc_blob_str(b, "sum"),
+                                  cc_blob_str(b, "def z"),
+                                  cc_blob_str(b, "attention"),
+                                  0,
+                                  {9, 1},
+                                  1,
+                                  1});
+    cc_blob_add(b, LLMIR_SEC_PLAN,
+                &(llmir_plan_rec){.name = cc_blob_str(b, "rows"),
+                                  .row_tile = FAKE_TILE,
+                                  .key_split = FAKE_SPLIT,
+                                  .rows_min = 1,
+                                  .rows_max = UINT32_MAX,
+                                  .keys_min = 1,
+                                  .keys_max = UINT32_MAX,
+                                  .causal = 1});
+    cc_blob_add(b, LLMIR_SEC_WEIGHT,
+                &(llmir_weight_rec){cc_blob_str(b, "emb"), 0, 0, FAKE_VOCAB * 4});
+    cc_blob_add(b, LLMIR_SEC_WEIGHT,
+                &(llmir_weight_rec){cc_blob_str(b, "factor"), 0, 1216,
+                                    4 * N_LAYER + o->pad_weights});
+    cc_blob_add(b, LLMIR_SEC_PROVENANCE,
+                &(llmir_pair_rec){cc_blob_str(b, "input"), cc_blob_str(b, "none")});
     if (o->tokenizer) cc_blob_bytes(b, LLMIR_SEC_TOKENIZER, o->tokenizer, o->n_tokenizer);
     add_layout(b, "f32", 16, 64, K_append_f32_16, K_sum_f32_16, !o->no_best);
     add_layout(b, "f32", 64, 256, K_append_f32_64, K_sum_f32_64, !o->no_best);
@@ -163,8 +219,14 @@ ll_code fake_write(const char *path, const char *object, const fake_options *o, 
     cc_blob_destroy(b);
     if (rc == LL_OK && o->spoil) o->spoil(blob, n_blob);
     cc_object object_file = {bytes, n};
-    cc_image im = {.object = &object_file, .n_object = 1, .kernel = symbols, .n_kernel = N_KERNEL, .blob = blob,
-                   .blob_size = n_blob, .weight = put_weight, .user = (void *)(uintptr_t)o};
+    cc_image im = {.object = &object_file,
+                   .n_object = 1,
+                   .kernel = symbols,
+                   .n_kernel = N_KERNEL,
+                   .blob = blob,
+                   .blob_size = n_blob,
+                   .weight = put_weight,
+                   .user = (void *)(uintptr_t)o};
     if (rc == LL_OK) rc = cc_image_write(path, &im, err);
     free(blob);
     free(bytes);

@@ -11,13 +11,23 @@
 #include "tests/unit/runtime/seal.h"
 
 enum { FAKE_T, FAKE_S, FAKE_R, FAKE_W, FAKE_PAGES, FAKE_N_DIM };
-enum { FAKE_VOCAB = 300, FAKE_MOD = 8191, FAKE_TILE = 4, FAKE_SPLIT = 48, FAKE_CONTEXT = 200, FAKE_T_MAX = 64,
-       FAKE_POISON = 8190 /* state whose logits hold a NaN */, FAKE_POISON_TOKEN = 299 };
+enum {
+    FAKE_VOCAB = 300,
+    FAKE_MOD = 8191,
+    FAKE_TILE = 4,
+    FAKE_SPLIT = 48,
+    FAKE_CONTEXT = 200,
+    FAKE_T_MAX = 64,
+    FAKE_POISON = 8190 /* state whose logits hold a NaN */,
+    FAKE_POISON_TOKEN = 299
+};
 
-#define FAKE_KERNELS(X) X(embed) X(append_f32_16) X(append_f32_64) X(append_f16_16) X(sum_f32_16) X(sum_f32_64) \
-    X(sum_f16_16) X(combine) X(head) X(best)
-#define X(name)                                                                                     \
-    uint64_t fake_##name##_parts(const llmir_args *a);                                              \
+#define FAKE_KERNELS(X)                                                                          \
+    X(embed)                                                                                     \
+    X(append_f32_16) X(append_f32_64) X(append_f16_16) X(sum_f32_16) X(sum_f32_64) X(sum_f16_16) \
+        X(combine) X(head) X(best)
+#define X(name)                                        \
+    uint64_t fake_##name##_parts(const llmir_args *a); \
     void fake_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch);
 FAKE_KERNELS(X)
 #undef X
@@ -27,7 +37,7 @@ typedef struct fake_options {
     int no_best;           /* without the candidate kernel */
     const void *tokenizer; /* section bytes, or NULL */
     size_t n_tokenizer;
-    uint64_t pad_weights;  /* extra bytes of weights */
+    uint64_t pad_weights;                   /* extra bytes of weights */
     void (*spoil)(uint8_t *blob, size_t n); /* changes the tables before they are written */
 } fake_options;
 

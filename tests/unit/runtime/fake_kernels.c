@@ -1,11 +1,12 @@
 /* fake_kernels.c: kernels of a model that can be computed by hand, in integers below MOD.
  *
  *     x[t] = emb[token[t]]
- *     two layers:  pool[layer][pos] = x[t];  x[t] = (x[t] + (layer + 2) * sum_{j <= pos} pool[layer][j]) % MOD
- *     logits[r][v] = -|v - x[row r] % vocab|          (so the next token is x % vocab)
+ *     two layers:  pool[layer][pos] = x[t];  x[t] = (x[t] + (layer + 2) * sum_{j <= pos}
+ * pool[layer][j]) % MOD logits[r][v] = -|v - x[row r] % vocab|          (so the next token is x %
+ * vocab)
  *
- * The sum goes through a plan: partial sums per item and row, then a combine. Every KV layout has its own
- * append and sum, as real kernels have: block size and storage type are constants. */
+ * The sum goes through a plan: partial sums per item and row, then a combine. Every KV layout has
+ * its own append and sum, as real kernels have: block size and storage type are constants. */
 #include <math.h>
 #include <string.h>
 
@@ -21,41 +22,45 @@ void fake_embed_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *s
     const int32_t *token = a->buf[0], *emb = a->buf[1];
     int32_t *x = a->buf[2];
     PART(p)
-        for (int64_t i = 3 * p; i < 3 * p + 3 && i < a->dim[FAKE_T]; i++) x[i] = emb[token[i]];
+    for (int64_t i = 3 * p; i < 3 * p + 3 && i < a->dim[FAKE_T]; i++) x[i] = emb[token[i]];
 }
 
-#define LAYOUT(name, type, block)                                                                            \
-    uint64_t fake_append_##name##_parts(const llmir_args *a);                                                \
-    void fake_append_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch);       \
-    uint64_t fake_sum_##name##_parts(const llmir_args *a);                                                   \
-    void fake_sum_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch);          \
-    uint64_t fake_append_##name##_parts(const llmir_args *a) { return (uint64_t)a->dim[FAKE_T]; }            \
-    void fake_append_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch)        \
-    {                                                                                                        \
-        const int32_t *x = a->buf[0], *pos = a->buf[1], *seg = a->buf[2], *table = a->buf[3];                \
-        type *pool = a->buf[4];                                                                              \
-        PART(i)                                                                                              \
-        {                                                                                                    \
-            int64_t b = table[seg[i] * a->dim[FAKE_PAGES] + pos[i] / (block)];                               \
-            pool[b * (block) + pos[i] % (block)] = (type)x[i];                                               \
-        }                                                                                                    \
-    }                                                                                                        \
-    uint64_t fake_sum_##name##_parts(const llmir_args *a) { return (uint64_t)a->dim[FAKE_W]; }               \
-    void fake_sum_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch)           \
-    {                                                                                                        \
-        const llmir_item *item = a->buf[0];                                                                  \
-        const int32_t *pos = a->buf[1], *table = a->buf[2];                                                  \
-        const type *pool = a->buf[3];                                                                        \
-        int64_t *partial = a->buf[4];                                                                        \
-        PART(w)                                                                                              \
-        for (int32_t r = 0; r < item[w].rows; r++) {                                                         \
-            int64_t sum = 0;                                                                                 \
-            for (int32_t j = item[w].lo; j < item[w].hi; j++) {                                              \
-                int64_t b = table[item[w].seg * a->dim[FAKE_PAGES] + j / (block)];                           \
-                if (j < item[w].mask_from || j <= pos[item[w].row0 + r]) sum += pool[b * (block) + j % (block)]; \
-            }                                                                                                \
-            partial[w * FAKE_TILE + r] = sum;                                                                \
-        }                                                                                                    \
+#define LAYOUT(name, type, block)                                                                  \
+    uint64_t fake_append_##name##_parts(const llmir_args *a);                                      \
+    void fake_append_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread,             \
+                                  void *scratch);                                                  \
+    uint64_t fake_sum_##name##_parts(const llmir_args *a);                                         \
+    void fake_sum_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread,                \
+                               void *scratch);                                                     \
+    uint64_t fake_append_##name##_parts(const llmir_args *a) { return (uint64_t)a->dim[FAKE_T]; }  \
+    void fake_append_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread,             \
+                                  void *scratch)                                                   \
+    {                                                                                              \
+        const int32_t *x = a->buf[0], *pos = a->buf[1], *seg = a->buf[2], *table = a->buf[3];      \
+        type *pool = a->buf[4];                                                                    \
+        PART(i)                                                                                    \
+        {                                                                                          \
+            int64_t b = table[seg[i] * a->dim[FAKE_PAGES] + pos[i] / (block)];                     \
+            pool[b * (block) + pos[i] % (block)] = (type)x[i];                                     \
+        }                                                                                          \
+    }                                                                                              \
+    uint64_t fake_sum_##name##_parts(const llmir_args *a) { return (uint64_t)a->dim[FAKE_W]; }     \
+    void fake_sum_##name##_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch) \
+    {                                                                                              \
+        const llmir_item *item = a->buf[0];                                                        \
+        const int32_t *pos = a->buf[1], *table = a->buf[2];                                        \
+        const type *pool = a->buf[3];                                                              \
+        int64_t *partial = a->buf[4];                                                              \
+        PART(w)                                                                                    \
+        for (int32_t r = 0; r < item[w].rows; r++) {                                               \
+            int64_t sum = 0;                                                                       \
+            for (int32_t j = item[w].lo; j < item[w].hi; j++) {                                    \
+                int64_t b = table[item[w].seg * a->dim[FAKE_PAGES] + j / (block)];                 \
+                if (j < item[w].mask_from || j <= pos[item[w].row0 + r])                           \
+                    sum += pool[b * (block) + j % (block)];                                        \
+            }                                                                                      \
+            partial[w * FAKE_TILE + r] = sum;                                                      \
+        }                                                                                          \
     }
 LAYOUT(f32_16, int32_t, 16)
 LAYOUT(f32_64, int32_t, 64)
@@ -71,7 +76,8 @@ void fake_combine_run(const llmir_args *a, llmir_team *t, uint32_t thread, void 
     PART(i)
     {
         int64_t sum = 0, w = first[i];
-        for (int32_t k = 0; k < item[w].parts; k++) sum += partial[(w + k) * FAKE_TILE + i - item[w].row0];
+        for (int32_t k = 0; k < item[w].parts; k++)
+            sum += partial[(w + k) * FAKE_TILE + i - item[w].row0];
         x[i] = (int32_t)((x[i] + factor[0] * sum) % FAKE_MOD);
     }
 }
@@ -110,7 +116,8 @@ void fake_best_run(const llmir_args *a, llmir_team *t, uint32_t thread, void *sc
             id[r * LLMIR_CANDIDATES + k] = top;
             best[r * LLMIR_CANDIDATES + k] = row[top];
         }
-        for (int v = 0; v < FAKE_VOCAB; v++) sum += exp((double)row[v] - (double)best[r * LLMIR_CANDIDATES]);
+        for (int v = 0; v < FAKE_VOCAB; v++)
+            sum += exp((double)row[v] - (double)best[r * LLMIR_CANDIDATES]);
         max[r] = best[r * LLMIR_CANDIDATES];
         lse[r] = (float)(max[r] + log(sum));
     }

@@ -1,5 +1,5 @@
-/* fake_text.h: the fake model with a tokenizer: token b < 256 is byte b; 256 "<end>" ends a text; 257 "<user>"
- * is another control token. */
+/* fake_text.h: the fake model with a tokenizer: token b < 256 is byte b; 256 "<end>" ends a text;
+ * 257 "<user>" is another control token. */
 #ifndef LLMIR_TESTS_FAKE_TEXT_H
 #define LLMIR_TESTS_FAKE_TEXT_H
 

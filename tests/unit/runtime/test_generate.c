@@ -25,7 +25,8 @@ static int setup(void **s)
     llmir_error err;
     close(mkstemp(path));
     if (fake_write_text(path, object, &e) != LL_OK) return fprintf(stderr, "%s\n", e.msg), -1;
-    if (llmir_open(path, NULL, &model, &err) || llmir_engine_create(model, NULL, &engine, &err)) return fprintf(stderr, "%s\n", err.msg), -1;
+    if (llmir_open(path, NULL, &model, &err) || llmir_engine_create(model, NULL, &engine, &err))
+        return fprintf(stderr, "%s\n", err.msg), -1;
     return 0;
 }
 
@@ -82,7 +83,10 @@ static void generates_the_hand_computed_tokens_as_utf8(void **st)
         for (int i = 0; i < n; i++) t[i] = (unsigned char)prompt[i];
         llmir_session *s;
         seen x = {.n_id = 0};
-        llmir_generate_params p = {.size = sizeof p, .max_tokens = 60, .on_token = on_token, .user = &x};
+        llmir_generate_params p = {.size = sizeof p,
+                                   .max_tokens = 60,
+                                   .on_token = on_token,
+                                   .user = &x};
         llmir_generate_result r = LLMIR_INIT(llmir_generate_result);
         assert_int_equal(llmir_session_create(engine, &s, NULL), LLMIR_OK);
         assert_int_equal(llmir_generate(s, prompt, (size_t)n, &p, &r, NULL), LLMIR_OK);
@@ -92,7 +96,8 @@ static void generates_the_hand_computed_tokens_as_utf8(void **st)
         assert_int_equal(r.stop, m < 60 ? LLMIR_STOP_END : LLMIR_STOP_LENGTH);
         assert_int_equal(x.n_id, m);
         assert_memory_equal(x.id, t + n, m * sizeof *t);
-        for (size_t i = 0; i < x.n_text; i++) /* what came out is UTF-8: no lone continuation or lead byte */
+        for (size_t i = 0; i < x.n_text;
+             i++) /* what came out is UTF-8: no lone continuation or lead byte */
             if ((unsigned char)x.text[i] >= 0xf8) fail_msg("byte %02x", (unsigned char)x.text[i]);
         assert_true(r.prefill_seconds > 0 && r.decode_seconds >= 0);
         llmir_session_destroy(s);
@@ -119,13 +124,18 @@ static void callbacks_stop_and_cannot_reenter(void **st)
     assert_int_equal(ids[2], x.id[0]);
     x = (seen){.n_id = 0};
     llmir_generate_result r = LLMIR_INIT(llmir_generate_result);
-    p = (llmir_generate_params){.size = sizeof p, .ignore_end = 1, .on_token = on_token, .user = &x};
-    assert_int_equal(llmir_generate(s, "c", 1, &p, &r, &err), LLMIR_OK); /* to the end of the context */
+    p = (llmir_generate_params){.size = sizeof p,
+                                .ignore_end = 1,
+                                .on_token = on_token,
+                                .user = &x};
+    assert_int_equal(llmir_generate(s, "c", 1, &p, &r, &err),
+                     LLMIR_OK); /* to the end of the context */
     assert_int_equal(r.stop, LLMIR_STOP_CONTEXT);
     assert_int_equal(llmir_session_length(s), FAKE_CONTEXT);
     assert_int_equal(llmir_generate(s, "c", 1, &p, &r, &err), LLMIR_USAGE);
     llmir_session_truncate(s, 0, NULL);
-    assert_int_equal(llmir_generate(s, "", 0, NULL, NULL, &err), LLMIR_USAGE); /* nothing to go on from */
+    assert_int_equal(llmir_generate(s, "", 0, NULL, NULL, &err),
+                     LLMIR_USAGE); /* nothing to go on from */
     llmir_session_destroy(s);
 }
 
@@ -135,16 +145,20 @@ static void text_functions_follow_the_rule_for_room(void **st)
     int32_t ids[16];
     size_t n = 0;
     char text[16];
-    assert_int_equal(llmir_tokenize(model, "ab<end>", 7, LLMIR_TEXT_PARSE_SPECIAL, NULL, &n, NULL), LLMIR_OK);
+    assert_int_equal(llmir_tokenize(model, "ab<end>", 7, LLMIR_TEXT_PARSE_SPECIAL, NULL, &n, NULL),
+                     LLMIR_OK);
     assert_int_equal(n, 3);
     n = 2;
-    assert_int_equal(llmir_tokenize(model, "ab<end>", 7, LLMIR_TEXT_PARSE_SPECIAL, ids, &n, NULL), LLMIR_USAGE);
+    assert_int_equal(llmir_tokenize(model, "ab<end>", 7, LLMIR_TEXT_PARSE_SPECIAL, ids, &n, NULL),
+                     LLMIR_USAGE);
     assert_int_equal(n, 3);
     n = 16;
-    assert_int_equal(llmir_tokenize(model, "ab<end>", 7, LLMIR_TEXT_PARSE_SPECIAL, ids, &n, NULL), LLMIR_OK);
+    assert_int_equal(llmir_tokenize(model, "ab<end>", 7, LLMIR_TEXT_PARSE_SPECIAL, ids, &n, NULL),
+                     LLMIR_OK);
     assert_true(n == 3 && ids[2] == FAKE_END);
     size_t m = sizeof text;
-    assert_int_equal(llmir_detokenize(model, ids, n, LLMIR_TEXT_SHOW_SPECIAL, text, &m, NULL), LLMIR_OK);
+    assert_int_equal(llmir_detokenize(model, ids, n, LLMIR_TEXT_SHOW_SPECIAL, text, &m, NULL),
+                     LLMIR_OK);
     assert_true(m == 7 && !memcmp(text, "ab<end>", 7));
     m = sizeof text;
     assert_int_equal(llmir_detokenize(model, ids, n, 0, text, &m, NULL), LLMIR_OK);

@@ -21,8 +21,16 @@
 static const char *object; /* absolute */
 static char dir[] = "/tmp/llmir-image-XXXXXX";
 
-static int setup(void **s) { (void)s; return mkdtemp(dir) == NULL; }
-static int teardown(void **s) { (void)s; return rmdir(dir); }
+static int setup(void **s)
+{
+    (void)s;
+    return mkdtemp(dir) == NULL;
+}
+static int teardown(void **s)
+{
+    (void)s;
+    return rmdir(dir);
+}
 
 static char *in_dir(const char *name)
 {
@@ -57,7 +65,8 @@ static void same_bytes_in_any_directory(void **s)
     assert_non_null(getcwd(old, sizeof old));
     assert_int_equal(chdir(sub), 0);
     setenv("TMPDIR", sub, 1);
-    assert_int_equal(fake_write("b.so", object, &o, &e), LL_OK); /* a relative name, another TMPDIR */
+    assert_int_equal(fake_write("b.so", object, &o, &e),
+                     LL_OK); /* a relative name, another TMPDIR */
     unsetenv("TMPDIR");
     assert_int_equal(entries(sub), 1);
     assert_int_equal(ll_file_read("b.so", 1 << 24, &b, &m, &e), LL_OK);
@@ -154,7 +163,9 @@ static void failures_are_named_and_leave_nothing(void **s)
     assert_int_equal(entries(dir), 0);
     uint8_t junk[64] = {0};
     e = (ll_error){0};
-    assert_int_equal(cc_image_write(in_dir("x.so"), &(cc_image){.blob = junk, .blob_size = sizeof junk}, &e), LL_USAGE);
+    assert_int_equal(cc_image_write(in_dir("x.so"),
+                                    &(cc_image){.blob = junk, .blob_size = sizeof junk}, &e),
+                     LL_USAGE);
 }
 
 static void linear_forms_and_strings_are_stored_once(void **s)
@@ -166,7 +177,8 @@ static void linear_forms_and_strings_are_stored_once(void **s)
     assert_int_equal(cc_blob_str(b, NULL), 0);
     llmir_str x = cc_blob_str(b, "layer");
     assert_int_equal(cc_blob_str(b, "layer"), x);
-    llmir_linear p = cc_linear(b, 5, one, 4), q = cc_linear(b, 9, one, 4), r = cc_linear(b, 5, two, 4), c = cc_linear(b, 7, one, 1);
+    llmir_linear p = cc_linear(b, 5, one, 4), q = cc_linear(b, 9, one, 4),
+                 r = cc_linear(b, 5, two, 4), c = cc_linear(b, 7, one, 1);
     assert_true(p.term == q.term && p.n_term == 2 && q.base == 9);
     assert_true(r.term != p.term && r.n_term == 1);
     assert_true(c.n_term == 0 && c.base == 7);

@@ -1,5 +1,5 @@
-/* test_no_memory.c: every allocation of open, engine, session and step fails in turn, once and from then on:
- * a status with a sentence, and nothing lost. Steps themselves allocate nothing. */
+/* test_no_memory.c: every allocation of open, engine, session and step fails in turn, once and from
+ * then on: a status with a sentence, and nothing lost. Steps themselves allocate nothing. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,7 +18,7 @@
 
 #include "tests/unit/runtime/fake.h"
 
-static _Atomic long calls;      /* allocations so far */
+static _Atomic long calls; /* allocations so far */
 static _Atomic long fail_at = -1;
 static bool for_ever;
 
@@ -47,7 +47,10 @@ int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void
 void *__wrap_malloc(size_t n) { return fails() ? NULL : __real_malloc(n); }
 void *__wrap_calloc(size_t n, size_t m) { return fails() ? NULL : __real_calloc(n, m); }
 void *__wrap_realloc(void *p, size_t n) { return fails() ? NULL : __real_realloc(p, n); }
-void *__wrap_aligned_alloc(size_t a, size_t n) { return fails() ? NULL : __real_aligned_alloc(a, n); }
+void *__wrap_aligned_alloc(size_t a, size_t n)
+{
+    return fails() ? NULL : __real_aligned_alloc(a, n);
+}
 char *__wrap_strdup(const char *s) { return fails() ? NULL : __real_strdup(s); }
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *x)
 {
@@ -59,7 +62,10 @@ void *__wrap_mmap64(void *a, size_t n, int p, int f, int fd, off64_t o)
     errno = ENOMEM;
     return MAP_FAILED;
 }
-void *__wrap_mmap(void *a, size_t n, int p, int f, int fd, off64_t o) { return __wrap_mmap64(a, n, p, f, fd, o); }
+void *__wrap_mmap(void *a, size_t n, int p, int f, int fd, off64_t o)
+{
+    return __wrap_mmap64(a, n, p, f, fd, o);
+}
 
 static const char *object;
 static char path[] = "/tmp/llmir-fake-XXXXXX";
@@ -72,7 +78,11 @@ static int setup(void **s)
     return fake_write(path, object, &(fake_options){0}, &e) != LL_OK;
 }
 
-static int teardown(void **s) { (void)s; return unlink(path); }
+static int teardown(void **s)
+{
+    (void)s;
+    return unlink(path);
+}
 
 /* All of a life; the first status that is not LLMIR_OK. */
 static int life(llmir_error *err)
@@ -82,7 +92,11 @@ static int life(llmir_error *err)
     llmir_session *s = NULL, *f = NULL;
     llmir_engine_params p = {.size = sizeof p, .threads = 3, .profile = 1};
     int32_t ids[] = {1, 2, 3, 4};
-    int rc = llmir_open(path, &(llmir_open_params){.size = sizeof(llmir_open_params), .verify = 1, .weights = LLMIR_WEIGHTS_COPIED}, &m, err);
+    int rc = llmir_open(path,
+                        &(llmir_open_params){.size = sizeof(llmir_open_params),
+                                             .verify = 1,
+                                             .weights = LLMIR_WEIGHTS_COPIED},
+                        &m, err);
     if (!rc) rc = llmir_engine_create(m, &p, &e, err);
     if (!rc) rc = llmir_session_create(e, &s, err);
     if (!rc) rc = llmir_session_fork(s, &f, err);
@@ -116,7 +130,8 @@ static void every_allocation_may_fail(void **st)
             int rc = life(&err);
             fail_at = -1;
             if (calls <= i) break; /* the whole life has fewer */
-            if (rc != LLMIR_NO_SPACE || !err.msg[0]) fail_msg("allocation %ld: status %d '%s'", i, rc, err.msg);
+            if (rc != LLMIR_NO_SPACE || !err.msg[0])
+                fail_msg("allocation %ld: status %d '%s'", i, rc, err.msg);
             if (open_files() != files) fail_msg("allocation %ld: a file stays open", i);
         }
     }
@@ -133,11 +148,17 @@ static void steps_allocate_nothing(void **st)
     assert_int_equal(llmir_open(path, NULL, &m, NULL), LLMIR_OK);
     assert_int_equal(llmir_engine_create(m, NULL, &e, NULL), LLMIR_OK);
     assert_int_equal(llmir_session_create(e, &s, NULL), LLMIR_OK);
-    llmir_sample_params p[] = {{.size = sizeof *p}, {.size = sizeof *p, .temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.1f},
-                               {.size = sizeof *p, .temperature = 9, .top_k = 290}};
+    llmir_sample_params p[] =
+        {{.size = sizeof *p},
+         {.size = sizeof *p, .temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.1f},
+         {.size = sizeof *p, .temperature = 9, .top_k = 290}};
     calls = 0;
     for (int i = 0; i < 9; i++) {
-        llmir_feed f = {.size = sizeof f, .session = s, .tokens = ids, .n_tokens = i == 0 ? 60 : 1, .sample = &p[i % 3]};
+        llmir_feed f = {.size = sizeof f,
+                        .session = s,
+                        .tokens = ids,
+                        .n_tokens = i == 0 ? 60 : 1,
+                        .sample = &p[i % 3]};
         assert_int_equal(llmir_step(e, &f, 1, NULL, NULL), LLMIR_OK);
     }
     assert_int_equal(calls, 0);

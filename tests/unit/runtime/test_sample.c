@@ -40,11 +40,11 @@ static void *tensor(const ref *r, const char *name, size_t *n)
 {
     json_t *list = json_object_get(r->json, "tensors"), *t;
     size_t i;
-    json_array_foreach(list, i, t)
-        if (!strcmp(json_string_value(json_object_get(t, "name")), name)) {
-            if (n) *n = (size_t)json_integer_value(json_array_get(json_object_get(t, "shape"), 0));
-            return r->bin + json_integer_value(json_object_get(t, "offset"));
-        }
+    json_array_foreach(list, i, t) if (!strcmp(json_string_value(json_object_get(t, "name")), name))
+    {
+        if (n) *n = (size_t)json_integer_value(json_array_get(json_object_get(t, "shape"), 0));
+        return r->bin + json_integer_value(json_object_get(t, "offset"));
+    }
     fail_msg("no tensor %s", name);
     return NULL;
 }
@@ -53,15 +53,23 @@ static const struct {
     const char *name;
     llmir_sample_params p;
 } cases[] = {
-    {"temp_0.7", {.temperature = 0.7f}}, {"temp_1.6", {.temperature = 1.6f}},
-    {"top_k_1", {.temperature = 1, .top_k = 1}}, {"top_k_5", {.temperature = 1, .top_k = 5}},
-    {"top_k_40", {.temperature = 1, .top_k = 40}}, {"top_p_0.1", {.temperature = 1, .top_p = 0.1f}},
-    {"top_p_0.5", {.temperature = 1, .top_p = 0.5f}}, {"top_p_0.9", {.temperature = 1, .top_p = 0.9f}},
-    {"top_p_0.99", {.temperature = 1, .top_p = 0.99f}}, {"min_p_0.02", {.temperature = 1, .min_p = 0.02f}},
-    {"min_p_0.1", {.temperature = 1, .min_p = 0.1f}}, {"min_p_0.5", {.temperature = 1, .min_p = 0.5f}},
-    {"rep_1.3", {.temperature = 1, .repeat_penalty = 1.3f}}, {"rep_0.8", {.temperature = 1, .repeat_penalty = 0.8f}},
+    {"temp_0.7", {.temperature = 0.7f}},
+    {"temp_1.6", {.temperature = 1.6f}},
+    {"top_k_1", {.temperature = 1, .top_k = 1}},
+    {"top_k_5", {.temperature = 1, .top_k = 5}},
+    {"top_k_40", {.temperature = 1, .top_k = 40}},
+    {"top_p_0.1", {.temperature = 1, .top_p = 0.1f}},
+    {"top_p_0.5", {.temperature = 1, .top_p = 0.5f}},
+    {"top_p_0.9", {.temperature = 1, .top_p = 0.9f}},
+    {"top_p_0.99", {.temperature = 1, .top_p = 0.99f}},
+    {"min_p_0.02", {.temperature = 1, .min_p = 0.02f}},
+    {"min_p_0.1", {.temperature = 1, .min_p = 0.1f}},
+    {"min_p_0.5", {.temperature = 1, .min_p = 0.5f}},
+    {"rep_1.3", {.temperature = 1, .repeat_penalty = 1.3f}},
+    {"rep_0.8", {.temperature = 1, .repeat_penalty = 0.8f}},
     {"chain_a", {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .repeat_penalty = 1.1f}},
-    {"chain_b", {.temperature = 1.3f, .top_k = 20, .top_p = 0.9f, .min_p = 0.05f, .repeat_penalty = 1.2f}},
+    {"chain_b",
+     {.temperature = 1.3f, .top_k = 20, .top_p = 0.9f, .min_p = 0.05f, .repeat_penalty = 1.2f}},
     {"chain_c", {.temperature = 0.6f, .top_p = 0.8f, .min_p = 0.1f}},
 };
 enum { N_CASE = sizeof cases / sizeof *cases };
@@ -109,14 +117,18 @@ static void chains_leave_the_probabilities_of_the_reference(void **st)
                 const double *want = tensor(&r, cases[c].name, NULL);
                 memcpy(row, logits, n * sizeof *row);
                 rt_row x = {.logit = row, .n = (uint32_t)n};
-                if (with_kernel) x = (rt_row){row, (uint32_t)n, &view.stats[0], &view.stats[1], view.id, view.logit, 256};
-                assert_int_equal(rt_sample_keep(&s, &cases[c].p, &x, history, n_history, NULL), LL_OK);
+                if (with_kernel)
+                    x = (rt_row){row,        (uint32_t)n, &view.stats[0], &view.stats[1], view.id,
+                                 view.logit, 256};
+                assert_int_equal(rt_sample_keep(&s, &cases[c].p, &x, history, n_history, NULL),
+                                 LL_OK);
                 uint32_t k = 0;
                 for (uint32_t i = 0; i < n; i++) {
                     double got = 0;
                     if (k < s.n_kept && s.id[k] == (int32_t)i) got = s.weight[k++] / s.total;
                     if (fabs(got - want[i]) > 2e-7 + 1e-5 * want[i] || (got == 0) != (want[i] == 0))
-                        fail_msg("%s %s id %u: %.9g, wanted %.9g", names[f], cases[c].name, i, got, want[i]);
+                        fail_msg("%s %s id %u: %.9g, wanted %.9g", names[f], cases[c].name, i, got,
+                                 want[i]);
                 }
                 assert_int_equal(k, s.n_kept);
             }
@@ -145,7 +157,8 @@ static void draws_are_those_of_the_reference(void **st)
         const int32_t *want = tensor(&r, name, NULL);
         memcpy(row, logits, n * sizeof *row);
         rt_row x = {.logit = row, .n = (uint32_t)n};
-        assert_int_equal(rt_sample_keep(&s, &cases[which[c]].p, &x, history, n_history, NULL), LL_OK);
+        assert_int_equal(rt_sample_keep(&s, &cases[which[c]].p, &x, history, n_history, NULL),
+                         LL_OK);
         for (size_t i = 0; i < n_u; i++) assert_int_equal(rt_sample_draw(&s, u[i]), want[i]);
     }
     rt_sampler_finish(&s);
@@ -167,7 +180,8 @@ static void short_lists_never_change_the_result(void **st)
     srand(5);
     for (int round = 0; round < 300; round++) {
         float spread = (float)(1 << rand() % 6) / 4;
-        for (int i = 0; i < N; i++) row[i] = spread * (float)(rand() % 4001 - 2000) / 1000; /* many ties */
+        for (int i = 0; i < N; i++)
+            row[i] = spread * (float)(rand() % 4001 - 2000) / 1000; /* many ties */
         for (int i = 0; i < 300; i++) history[i] = rand() % N;
         llmir_sample_params p = {.temperature = round % 7 ? 0.2f + (float)(rand() % 20) / 10 : 0};
         if (rand() % 2) p.top_k = 1 + (uint32_t)(rand() % (rand() % 2 ? 20 : N));
@@ -259,9 +273,12 @@ static void equal_seeds_draw_equal_tokens(void **st)
     int same = 0;
     for (int i = 0; i < 200; i++) {
         for (int v = 0; v < 500; v++) row[v] = (float)(v * 7 % 31) / 10;
-        int32_t a = pick((llmir_sample_params){.temperature = 1, .seed = 42}, row, 500, (uint64_t)i);
-        int32_t b = pick((llmir_sample_params){.temperature = 1, .seed = 42}, row, 500, (uint64_t)i);
-        int32_t c = pick((llmir_sample_params){.temperature = 1, .seed = 43}, row, 500, (uint64_t)i);
+        int32_t a =
+            pick((llmir_sample_params){.temperature = 1, .seed = 42}, row, 500, (uint64_t)i);
+        int32_t b =
+            pick((llmir_sample_params){.temperature = 1, .seed = 42}, row, 500, (uint64_t)i);
+        int32_t c =
+            pick((llmir_sample_params){.temperature = 1, .seed = 43}, row, 500, (uint64_t)i);
         assert_int_equal(a, b);
         same += a == c;
     }

@@ -1,4 +1,5 @@
-/* test_team.c: every part runs once, steps are ordered, any number of threads, stopping, late threads. */
+/* test_team.c: every part runs once, steps are ordered, any number of threads, stopping, late
+ * threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,8 +17,9 @@
 
 enum { MAX_PARTS = 1000 };
 
-/* buf: [0] uint32 counts per part of this step, [1] long: parts, [2] counts of the step before or NULL,
- * [3] long: parts of the step before. A part fails unless all parts of the step before have run. */
+/* buf: [0] uint32 counts per part of this step, [1] long: parts, [2] counts of the step before or
+ * NULL, [3] long: parts of the step before. A part fails unless all parts of the step before have
+ * run. */
 static _Atomic int out_of_order;
 
 static uint64_t parts(const llmir_args *a) { return *(const uint64_t *)a->buf[1]; }
@@ -157,7 +159,8 @@ static void the_callers_rounding_mode_does_not_reach_kernels(void **s)
         rt_step step = {{one_part, look_at_mode}, {NULL, NULL}};
         rt_run r = {.step = &step, .n_step = 1};
         fesetround(FE_UPWARD);
-        assert_int_equal(rt_team_create(n, 0, &t, NULL), LL_OK); /* workers start under the odd mode too */
+        assert_int_equal(rt_team_create(n, 0, &t, NULL),
+                         LL_OK); /* workers start under the odd mode too */
         mode_in_kernel = -1;
         for (int i = 0; i < 20; i++) {
             assert_int_equal(rt_team_run(t, &r, NULL), LL_OK);

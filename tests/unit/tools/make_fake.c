@@ -1,4 +1,5 @@
-/* make_fake.c: make_fake KERNELS.o OUT.so: the fake model with a tokenizer, for tests of the tools. */
+/* make_fake.c: make_fake KERNELS.o OUT.so: the fake model with a tokenizer, for tests of the tools.
+ */
 #include "tests/unit/runtime/fake_text.h"
 
 int main(int argc, char **argv)

@@ -120,6 +120,7 @@ static void check_text_and_mutants(const char *name, int at_least)
 static void ring_gemm_and_its_mutants(void **state) { check_text_and_mutants("gemm_ring", 11); }
 static void role_gemm_and_its_mutants(void **state) { check_text_and_mutants("gemm_roles", 9); }
 static void flash_and_its_mutants(void **state) { check_text_and_mutants("flash_paged", 10); }
+static void decode_and_its_mutants(void **state) { check_text_and_mutants("decode_warps", 8); }
 static void grouped_gemm_and_its_mutants(void **state) { check_text_and_mutants("gemm_grouped", 8); }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
@@ -306,6 +307,43 @@ static void flash_is_causal_attention_over_pages(void **state)
     free(q), free(k), free(v);
 }
 
+static const char decoding[] =
+    "dim P in 1..65536\ndim S in 1..256\nin f16 Q[S, 16]\nin f16 K[P, 16, 16]\nin f16 V[P, 16, 16]\nin s32 table[S, 32] in 0..P\n"
+    "in s32 len[S] in 1..513\npaged f16 k = K by table, block 16\npaged f16 v = V by table, block 16\n"
+    "def f32 x[s, j < 512] = sum(d: f32(Q[s, d]) * f32(k[s, j, d]))\n"
+    "def f32 top[s] = max(j < s64(len[s]) <= 512: x[s, j] * 0.25)\n"
+    "def f32 l[s] = sum(j < s64(len[s]) <= 512: exp(x[s, j] * 0.25 - top[s]))\n"
+    "def f32 o[s, e < 16] = sum(j < s64(len[s]) <= 512: exp(x[s, j] * 0.25 - top[s]) * f32(v[s, j, e]))\n"
+    "def f32 O[s, e] = o[s, e] / l[s]\n";
+
+/* Warps without a tile, with one, two and three of their ring of two; stale rows are NaN. */
+static void decode_merges_what_its_warps_found(void **state)
+{
+    enum { S = 6, P = 80 };
+    const int32_t len[S] = {1, 16, 17, 64, 131, 190};
+    int32_t table[S][32];
+    uint16_t *q = halves(S * 16), *k = halves(P * 256), *v = halves(P * 256), nan = ll_f16_from(NAN);
+    float o[S * 16];
+    for (int i = 0; i < 256; i++) k[79 * 256 + i] = v[79 * 256 + i] = nan;
+    for (int s = 0, page = 0; s < S; s++) {
+        for (int p = 0; p < 32; p++) table[s][p] = p * 16 < len[s] ? page++ * 31 % 79 : 79;
+        for (int j = len[s]; j % 16; j++)
+            for (int e = 0; e < 16; e++) k[table[s][j / 16] * 256 + j % 16 * 16 + e] = v[table[s][j / 16] * 256 + j % 16 * 16 + e] = nan;
+    }
+    dims d = {{"P", "S"}, {P, S}, 2};
+    void *arg[] = {q, k, v, table, (void *)(uintptr_t)len, o};
+    size_t bytes[] = {S * 32, P * 512, P * 512, sizeof table, sizeof len, sizeof o};
+    te_graph *g = te_graph_create();
+    te_env *env;
+    const te_value *want = expected(g, &env, decoding, &d, 5, (const char *[]){"Q", "K", "V", "table", "len"}, arg, bytes, "O");
+    run_room("decode_warps", &d, arg, bytes, 11);
+    for (int i = 0; i < S * 16; i++)
+        if (!(fabs((double)o[i] - want[i].f) < 1e-5)) fail_msg("element %d is %g, wanted %g", i, (double)o[i], want[i].f);
+    te_env_destroy(env);
+    te_graph_destroy(g);
+    free(q), free(k), free(v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,10 +351,12 @@ int main(void)
         cmocka_unit_test(role_gemm_and_its_mutants),
         cmocka_unit_test(flash_and_its_mutants),
         cmocka_unit_test(grouped_gemm_and_its_mutants),
+        cmocka_unit_test(decode_and_its_mutants),
         cmocka_unit_test(ring_gemm_is_the_contraction),
         cmocka_unit_test(role_gemm_is_the_contraction),
         cmocka_unit_test(grouped_gemm_is_the_gathered_contraction),
         cmocka_unit_test(flash_is_causal_attention_over_pages),
+        cmocka_unit_test(decode_merges_what_its_warps_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

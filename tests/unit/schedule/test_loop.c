@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "schedule/loop.h"
 
 static void assert_text(const lp_func *f, const char *want)
@@ -425,6 +426,29 @@ static void roles_that_wait_for_each_other_are_a_deadlock(void **state)
     }
 }
 
+/* ---- the page ------------------------------------------------------------------------------------------------ */
+
+static void blocks_of_the_page_print_back_and_verify(void **state)
+{
+    void *page;
+    size_t size;
+    ll_error err = {0};
+    if (ll_file_read(LOOP_PAGE, 1 << 20, &page, &size, &err)) fail_msg("%s", err.msg);
+    int n = 0;
+    for (char *at = page; (at = strstr(at, "```loop\n")); n++) {
+        char *end = strstr(at += 8, "```\n");
+        char *text = strndup(at, (size_t)(end - at));
+        te_graph *g = te_graph_create();
+        lp_func *f = read_text(g, text);
+        assert_text(f, text);
+        if (lp_verify(f, &err)) fail_msg("%s", err.msg);
+        te_graph_destroy(g);
+        free(text);
+    }
+    assert_int_equal(n, 5);
+    free(page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,6 +465,7 @@ int main(void)
         cmocka_unit_test(substitution_renews_loops_whose_extent_changes),
         cmocka_unit_test(simplification_drops_what_never_runs),
         cmocka_unit_test(codes_inside_bytes_and_strides),
+        cmocka_unit_test(blocks_of_the_page_print_back_and_verify),
         cmocka_unit_test(roles_that_wait_for_each_other_are_a_deadlock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

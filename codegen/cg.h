@@ -8,7 +8,7 @@
  *   mem.c     loads and stores of lanes at a place
  *   eval.c    expressions: which vector axes and loops they depend on, memo, hoisting, masks
  *   dot.c     nests that are one instruction
- *   stmt.c    statements and loops
+ *   loop.c    loops and branches;  stmt.c: the other statements
  *   x86.c     the two functions of a kernel, object files
  *
  * Values. Inside @vector loops an expression is an LLVM vector over exactly the vector axes it depends on; `axes` has
@@ -237,9 +237,31 @@ void cg_return_from(cg *c, cg_spot s);
 /* ---- dot.c ---- */
 void cg_dot(cg *c, lp_stmt *nest);
 
-/* ---- stmt.c ---- */
+/* ---- loop.c ---- */
+typedef struct cg_writes { /* register buffers that a piece of code writes and that live outside of it */
+    cg *c;
+    int n;
+    cg_buf *b[64];
+} cg_writes;
+
+typedef struct cg_fork { /* an open branch: cg_fork_begin, then, cg_fork_else, otherwise, cg_fork_end */
+    cg_writes w;
+    cg_elem *before[64];
+    cg_groups after[64];
+    cg_v *value[64];
+    cg_bb then_end, other, join;
+} cg_fork;
+void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *then, lp_stmt *otherwise);
+void cg_fork_else(cg *c, cg_fork *f);
+void cg_fork_end(cg *c, cg_fork *f);
+void cg_for(cg *c, lp_stmt *s);
 cg_v cg_claim(cg *c); /* the next part, or -1 */
-void cg_block_of(cg *c, lp_stmt *s);
+cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope);
+/* `body` with `value` in place of var. */
+void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body);
 void cg_push_vec(cg *c, te_ref axis, int extent);
+
+/* ---- stmt.c ---- */
+void cg_block_of(cg *c, lp_stmt *s);
 
 #endif

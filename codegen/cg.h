@@ -1,5 +1,5 @@
-/* cg.h: what the files of the CPU emitter share. An lp_func is walked once; every statement becomes explicit vector
- * IR. The parts, each of which knows only those above it:
+/* cg.h: what the files of the CPU emitter share. An lp_func is walked once; every statement becomes
+ * explicit vector IR. The parts, each of which knows only those above it:
  *
  *   llvm.c    types, constants, shuffles, intrinsics
  *   arith.c   one te operator on LLVM values;  math.c: exp, log, sin ... as polynomials
@@ -11,15 +11,19 @@
  *   loop.c    loops and branches;  stmt.c: the other statements
  *   x86.c     the two functions of a kernel, object files
  *
- * Values. Inside @vector loops an expression is an LLVM vector over exactly the vector axes it depends on; `axes` has
- * bit i for the i-th open vector loop (outermost is 0). The innermost axis runs fastest over the lanes:
+ * Values. Inside @vector loops an expression is an LLVM vector over exactly the vector axes it
+ * depends on; `axes` has bit i for the i-th open vector loop (outermost is 0). The innermost axis
+ * runs fastest over the lanes:
  *
- *     for l < 4 @vector { for r < 2 @vector { ... a[l] + b[r] ... } }      a: <4>, axes 01   b: <2>, axes 10
- *     sum: <8>, axes 11, lane = l * 2 + r                                  broadcasts happen where values meet
+ *     for l < 4 @vector { for r < 2 @vector { ... a[l] + b[r] ... } }
+ *     a: <4>, axes 01   b: <2>, axes 10   sum: <8>, axes 11, lane = l * 2 + r
  *
- * Scopes. A scope is a region that code enters in one place: the function, the body of a loop, a branch. Each has a
- * memo of the expressions computed in it; integer expressions that need only outer scopes are computed in front of
- * the construct that leads inside (`opener`), so index arithmetic is always as far out as its operands allow.
+ * Broadcasts happen where values meet.
+ *
+ * Scopes. A scope is a region that code enters in one place: the function, the body of a loop, a
+ * branch. Each has a memo of the expressions computed in it; integer expressions that need only
+ * outer scopes are computed in front of the construct that leads inside (`opener`), so index
+ * arithmetic is always as far out as its operands allow.
  *
  * Refusals leave through cg_fail, which does not return (a jump to the entry of the compile). */
 #ifndef LLMIR_CODEGEN_CG_H
@@ -36,15 +40,23 @@ typedef LLVMValueRef cg_v;
 typedef LLVMTypeRef cg_t;
 typedef LLVMBasicBlockRef cg_bb;
 
-enum { CG_MAX_VEC = 6, CG_MAX_LANES = 256, CG_MAX_SCOPE = 64, CG_MAX_ENV = 64, CG_MAX_SCALED = 16, CG_MAX_BIND = 128 };
+enum {
+    CG_MAX_VEC = 6,
+    CG_MAX_LANES = 256,
+    CG_MAX_SCOPE = 64,
+    CG_MAX_ENV = 64,
+    CG_MAX_SCALED = 16,
+    CG_MAX_BIND = 128
+};
 
 typedef struct cg_val {
     cg_v v;
     unsigned axes;
 } cg_val;
 
-/* One element of a register buffer: lane `lane` of `v` (-1: `v` is a scalar). `store` numbers the store that made it,
- * so lanes that were stored together are found again. `pend`: lanes that are still to be combined into it. */
+/* One element of a register buffer: lane `lane` of `v` (-1: `v` is a scalar). `store` numbers the
+ * store that made it, so lanes that were stored together are found again. `pend`: lanes that are
+ * still to be combined into it. */
 typedef struct cg_elem {
     cg_v v, pend;
     int lane;
@@ -53,8 +65,8 @@ typedef struct cg_elem {
 
 typedef struct cg_buf {
     const lp_buf *lp;
-    bool constant;   /* never written by this kernel: its loads may move and be shared */
-    cg_elem *e;      /* registers: n elements                                           */
+    bool constant; /* never written by this kernel: its loads may move and be shared */
+    cg_elem *e;    /* registers: n elements                                           */
     int64_t n;
     te_op pend_op;
     int64_t scratch; /* offset in the thread's scratch                                  */
@@ -79,8 +91,8 @@ typedef struct cg_loop {
 
 typedef struct cg_scope {
     ll_map memo;
-    cg_v opener;  /* the terminator that leads into this scope */
-    bool guard;   /* entered under a condition: loads must not leave it */
+    cg_v opener; /* the terminator that leads into this scope */
+    bool guard;  /* entered under a condition: loads must not leave it */
     cg_loop *loop;
 } cg_scope;
 
@@ -92,10 +104,10 @@ typedef struct cg_bind { /* AXIS of an open loop or VAR of an open let */
 
 typedef struct cg_info { /* what an expression depends on */
     unsigned axes;
-    int level;       /* innermost scope it needs                       */
-    bool reg, mem;   /* reads registers / memory that may change       */
-    bool load;       /* reads memory                                   */
-    bool risky;      /* divides by what may be zero                    */
+    int level;     /* innermost scope it needs                       */
+    bool reg, mem; /* reads registers / memory that may change       */
+    bool load;     /* reads memory                                   */
+    bool risky;    /* divides by what may be zero                    */
 } cg_info;
 
 typedef struct cg {
@@ -120,13 +132,13 @@ typedef struct cg {
     cg_bind bind[CG_MAX_BIND];
     int n_bind;
     cg_scope scope[CG_MAX_SCOPE];
-    int cur; /* innermost scope, or the outer one that hoisted code is made for */
-    int top; /* innermost open scope                                           */
+    int cur;     /* innermost scope, or the outer one that hoisted code is made for */
+    int top;     /* innermost open scope                                           */
     cg_val mask; /* v == NULL: every lane is active */
     int masked;  /* depth of selects whose branches may fault */
     uint32_t reg_epoch, mem_epoch, n_store;
-    ll_map bufs; /* lp_buf -> cg_buf */
-    ll_map info; /* te node -> cg_info, of the statement at hand */
+    ll_map bufs;  /* lp_buf -> cg_buf */
+    ll_map info;  /* te node -> cg_info, of the statement at hand */
     ll_map chunk; /* (axis, width) -> axis of the lanes of one piece */
     int64_t scratch_used, scratch_max;
     bool claimed; /* the claim loop was emitted */
@@ -134,23 +146,24 @@ typedef struct cg {
     cg_v team, thread, first_part;
 } cg;
 
-_Noreturn void cg_fail(cg *c, ll_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void cg_fail(cg *c, ll_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- llvm.c ---- */
-cg_t cg_elt(cg *c, ll_dtype t);              /* how a value of this type is held                 */
-cg_t cg_wide(cg_t elt, int lanes);           /* vector type, or elt for one lane                 */
-int cg_width(cg_v v);                        /* lanes of a value (1: scalar)                     */
+cg_t cg_elt(cg *c, ll_dtype t);    /* how a value of this type is held                 */
+cg_t cg_wide(cg_t elt, int lanes); /* vector type, or elt for one lane                 */
+int cg_width(cg_v v);              /* lanes of a value (1: scalar)                     */
 cg_t cg_scalar_type(cg_v v);
-cg_v cg_int(cg *c, cg_t like, int64_t x);    /* constant of a scalar or vector type              */
+cg_v cg_int(cg *c, cg_t like, int64_t x); /* constant of a scalar or vector type              */
 cg_v cg_real(cg *c, cg_t like, double x);
-cg_t cg_retype(cg_v v, cg_t elt);            /* elt with as many lanes as v                      */
+cg_t cg_retype(cg_v v, cg_t elt); /* elt with as many lanes as v                      */
 cg_v cg_splat(cg *c, cg_v v, int lanes);
 cg_v cg_shuffle(cg *c, cg_v a, cg_v b, const int *lane, int n);
 cg_v cg_extract(cg *c, cg_v v, int lane);
 cg_v cg_insert(cg *c, cg_v v, cg_v x, int lane);
-cg_v cg_concat(cg *c, cg_v *part, int n);    /* equal widths, n a power of two                   */
+cg_v cg_concat(cg *c, cg_v *part, int n); /* equal widths, n a power of two                   */
 cg_v cg_call(cg *c, const char *intrinsic, cg_t *over, int n_over, cg_v *arg, int n);
-cg_v cg_call1(cg *c, const char *intrinsic, cg_v a);       /* overloaded on the operand          */
+cg_v cg_call1(cg *c, const char *intrinsic, cg_v a); /* overloaded on the operand          */
 cg_v cg_call2(cg *c, const char *intrinsic, cg_v a, cg_v b);
 cg_v cg_fma(cg *c, cg_v a, cg_v b, cg_v acc);
 cg_v cg_flags(cg_v v, LLVMFastMathFlags f);
@@ -163,8 +176,8 @@ cg_v cg_to_f32(cg *c, ll_dtype from, cg_v v);
 cg_v cg_from_f32(cg *c, ll_dtype to, cg_v v);
 cg_v cg_combine(cg *c, te_op op, ll_dtype t, cg_v a, cg_v b); /* one step of a reduction */
 cg_v cg_identity(cg *c, te_op op, ll_dtype t, int lanes);
-cg_v cg_across(cg *c, te_op op, ll_dtype t, cg_v v);           /* all lanes to one scalar */
-cg_v cg_math(cg *c, te_op op, cg_v x);                         /* f32 functions of te     */
+cg_v cg_across(cg *c, te_op op, ll_dtype t, cg_v v); /* all lanes to one scalar */
+cg_v cg_math(cg *c, te_op op, cg_v x);               /* f32 functions of te     */
 
 /* ---- reg.c ---- */
 cg_v cg_reg_get(cg *c, cg_buf *b, const int64_t *at, int lanes);
@@ -191,13 +204,13 @@ typedef struct cg_place {
     cg_buf *buf;
     unsigned axes;
     int lanes, bits;
-    cg_v ptr;        /* run-time part of the address of lane 0...                     */
-    int64_t byte;    /* ...and its constant part                                      */
-    int bit;         /* bit inside that byte where lane 0 begins                      */
+    cg_v ptr;                  /* run-time part of the address of lane 0...                     */
+    int64_t byte;              /* ...and its constant part                                      */
+    int bit;                   /* bit inside that byte where lane 0 begins                      */
     int64_t off[CG_MAX_LANES]; /* bits from lane 0                                    */
-    cg_v dyn;        /* not NULL: run-time bit addresses of the lanes from buf->base  */
-    int align;       /* of ptr, proved                                                */
-    te_ref key;      /* interned run-time part: equal keys, equal ptr                 */
+    cg_v dyn;                  /* not NULL: run-time bit addresses of the lanes from buf->base  */
+    int align;                 /* of ptr, proved                                                */
+    te_ref key;                /* interned run-time part: equal keys, equal ptr                 */
 } cg_place;
 void cg_place_of(cg *c, cg_buf *b, const te_ref *idx, cg_place *p);
 cg_v cg_place_ptr(cg *c, const cg_place *p, int64_t more_bytes);
@@ -213,7 +226,8 @@ cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask);
 void cg_mem_store(cg *c, cg_place *p, ll_dtype t, cg_v v, cg_v mask);
 
 /* ---- eval.c ---- */
-/* Values that are worth keeping in the scope at hand, under any key. mem, reg: gone once memory, registers change. */
+/* Values that are worth keeping in the scope at hand, under any key. mem, reg: gone once memory,
+ * registers change. */
 bool cg_recall(cg *c, const void *key, size_t n, cg_val *out);
 void cg_remember(cg *c, const void *key, size_t n, cg_val v, bool reg, bool mem);
 cg_info cg_info_of(cg *c, te_ref e);
@@ -230,7 +244,10 @@ cg_bind *cg_bound(cg *c, te_ref node);
 void cg_open(cg *c, cg_v opener, bool guard, cg_loop *loop);
 void cg_shut(cg *c);
 void cg_touch(cg *c); /* memory and registers may have changed */
-typedef struct cg_spot { int cur; cg_bb at; } cg_spot;
+typedef struct cg_spot {
+    int cur;
+    cg_bb at;
+} cg_spot;
 cg_spot cg_goto_scope(cg *c, int level);
 void cg_return_from(cg *c, cg_spot s);
 
@@ -238,13 +255,15 @@ void cg_return_from(cg *c, cg_spot s);
 void cg_dot(cg *c, lp_stmt *nest);
 
 /* ---- loop.c ---- */
-typedef struct cg_writes { /* register buffers that a piece of code writes and that live outside of it */
+typedef struct cg_writes { /* register buffers that a piece of code writes and that live outside of
+                              it */
     cg *c;
     int n;
     cg_buf *b[64];
 } cg_writes;
 
-typedef struct cg_fork { /* an open branch: cg_fork_begin, then, cg_fork_else, otherwise, cg_fork_end */
+typedef struct cg_fork { /* an open branch: cg_fork_begin, then, cg_fork_else, otherwise,
+                            cg_fork_end */
     cg_writes w;
     cg_elem *before[64];
     cg_groups after[64];

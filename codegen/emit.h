@@ -9,6 +9,7 @@
 void cg_init(void); /* options and targets, once per process */
 ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err);
 /* Verifies and emits; the module is used up. */
-ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_code *out, ll_error *err);
+ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_code *out,
+                ll_error *err);
 
 #endif

@@ -1,6 +1,7 @@
-/* link.c: objects to a shared library, without a C compiler: the object that holds the table of kernels, and ld.
- * Objects go to ld through memory files, so nothing of the build's folders gets into the library. Every symbol but
- * LLMIR_MODULE_SYMBOL is local to it; .symtab keeps their names for profilers. */
+/* link.c: objects to a shared library, without a C compiler: the object that holds the table of
+ * kernels, and ld. Objects go to ld through memory files, so nothing of the build's folders gets
+ * into the library. Every symbol but LLMIR_MODULE_SYMBOL is local to it; .symtab keeps their names
+ * for profilers. */
 #include <fcntl.h>
 #include <llmir/module_abi.h>
 #include <llvm-c/Core.h>
@@ -17,7 +18,7 @@
 
 extern char **environ;
 
-/* ---- the table --------------------------------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
 typedef struct table {
     LLVMContextRef ctx;
@@ -25,13 +26,9 @@ typedef struct table {
     LLVMTypeRef i8, i32, i64, ptr;
 } table;
 
-static LLVMValueRef i64(table *t, uint64_t v)
-{
-    return LLVMConstInt(t->i64, v, 0);
-}
+static LLVMValueRef i64(table *t, uint64_t v) { return LLVMConstInt(t->i64, v, 0); }
 
-static LLVMValueRef kernel_function(table *t, const char *kernel, const char *what)
-{
+static LLVMValueRef kernel_function(table *t, const char *kernel, const char *what) {
     char name[512];
     snprintf(name, sizeof name, "%s.%s", kernel, what);
     LLVMValueRef f = LLVMGetNamedFunction(t->mod, name);
@@ -41,8 +38,7 @@ static LLVMValueRef kernel_function(table *t, const char *kernel, const char *wh
     return f;
 }
 
-static LLVMValueRef global(table *t, const char *name, LLVMValueRef init, unsigned align)
-{
+static LLVMValueRef global(table *t, const char *name, LLVMValueRef init, unsigned align) {
     LLVMValueRef g = LLVMAddGlobal(t->mod, LLVMTypeOf(init), name);
     LLVMSetInitializer(g, init);
     LLVMSetGlobalConstant(g, 1);
@@ -50,13 +46,13 @@ static LLVMValueRef global(table *t, const char *name, LLVMValueRef init, unsign
     return g;
 }
 
-static LLVMValueRef kernel_array(table *t, const char *const *name, int n)
-{
+static LLVMValueRef kernel_array(table *t, const char *const *name, int n) {
     LLVMValueRef *row = malloc(sizeof *row * (size_t)(n + 1));
     if (!row) return NULL;
     LLVMTypeRef pair = LLVMStructTypeInContext(t->ctx, (LLVMTypeRef[]){t->ptr, t->ptr}, 2, 0);
     for (int i = 0; i < n; i++) {
-        LLVMValueRef f[2] = {kernel_function(t, name[i], "parts"), kernel_function(t, name[i], "run")};
+        LLVMValueRef f[2] = {kernel_function(t, name[i], "parts"),
+                             kernel_function(t, name[i], "run")};
         row[i] = LLVMConstStructInContext(t->ctx, f, 2, 0);
     }
     LLVMValueRef g = global(t, "llmir_kernels", LLVMConstArray2(pair, row, (uint64_t)n), 8);
@@ -66,11 +62,11 @@ static LLVMValueRef kernel_array(table *t, const char *const *name, int n)
 }
 
 /* Room for the note, in its ELF form; whoever writes the file fills the description. */
-static void reserve_note(table *t)
-{
+static void reserve_note(table *t) {
     static const char name[8] = LLMIR_NOTE_NAME;
     LLVMValueRef f[5] = {LLVMConstInt(t->i32, strlen(LLMIR_NOTE_NAME) + 1, 0),
-                         LLVMConstInt(t->i32, sizeof(llmir_note), 0), LLVMConstInt(t->i32, LLMIR_NOTE_TYPE, 0),
+                         LLVMConstInt(t->i32, sizeof(llmir_note), 0),
+                         LLVMConstInt(t->i32, LLMIR_NOTE_TYPE, 0),
                          LLVMConstStringInContext(t->ctx, name, sizeof name, 1),
                          LLVMConstNull(LLVMArrayType2(t->i8, sizeof(llmir_note)))};
     LLVMValueRef g = global(t, "llmir_note", LLVMConstStructInContext(t->ctx, f, 5, 1), 4);
@@ -78,9 +74,9 @@ static void reserve_note(table *t)
     LLVMSetVisibility(g, LLVMHiddenVisibility);
 }
 
-ll_code cg_table_object(const ll_target *target, const char *const *kernel_name, int n, const void *blob,
-                        size_t blob_bytes, void **object, size_t *object_bytes, ll_error *err)
-{
+ll_code cg_table_object(const ll_target *target, const char *const *kernel_name, int n,
+                        const void *blob, size_t blob_bytes, void **object, size_t *object_bytes,
+                        ll_error *err) {
     LLVMTargetMachineRef m;
     LL_TRY(cg_machine(target, &m, err));
     table t = {.ctx = LLVMContextCreate()};
@@ -97,9 +93,13 @@ ll_code cg_table_object(const ll_target *target, const char *const *kernel_name,
     ll_hash digest = ll_hash_bytes(blob, blob_bytes);
     ll_code r = kernels ? LL_OK : ll_fail(err, LL_NO_SPACE, "codegen: out of memory");
     if (kernels) {
-        LLVMValueRef f[7] = {i64(&t, LLMIR_MODULE_MAGIC), LLVMConstInt(t.i32, LLMIR_MODULE_ABI, 0),
-                             LLVMConstInt(t.i32, sizeof(llmir_module), 0), i64(&t, digest.lo), i64(&t, digest.hi),
-                             i64(&t, (uint64_t)n), kernels};
+        LLVMValueRef f[7] = {i64(&t, LLMIR_MODULE_MAGIC),
+                             LLVMConstInt(t.i32, LLMIR_MODULE_ABI, 0),
+                             LLVMConstInt(t.i32, sizeof(llmir_module), 0),
+                             i64(&t, digest.lo),
+                             i64(&t, digest.hi),
+                             i64(&t, (uint64_t)n),
+                             kernels};
         global(&t, LLMIR_MODULE_SYMBOL, LLVMConstStructInContext(t.ctx, f, 7, 0), 8);
         reserve_note(&t);
         cg_code code = {0};
@@ -113,10 +113,9 @@ ll_code cg_table_object(const ll_target *target, const char *const *kernel_name,
     return r;
 }
 
-/* ---- ld -------------------------------------------------------------------------------------------------------------- */
+/* ---- ld ---- */
 
-static int memory_file(const void *p, size_t n, ll_error *err)
-{
+static int memory_file(const void *p, size_t n, ll_error *err) {
     int fd = memfd_create("object", 0);
     for (size_t at = 0; fd >= 0 && at < n;) {
         ssize_t k = write(fd, (const char *)p + at, n - at);
@@ -131,8 +130,7 @@ static int memory_file(const void *p, size_t n, ll_error *err)
     return fd;
 }
 
-static ll_code run_ld(char *const *argv, ll_error *err)
-{
+static ll_code run_ld(char *const *argv, ll_error *err) {
     int out = memfd_create("messages", MFD_CLOEXEC), status = 0;
     posix_spawn_file_actions_t act;
     posix_spawn_file_actions_init(&act);
@@ -151,16 +149,17 @@ static ll_code run_ld(char *const *argv, ll_error *err)
         while (waitpid(pid, &status, 0) < 0) continue;
         ssize_t k = out >= 0 ? pread(out, said, sizeof said - 1, 0) : 0;
         said[k > 0 ? k : 0] = 0;
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) r = ll_fail(err, LL_FAILED, "ld: failed: %s", said);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            r = ll_fail(err, LL_FAILED, "ld: failed: %s", said);
     }
     if (out >= 0) close(out);
     return r;
 }
 
-ll_code cg_link(const char *path, void *const *object, const size_t *bytes, int n, ll_error *err)
-{
-    static const char *const option[] = {"ld", "-shared", "--build-id=none", "--hash-style=gnu", "-z", "noexecstack", "-z",
-                                         "relro", "-z", "now", "--no-undefined", "-Bsymbolic", "-o"};
+ll_code cg_link(const char *path, void *const *object, const size_t *bytes, int n, ll_error *err) {
+    static const char *const option[] = {
+        "ld", "-shared", "--build-id=none", "--hash-style=gnu", "-z", "noexecstack", "-z", "relro",
+        "-z", "now",     "--no-undefined",  "-Bsymbolic",       "-o"};
     enum { N = sizeof option / sizeof *option };
     char **argv = calloc((size_t)n + N + 2, sizeof *argv);
     char(*name)[32] = calloc((size_t)n + 1, sizeof *name);

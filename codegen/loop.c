@@ -1,6 +1,7 @@
-/* loop.c: loops and branches. Unrolled loops are walked once per value with the index as a constant; vector loops
- * become lanes (in pieces of powers of two); serial loops are do-while with their index, the register buffers they
- * write and scaled indices as phis. A loop that may run zero times stands inside a branch.
+/* loop.c: loops and branches. Unrolled loops are walked once per value with the index as a
+ * constant; vector loops become lanes (in pieces of powers of two); serial loops are do-while with
+ * their index, the register buffers they write and scaled indices as phis. A loop that may run zero
+ * times stands inside a branch.
  *
  *     for i < n {            pre:   br n > 0, body, join        body: i = phi(0, i + 1)
  *       acc[l] += ...               (left out when n >= 1)            acc = phi(initial, next)
@@ -15,36 +16,38 @@
 
 enum { MAX_PIECES = 8 };
 
-void cg_push_vec(cg *c, te_ref axis, int extent)
-{
+void cg_push_vec(cg *c, te_ref axis, int extent) {
     int lanes = cg_lanes(c, (1u << c->n_vec) - 1);
     if (c->n_vec == CG_MAX_VEC || lanes * extent > CG_MAX_LANES)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: vector loop '%s': more than %d lanes or %d vector loops inside each other",
-                te_show(axis), CG_MAX_LANES, CG_MAX_VEC);
+        cg_fail(
+            c, LL_NOT_LEGAL,
+            "codegen: vector loop '%s': more than %d lanes or %d vector loops inside each other",
+            te_show(axis), CG_MAX_LANES, CG_MAX_VEC);
     c->vec[c->n_vec].axis = axis;
     c->vec[c->n_vec++].extent = extent;
     cg_touch(c);
 }
 
-static void push_env(cg *c, te_ref from, te_ref to)
-{
-    if (c->n_env == CG_MAX_ENV) cg_fail(c, LL_UNSUPPORTED, "codegen: more than %d unrolled loops and lets inside each other", CG_MAX_ENV);
+static void push_env(cg *c, te_ref from, te_ref to) {
+    if (c->n_env == CG_MAX_ENV)
+        cg_fail(c, LL_UNSUPPORTED,
+                "codegen: more than %d unrolled loops and lets inside each other", CG_MAX_ENV);
     c->env_from[c->n_env] = from;
     c->env_to[c->n_env++] = to;
     cg_touch(c);
 }
 
-cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope)
-{
-    if (c->n_bind == CG_MAX_BIND) cg_fail(c, LL_UNSUPPORTED, "codegen: more than %d loops and lets inside each other", CG_MAX_BIND);
+cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope) {
+    if (c->n_bind == CG_MAX_BIND)
+        cg_fail(c, LL_UNSUPPORTED, "codegen: more than %d loops and lets inside each other",
+                CG_MAX_BIND);
     c->bind[c->n_bind] = (cg_bind){node, v, scope};
     return &c->bind[c->n_bind++];
 }
 
-/* ---- which register buffers a piece of code writes -------------------------------------------------------------- */
+/* ---- which register buffers a piece of code writes ---- */
 
-static bool note_write(lp_stmt *s, void *ctx)
-{
+static bool note_write(lp_stmt *s, void *ctx) {
     cg_writes *w = ctx;
     if (s->kind != LP_STORE && s->kind != LP_REDUCE) return true;
     const lp_buf *lp = s->kind == LP_STORE ? s->u.store.buf : s->u.reduce.buf;
@@ -52,29 +55,27 @@ static bool note_write(lp_stmt *s, void *ctx)
     if (!b || !b->e) return true; /* memory, or a buffer that lives inside */
     for (int i = 0; i < w->n; i++)
         if (w->b[i] == b) return true;
-    if (w->n == 64) cg_fail(w->c, LL_UNSUPPORTED, "codegen: a loop writes more than 64 register buffers");
+    if (w->n == 64)
+        cg_fail(w->c, LL_UNSUPPORTED, "codegen: a loop writes more than 64 register buffers");
     w->b[w->n++] = b;
     return true;
 }
 
-static cg_writes written_in(cg *c, lp_stmt *s)
-{
+static cg_writes written_in(cg *c, lp_stmt *s) {
     cg_writes w = {.c = c};
     lp_walk(s, note_write, &w);
     return w;
 }
 
-/* ---- branches ------------------------------------------------------------------------------------------------------- */
+/* ---- branches ---- */
 
-static cg_elem *copy_elems(cg *c, const cg_buf *b)
-{
+static cg_elem *copy_elems(cg *c, const cg_buf *b) {
     cg_elem *e = ll_alloc(&c->arena, sizeof *e * (size_t)(b->n ? b->n : 1));
     memcpy(e, b->e, sizeof *e * (size_t)b->n);
     return e;
 }
 
-void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *a, lp_stmt *b)
-{
+void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *a, lp_stmt *b) {
     f->w = written_in(c, a);
     cg_writes more = written_in(c, b);
     for (int i = 0; i < more.n; i++) {
@@ -94,14 +95,14 @@ void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *a, lp_stmt *b)
     cg_open(c, br, true, NULL);
 }
 
-void cg_fork_else(cg *c, cg_fork *f)
-{
+void cg_fork_else(cg *c, cg_fork *f) {
     for (int i = 0; i < f->w.n; i++) {
         cg_buf *b = f->w.b[i];
         cg_reg_flush(c, b);
         f->after[i] = cg_reg_groups(c, b);
         f->value[i] = ll_alloc(&c->arena, sizeof(cg_v) * (size_t)(f->after[i].n + 1));
-        for (int k = 0; k < f->after[i].n; k++) f->value[i][k] = cg_group_value(c, b, &f->after[i].group[k], NULL);
+        for (int k = 0; k < f->after[i].n; k++)
+            f->value[i][k] = cg_group_value(c, b, &f->after[i].group[k], NULL);
         memcpy(b->e, f->before[i], sizeof *b->e * (size_t)b->n);
     }
     f->then_end = LLVMGetInsertBlock(B);
@@ -112,13 +113,13 @@ void cg_fork_else(cg *c, cg_fork *f)
     cg_open(c, br, true, NULL);
 }
 
-void cg_fork_end(cg *c, cg_fork *f)
-{
+void cg_fork_end(cg *c, cg_fork *f) {
     cg_v *other[64];
     for (int i = 0; i < f->w.n; i++) {
         cg_reg_flush(c, f->w.b[i]);
         other[i] = ll_alloc(&c->arena, sizeof(cg_v) * (size_t)(f->after[i].n + 1));
-        for (int k = 0; k < f->after[i].n; k++) other[i][k] = cg_group_value(c, f->w.b[i], &f->after[i].group[k], NULL);
+        for (int k = 0; k < f->after[i].n; k++)
+            other[i][k] = cg_group_value(c, f->w.b[i], &f->after[i].group[k], NULL);
     }
     cg_bb else_end = LLVMGetInsertBlock(B);
     LLVMBuildBr(B, f->join);
@@ -137,7 +138,7 @@ void cg_fork_end(cg *c, cg_fork *f)
         }
 }
 
-/* ---- loops ------------------------------------------------------------------------------------------------------------ */
+/* ---- loops ---- */
 
 typedef struct run {
     cg_loop loop;
@@ -148,16 +149,14 @@ typedef struct run {
     int n_bind;
 } run;
 
-static int64_t widest(const cg *c, int64_t most, int64_t n)
-{
+static int64_t widest(const cg *c, int64_t most, int64_t n) {
     int64_t w = 1;
     int64_t room = CG_MAX_LANES / cg_lanes(c, (1u << c->n_vec) - 1);
     while (w * 2 <= n && w * 2 <= most && w * 2 <= room) w *= 2;
     return w;
 }
 
-static int64_t first_width(cg *c, te_ref extent)
-{
+static int64_t first_width(cg *c, te_ref extent) {
     int64_t w = c->target->vector_bytes / 4;
     if (extent->op != TE_INT || (extent->u.i > 64 && extent->u.i > MAX_PIECES * w)) return w;
     return widest(c, 64, extent->u.i);
@@ -168,15 +167,13 @@ typedef struct reads {
     bool found;
 } reads;
 
-static te_ref note_read(te_ref e, void *ctx)
-{
+static te_ref note_read(te_ref e, void *ctx) {
     reads *r = ctx;
     r->found = r->found || te_loads(e, r->t);
     return e;
 }
 
-static bool note_use(lp_stmt *s, void *ctx)
-{
+static bool note_use(lp_stmt *s, void *ctx) {
     reads *r = ctx;
     if (s->kind == LP_STORE && s->u.store.buf->t == r->t) r->found = true;
     lp_each_expr(s, note_read, r);
@@ -184,23 +181,24 @@ static bool note_use(lp_stmt *s, void *ctx)
 }
 
 /* Is an element of b read or set below s, other than by sums into it? */
-static bool used_in(const cg_buf *b, lp_stmt *s)
-{
+static bool used_in(const cg_buf *b, lp_stmt *s) {
     reads r = {b->lp->t, false};
     lp_walk(s, note_use, &r);
     return r.found;
 }
 
-/* Sums of vector lanes into one register element, below s: their lanes are carried round the loop and combined when
- * the element is read (unless the loop itself reads it). `vec`: the vector loops round the statement, `lanes` their lanes. */
-static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_vec, int64_t lanes)
-{
+/* Sums of vector lanes into one register element, below s: their lanes are carried round the loop
+ * and combined when the element is read (unless the loop itself reads it). `vec`: the vector loops
+ * round the statement, `lanes` their lanes. */
+static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_vec, int64_t lanes) {
     for (; s; s = s->next) {
         if (s->kind == LP_FOR) {
             te_ref n = cg_prep(c, s->u.loop.var->u.axis->extent);
-            bool v = s->u.loop.how == LP_VECTOR && !s->u.loop.intrin && n_vec < CG_MAX_VEC && !te_is_int(n, 1);
+            bool v = s->u.loop.how == LP_VECTOR && !s->u.loop.intrin && n_vec < CG_MAX_VEC &&
+                     !te_is_int(n, 1);
             if (v) vec[n_vec] = s->u.loop.var;
-            plan_pending(c, loop, s->u.loop.body, vec, n_vec + v, v ? lanes * first_width(c, n) : lanes);
+            plan_pending(c, loop, s->u.loop.body, vec, n_vec + v,
+                         v ? lanes * first_width(c, n) : lanes);
         } else if (s->kind == LP_ALLOC) {
             plan_pending(c, loop, s->u.alloc.body, vec, n_vec, lanes);
         } else if (s->kind == LP_LET) {
@@ -221,8 +219,7 @@ static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_ve
     }
 }
 
-static void carry_in(cg *c, run *r)
-{
+static void carry_in(cg *c, run *r) {
     r->g = ll_alloc(&c->arena, sizeof *r->g * 64);
     r->init = ll_alloc(&c->arena, sizeof *r->init * 64);
     for (int i = 0; i < r->w.n; i++) {
@@ -248,8 +245,7 @@ static void carry_in(cg *c, run *r)
     cg_open(c, br, false, &r->loop);
 }
 
-static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body)
-{
+static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body) {
     r->n = n;
     r->loop.n_scaled = r->loop.n_cursor = 0;
     r->w = written_in(c, body);
@@ -260,9 +256,9 @@ static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body)
     cg_push_bind(c, var, (cg_val){r->loop.iv, 0}, c->top);
 }
 
-/* Pending lanes that the loop does not carry (another width, an unplanned sum) are combined inside it. */
-static void keep_planned(cg *c, cg_buf *b, const cg_groups *g)
-{
+/* Pending lanes that the loop does not carry (another width, an unplanned sum) are combined inside
+ * it. */
+static void keep_planned(cg *c, cg_buf *b, const cg_groups *g) {
     for (int64_t i = 0; i < b->n; i++) {
         bool planned = false;
         for (int k = 0; k < g->n; k++)
@@ -272,8 +268,7 @@ static void keep_planned(cg *c, cg_buf *b, const cg_groups *g)
     }
 }
 
-static void loop_end(cg *c, run *r)
-{
+static void loop_end(cg *c, run *r) {
     cg_v *next[64];
     for (int i = 0; i < r->w.n; i++) {
         next[i] = ll_alloc(&c->arena, sizeof(cg_v) * (size_t)(r->g[i].n + 1));
@@ -284,7 +279,8 @@ static void loop_end(cg *c, run *r)
     cg_v one = cg_int(c, c->i64, 1), i2 = LLVMBuildAdd(B, r->loop.iv, one, "");
     cg_v scaled[CG_MAX_SCALED];
     for (int i = 0; i < r->loop.n_scaled; i++)
-        scaled[i] = LLVMBuildAdd(B, r->loop.scaled[i].phi, cg_int(c, c->i64, r->loop.scaled[i].step), "");
+        scaled[i] =
+            LLVMBuildAdd(B, r->loop.scaled[i].phi, cg_int(c, c->i64, r->loop.scaled[i].step), "");
     cg_v walked[CG_MAX_SCALED];
     for (int i = 0; i < r->loop.n_cursor; i++) {
         cg_v step = cg_int(c, c->i64, r->loop.cursor[i].step);
@@ -292,8 +288,10 @@ static void loop_end(cg *c, run *r)
     }
     cg_bb latch = LLVMGetInsertBlock(B), exit = cg_block(c, "done");
     LLVMAddIncoming(r->loop.iv, &i2, &latch, 1);
-    for (int i = 0; i < r->loop.n_cursor; i++) LLVMAddIncoming(r->loop.cursor[i].phi, &walked[i], &latch, 1);
-    for (int i = 0; i < r->loop.n_scaled; i++) LLVMAddIncoming(r->loop.scaled[i].phi, &scaled[i], &latch, 1);
+    for (int i = 0; i < r->loop.n_cursor; i++)
+        LLVMAddIncoming(r->loop.cursor[i].phi, &walked[i], &latch, 1);
+    for (int i = 0; i < r->loop.n_scaled; i++)
+        LLVMAddIncoming(r->loop.scaled[i].phi, &scaled[i], &latch, 1);
     for (int i = 0; i < r->w.n; i++)
         for (int k = 0; k < r->g[i].n; k++) {
             cg_v phi = r->g[i].group[k].phi;
@@ -307,18 +305,21 @@ static void loop_end(cg *c, run *r)
     LLVMPositionBuilderAtEnd(B, exit);
     c->n_bind = r->n_bind;
     for (int i = 0; i < r->w.n; i++)
-        for (int k = 0; k < r->g[i].n; k++) cg_group_set(c, r->w.b[i], &r->g[i].group[k], next[i][k]);
+        for (int k = 0; k < r->g[i].n; k++)
+            cg_group_set(c, r->w.b[i], &r->g[i].group[k], next[i][k]);
     cg_touch(c);
 }
 
-static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
-{
+static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body) {
     cg_v n = cg_eval(c, extent).v;
-    if (cg_info_of(c, extent).axes) cg_fail(c, LL_NOT_LEGAL, "codegen: the extent of loop '%s' differs between vector lanes", te_show(var));
+    if (cg_info_of(c, extent).axes)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: the extent of loop '%s' differs between vector lanes",
+                te_show(var));
     bool maybe_none = te_range_of(extent).lo < 1;
     cg_fork f;
     run *r = LL_NEW(&c->arena, run);
-    if (maybe_none) cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
+    if (maybe_none)
+        cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
     loop_begin(c, r, var, n, body);
     cg_block_of(c, body);
     loop_end(c, r);
@@ -327,8 +328,7 @@ static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
     cg_fork_end(c, &f);
 }
 
-void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body)
-{
+void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body) {
     int env = c->n_env;
     push_env(c, var, value);
     cg_block_of(c, body);
@@ -336,12 +336,14 @@ void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body)
     cg_touch(c);
 }
 
-/* ---- vector loops -------------------------------------------------------------------------------------------------------- */
+/* ---- vector loops ---- */
 
 /* The axis over the lanes of a piece of `width` values of `var`: the same one each time. */
-static te_ref piece_axis(cg *c, te_ref var, int64_t width)
-{
-    struct { te_ref var; int64_t width; } key = {var, width};
+static te_ref piece_axis(cg *c, te_ref var, int64_t width) {
+    struct {
+        te_ref var;
+        int64_t width;
+    } key = {var, width};
     te_ref a = ll_map_get(&c->chunk, &key, sizeof key);
     if (a) return a;
     a = te_axis(c->g, var->u.axis->name, te_int(c->g, width));
@@ -349,13 +351,14 @@ static te_ref piece_axis(cg *c, te_ref var, int64_t width)
     return a;
 }
 
-static void vector_piece(cg *c, te_ref var, te_ref first, int64_t width, lp_stmt *body)
-{
+static void vector_piece(cg *c, te_ref var, te_ref first, int64_t width, lp_stmt *body) {
     if (width == 1) {
         cg_with_constant(c, var, first, body);
         return;
     }
-    te_ref lane = te_is_int(first, 0) && te_is_int(var->u.axis->extent, width) ? var : piece_axis(c, var, width);
+    te_ref lane = te_is_int(first, 0) && te_is_int(var->u.axis->extent, width)
+                      ? var
+                      : piece_axis(c, var, width);
     int n_vec = c->n_vec, env = c->n_env;
     if (lane != var) push_env(c, var, te_simplify(c->g, te_add(first, lane)));
     cg_push_vec(c, lane, (int)width);
@@ -366,24 +369,25 @@ static void vector_piece(cg *c, te_ref var, te_ref first, int64_t width, lp_stmt
 }
 
 /* first .. first + n, n a constant, in pieces of powers of two */
-static void vector_pieces(cg *c, te_ref var, te_ref first, int64_t n, int64_t most, lp_stmt *body)
-{
+static void vector_pieces(cg *c, te_ref var, te_ref first, int64_t n, int64_t most, lp_stmt *body) {
     for (int64_t at = 0, w; at < n; at += w) {
         w = widest(c, most, n - at);
         vector_piece(c, var, te_simplify(c->g, te_addi(first, at)), w, body);
     }
 }
 
-/* A serial loop over pieces of `w`, then the rest one by one (or, when constant, in smaller pieces). */
-static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *body)
-{
-    te_ref whole = te_simplify(c->g, te_divi(extent, w)), o = te_axis(c->g, var->u.axis->name, whole);
+/* A serial loop over pieces of `w`, then the rest one by one (or, when constant, in smaller
+ * pieces). */
+static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *body) {
+    te_ref whole = te_simplify(c->g, te_divi(extent, w)),
+           o = te_axis(c->g, var->u.axis->name, whole);
     te_ref first = te_muli(o, w);
     bool maybe_none = te_range_of(whole).lo < 1;
     cg_fork f;
     run *r = LL_NEW(&c->arena, run);
     cg_v n = cg_eval(c, whole).v;
-    if (maybe_none) cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
+    if (maybe_none)
+        cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
     loop_begin(c, r, o, n, body);
     vector_piece(c, var, first, w, body);
     loop_end(c, r);
@@ -391,7 +395,8 @@ static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *bo
         cg_fork_else(c, &f);
         cg_fork_end(c, &f);
     }
-    te_ref done = te_simplify(c->g, te_muli(whole, w)), left = te_simplify(c->g, te_modi(extent, w));
+    te_ref done = te_simplify(c->g, te_muli(whole, w)),
+           left = te_simplify(c->g, te_modi(extent, w));
     if (left->op == TE_INT) {
         vector_pieces(c, var, done, left->u.i, w, body);
         return;
@@ -404,27 +409,31 @@ static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *bo
     cg_touch(c);
 }
 
-static void vector_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
-{
+static void vector_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body) {
     int64_t w = c->target->vector_bytes / 4;
-    if (extent->op != TE_INT) vector_long(c, var, extent, w, body);
-    else if (extent->u.i <= 64 || extent->u.i <= MAX_PIECES * w) vector_pieces(c, var, te_int(c->g, 0), extent->u.i, 64, body);
-    else vector_long(c, var, extent, w, body);
+    if (extent->op != TE_INT)
+        vector_long(c, var, extent, w, body);
+    else if (extent->u.i <= 64 || extent->u.i <= MAX_PIECES * w)
+        vector_pieces(c, var, te_int(c->g, 0), extent->u.i, 64, body);
+    else
+        vector_long(c, var, extent, w, body);
 }
 
-/* ---- the loop over parts ------------------------------------------------------------------------------------------------------ */
+/* ---- the loop over parts ---- */
 
-static cg_v claim(cg *c)
-{
+static cg_v claim(cg *c) {
     cg_v slot = LLVMBuildLoad2(B, c->ptr, c->team, "claim");
     cg_t arg[2] = {c->ptr, c->i32}, fn = LLVMFunctionType(c->i64, arg, 2, 0);
     return LLVMBuildCall2(B, fn, slot, (cg_v[]){c->team, c->thread}, 2, "part");
 }
 
-static void claim_loop(cg *c, lp_stmt *s)
-{
-    if (c->claimed || c->top) cg_fail(c, LL_NOT_LEGAL, "codegen: '%s': a kernel has one claimed loop, at its top level", te_show(s->u.loop.var));
-    if (written_in(c, s->u.loop.body).n) cg_fail(c, LL_NOT_LEGAL, "codegen: parts of '%s' write registers that live outside of them", te_show(s->u.loop.var));
+static void claim_loop(cg *c, lp_stmt *s) {
+    if (c->claimed || c->top)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: '%s': a kernel has one claimed loop, at its top level",
+                te_show(s->u.loop.var));
+    if (written_in(c, s->u.loop.body).n)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: parts of '%s' write registers that live outside of them",
+                te_show(s->u.loop.var));
     cg_bb pre = LLVMGetInsertBlock(B), head = cg_block(c, "part"), exit = cg_block(c, "no_part");
     cg_v br = LLVMBuildBr(B, head);
     LLVMPositionBuilderAtEnd(B, head);
@@ -444,26 +453,27 @@ static void claim_loop(cg *c, lp_stmt *s)
     c->claimed = true;
 }
 
-cg_v cg_claim(cg *c)
-{
-    return claim(c);
-}
+cg_v cg_claim(cg *c) { return claim(c); }
 
-static void rotate_loop(cg *c, lp_stmt *s, te_ref extent)
-{
+static void rotate_loop(cg *c, lp_stmt *s, te_ref extent) {
     int n = s->u.loop.rotate < 1 ? 1 : s->u.loop.rotate;
-    te_ref turns = te_simplify(c->g, te_divi(te_addi(extent, n - 1), n)), o = te_axis(c->g, s->u.loop.var->u.axis->name, turns);
+    te_ref turns = te_simplify(c->g, te_divi(te_addi(extent, n - 1), n)),
+           o = te_axis(c->g, s->u.loop.var->u.axis->name, turns);
     bool even = te_cong_of(extent).mod % n == 0 && te_cong_of(extent).rem % n == 0;
-    cg_cg_fork f, last;
+    cg_fork f, last;
     run *r = LL_NEW(&c->arena, run);
     cg_v many = cg_eval(c, turns).v;
     bool maybe_none = te_range_of(turns).lo < 1;
-    if (maybe_none) cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, many, cg_int(c, c->i64, 0), ""), s->u.loop.body, NULL);
+    if (maybe_none)
+        cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, many, cg_int(c, c->i64, 0), ""),
+                      s->u.loop.body, NULL);
     loop_begin(c, r, o, many, s->u.loop.body);
     for (int k = 0; k < n; k++) {
         te_ref at = te_addi(te_muli(o, n), k);
         bool test = k && !even;
-        if (test) cg_fork_begin(c, &last, cg_eval(c, te_simplify(c->g, te_lt(at, extent))).v, s->u.loop.body, NULL);
+        if (test)
+            cg_fork_begin(c, &last, cg_eval(c, te_simplify(c->g, te_lt(at, extent))).v,
+                          s->u.loop.body, NULL);
         cg_with_constant(c, s->u.loop.var, at, s->u.loop.body);
         if (test) {
             cg_fork_else(c, &last);
@@ -476,8 +486,7 @@ static void rotate_loop(cg *c, lp_stmt *s, te_ref extent)
     cg_fork_end(c, &f);
 }
 
-void cg_for(cg *c, lp_stmt *s)
-{
+void cg_for(cg *c, lp_stmt *s) {
     te_ref var = s->u.loop.var, n = cg_prep(c, var->u.axis->extent);
     lp_stmt *body = s->u.loop.body;
     if (s->u.loop.intrin) {
@@ -489,14 +498,18 @@ void cg_for(cg *c, lp_stmt *s)
         return;
     }
     if (s->u.loop.how >= LP_BLOCK_X)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: loop '%s' is bound to a GPU, the target is %s", te_show(var), c->target->name);
+        cg_fail(c, LL_NOT_LEGAL, "codegen: loop '%s' is bound to a GPU, the target is %s",
+                te_show(var), c->target->name);
     if (n->op == TE_INT && n->u.i <= 0) return;
     if (n->op == TE_INT && n->u.i == 1) {
         cg_with_constant(c, var, te_int(c->g, 0), body);
         return;
     }
     if (s->u.loop.how == LP_UNROLL) {
-        if (n->op != TE_INT) cg_fail(c, LL_NOT_LEGAL, "codegen: loop '%s' is to be unrolled and its extent %s is not constant", te_show(var), te_show(n));
+        if (n->op != TE_INT)
+            cg_fail(c, LL_NOT_LEGAL,
+                    "codegen: loop '%s' is to be unrolled and its extent %s is not constant",
+                    te_show(var), te_show(n));
         for (int64_t i = 0; i < n->u.i; i++) cg_with_constant(c, var, te_int(c->g, i), body);
     } else if (s->u.loop.how == LP_VECTOR) {
         vector_loop(c, var, n, body);
@@ -506,4 +519,3 @@ void cg_for(cg *c, lp_stmt *s)
         serial_loop(c, var, n, body);
     }
 }
-

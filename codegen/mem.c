@@ -1,11 +1,14 @@
-/* mem.c: loads and stores of the lanes of a place. Lanes that follow each other in memory are one access; lanes in
- * some order inside a short span are a wide access and a shuffle; lanes in runs are one access a run; else one each.
+/* mem.c: loads and stores of the lanes of a place. Lanes that follow each other in memory are one
+ * access; lanes in some order inside a short span are a wide access and a shuffle; lanes in runs
+ * are one access a run; else one each.
  *
- * Codes of fewer than 8 bits: the bytes that hold the lanes are loaded as bytes, shifted and masked as bytes,
+ * Codes of fewer than 8 bits: the bytes that hold the lanes are loaded as bytes, shifted and masked
+ * as bytes,
  *
- *     nibble plane, 64 lanes in 64 bytes:  load <64 x i8>  ->  lshr by 4 (high nibbles) or and 15 (low nibbles)
+ *     nibble plane, 64 lanes in 64 bytes:  load <64 x i8>, then lshr by 4 or and 15
  *
- * and the byte vector is kept, so the low and high nibbles share one load. A code across two bytes takes both.
+ * and the byte vector is kept, so the low and high nibbles share one load. A code across two bytes
+ * takes both.
  *
  * Under a mask nothing outside the active lanes is touched. */
 #include "codegen/cg.h"
@@ -14,8 +17,7 @@
 
 #define B (c->b)
 
-static cg_v finish_load(cg *c, const cg_place *p, cg_v v, int align)
-{
+static cg_v finish_load(cg *c, const cg_place *p, cg_v v, int align) {
     LLVMSetAlignment(v, (unsigned)(align < 1 ? 1 : align));
     if (p->buf->constant) {
         cg_v none = LLVMMetadataAsValue(c->ctx, LLVMMDNodeInContext2(c->ctx, NULL, 0));
@@ -25,8 +27,7 @@ static cg_v finish_load(cg *c, const cg_place *p, cg_v v, int align)
 }
 
 /* `n` neighbours of type `elt` at byte `at` from lane 0. */
-static cg_v load_run(cg *c, const cg_place *p, cg_t elt, int64_t at, int n)
-{
+static cg_v load_run(cg *c, const cg_place *p, cg_t elt, int64_t at, int n) {
     cg_v v = LLVMBuildLoad2(B, cg_wide(elt, n), cg_place_ptr(c, p, at), "");
     return finish_load(c, p, v, cg_place_align(p, at));
 }
@@ -38,9 +39,9 @@ typedef struct wide_key {
     cg_t elt;
 } wide_key;
 
-/* The same, kept: several expressions read parts of it (nibbles of one byte, windows of a shuffle). */
-static cg_v load_kept(cg *c, const cg_place *p, cg_t elt, int64_t at, int n)
-{
+/* The same, kept: several expressions read parts of it (nibbles of one byte, windows of a shuffle).
+ */
+static cg_v load_kept(cg *c, const cg_place *p, cg_t elt, int64_t at, int n) {
     wide_key key;
     memset(&key, 0, sizeof key);
     key.base = p->ptr;
@@ -55,18 +56,16 @@ static cg_v load_kept(cg *c, const cg_place *p, cg_t elt, int64_t at, int n)
     return v;
 }
 
-/* ---- unmasked loads of whole bytes ------------------------------------------------------------------------- */
+/* ---- unmasked loads of whole bytes ---- */
 
-static bool consecutive(const int64_t *off, int n, int64_t step)
-{
+static bool consecutive(const int64_t *off, int n, int64_t step) {
     for (int i = 0; i < n; i++)
         if (off[i] - off[0] != i * step) return false;
     return true;
 }
 
 /* Longest power of two R such that the lanes fall into runs of R neighbours. */
-static int run_length(const int64_t *off, int lanes, int64_t step)
-{
+static int run_length(const int64_t *off, int lanes, int64_t step) {
     int r = lanes;
     for (; r > 1; r /= 2) {
         bool ok = true;
@@ -76,8 +75,7 @@ static int run_length(const int64_t *off, int lanes, int64_t step)
     return r;
 }
 
-static void span_of(const int64_t *off, int lanes, int64_t *lo, int64_t *hi)
-{
+static void span_of(const int64_t *off, int lanes, int64_t *lo, int64_t *hi) {
     *lo = *hi = off[0];
     for (int i = 1; i < lanes; i++) {
         if (off[i] < *lo) *lo = off[i];
@@ -86,8 +84,8 @@ static void span_of(const int64_t *off, int lanes, int64_t *lo, int64_t *hi)
 }
 
 /* All lanes lie in [lo, lo + span) elements: one load, or two that overlap, and a shuffle. */
-static cg_v load_span(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int64_t lo, int64_t span, int size)
-{
+static cg_v load_span(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int64_t lo,
+                      int64_t span, int size) {
     int w = 1, lane[CG_MAX_LANES];
     while (w * 2 < span) w *= 2;
     if (span == 1) return cg_splat(c, load_kept(c, p, elt, lo, 1), p->lanes);
@@ -100,11 +98,11 @@ static cg_v load_span(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, i
         int64_t e = (byte[i] - lo) / size;
         lane[i] = (int)(e < w ? e : w + (e - second));
     }
-    return cg_shuffle(c, load_kept(c, p, elt, lo, w), load_kept(c, p, elt, lo + second * size, w), lane, p->lanes);
+    return cg_shuffle(c, load_kept(c, p, elt, lo, w), load_kept(c, p, elt, lo + second * size, w),
+                      lane, p->lanes);
 }
 
-static cg_v load_runs(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size, int run)
-{
+static cg_v load_runs(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size, int run) {
     cg_v part[CG_MAX_LANES];
     int n = p->lanes / run;
     cg_t as = elt;
@@ -123,23 +121,22 @@ static cg_v load_runs(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, i
     return as == elt ? v : LLVMBuildBitCast(B, v, cg_wide(elt, p->lanes), "");
 }
 
-static cg_v load_bytes(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size)
-{
+static cg_v load_bytes(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size) {
     if (consecutive(byte, p->lanes, size)) return load_run(c, p, elt, byte[0], p->lanes);
     int64_t lo, hi;
     span_of(byte, p->lanes, &lo, &hi);
     int64_t span = (hi - lo) / size + 1;
     bool on_grid = true;
     for (int i = 0; i < p->lanes; i++) on_grid = on_grid && (byte[i] - lo) % size == 0;
-    if (on_grid && span <= 2 * p->lanes && span <= CG_MAX_LANES) return load_span(c, p, elt, byte, lo, span, size);
+    if (on_grid && span <= 2 * p->lanes && span <= CG_MAX_LANES)
+        return load_span(c, p, elt, byte, lo, span, size);
     return load_runs(c, p, elt, byte, size, run_length(byte, p->lanes, size));
 }
 
-/* ---- masks -------------------------------------------------------------------------------------------------- */
+/* ---- masks ---- */
 
 /* Addresses of all lanes as one vector (the scalar address for one lane). */
-static cg_v lane_ptrs(cg *c, const cg_place *p, int64_t more)
-{
+static cg_v lane_ptrs(cg *c, const cg_place *p, int64_t more) {
     cg_v off;
     if (p->dyn) {
         off = LLVMBuildAShr(B, p->dyn, cg_int(c, LLVMTypeOf(p->dyn), 3), "");
@@ -148,14 +145,14 @@ static cg_v lane_ptrs(cg *c, const cg_place *p, int64_t more)
     }
     if (p->lanes == 1) return cg_place_ptr(c, p, more);
     cg_v e[CG_MAX_LANES];
-    for (int i = 0; i < p->lanes; i++) e[i] = cg_int(c, c->i64, ((p->bit + p->off[i]) >> 3) + p->byte + more);
+    for (int i = 0; i < p->lanes; i++)
+        e[i] = cg_int(c, c->i64, ((p->bit + p->off[i]) >> 3) + p->byte + more);
     off = LLVMConstVector(e, (unsigned)p->lanes);
     return LLVMBuildInBoundsGEP2(B, c->i8, p->ptr, &off, 1, "");
 }
 
 /* 64 zero bytes that a load with no active lane reads instead. */
-static cg_v zero_page(cg *c)
-{
+static cg_v zero_page(cg *c) {
     if (c->zero_page) return c->zero_page;
     cg_t t = LLVMArrayType2(c->i8, 64);
     c->zero_page = LLVMAddGlobal(c->mod, t, "nothing");
@@ -166,12 +163,12 @@ static cg_v zero_page(cg *c)
     return c->zero_page;
 }
 
-static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v mask, bool row)
-{
+static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v mask, bool row) {
     int n = p->lanes;
     if (n == 1) {
         cg_v at = LLVMBuildSelect(B, mask, lane_ptrs(c, p, more), zero_page(c), "");
-        return finish_load(c, p, LLVMBuildLoad2(B, elt, at, ""), p->dyn ? 1 : cg_place_align(p, more));
+        return finish_load(c, p, LLVMBuildLoad2(B, elt, at, ""),
+                           p->dyn ? 1 : cg_place_align(p, more));
     }
     cg_t vt = cg_wide(elt, n), over[2] = {vt, cg_wide(c->ptr, n)};
     cg_v align = LLVMConstInt(c->i32, (unsigned)(row ? cg_place_align(p, more) : 1), 0);
@@ -180,12 +177,12 @@ static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v m
         return cg_call(c, "llvm.masked.load", over, 2,
                        (cg_v[]){cg_place_ptr(c, p, more), align, mask, LLVMConstNull(vt)}, 4);
     }
-    return cg_call(c, "llvm.masked.gather", over, 2, (cg_v[]){lane_ptrs(c, p, more), align, mask, LLVMConstNull(vt)}, 4);
+    return cg_call(c, "llvm.masked.gather", over, 2,
+                   (cg_v[]){lane_ptrs(c, p, more), align, mask, LLVMConstNull(vt)}, 4);
 }
 
 /* One access per lane at run-time addresses, nothing masked. */
-static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more)
-{
+static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more) {
     cg_v at = lane_ptrs(c, p, more), v = LLVMGetPoison(cg_wide(elt, p->lanes));
     for (int i = 0; i < p->lanes; i++) {
         cg_v one = LLVMBuildLoad2(B, elt, cg_extract(c, at, i), "");
@@ -195,8 +192,7 @@ static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more)
     return v;
 }
 
-static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask)
-{
+static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask) {
     int64_t byte[CG_MAX_LANES] = {0};
     if (p->dyn) return mask ? load_masked(c, p, elt, 0, mask, false) : load_each(c, p, elt, 0);
     for (int i = 0; i < p->lanes; i++) byte[i] = p->off[i] / 8;
@@ -204,17 +200,15 @@ static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask)
     return load_masked(c, p, elt, 0, mask, consecutive(byte, p->lanes, size));
 }
 
-/* ---- codes of fewer than 8 bits --------------------------------------------------------------------------------- */
+/* ---- codes of fewer than 8 bits ---- */
 
-static cg_v shift_const(cg *c, const int *sh, int lanes)
-{
+static cg_v shift_const(cg *c, const int *sh, int lanes) {
     cg_v e[CG_MAX_LANES];
     for (int i = 0; i < lanes; i++) e[i] = cg_int(c, c->i8, sh[i]);
     return lanes == 1 ? e[0] : LLVMConstVector(e, (unsigned)lanes);
 }
 
-static cg_v bytes_of(cg *c, const cg_place *p, const int64_t *byte, cg_v mask)
-{
+static cg_v bytes_of(cg *c, const cg_place *p, const int64_t *byte, cg_v mask) {
     if (mask) {
         cg_place q = *p;
         q.bit = 0;
@@ -226,18 +220,20 @@ static cg_v bytes_of(cg *c, const cg_place *p, const int64_t *byte, cg_v mask)
     return load_bytes(c, p, c->i8, byte, 1);
 }
 
-static cg_v load_bits_dyn(cg *c, cg_place *p, cg_v mask, bool straddle)
-{
+static cg_v load_bits_dyn(cg *c, cg_place *p, cg_v mask, bool straddle) {
     cg_v v = mask ? load_masked(c, p, c->i8, 0, mask, false) : load_each(c, p, c->i8, 0);
     cg_v sh = LLVMBuildAnd(B, p->dyn, cg_int(c, LLVMTypeOf(p->dyn), 7), "");
     cg_t i8 = LLVMTypeOf(v), i16 = cg_retype(v, c->i16);
     sh = LLVMBuildTrunc(B, sh, i16, "");
     cg_v w = LLVMBuildZExt(B, v, i16, "");
-    if (straddle) { /* the next byte, when bits of the code lie in it (else the same byte again: always readable) */
+    if (straddle) { /* the next byte, when bits of the code lie in it (else the same byte again:
+                       always readable) */
         cg_v next = LLVMBuildICmp(B, LLVMIntUGT, sh, cg_int(c, i16, 8 - p->bits), "");
         cg_place q = *p;
-        q.dyn = LLVMBuildAdd(B, p->dyn, LLVMBuildSelect(B, next, cg_int(c, LLVMTypeOf(p->dyn), 8),
-                                                        cg_int(c, LLVMTypeOf(p->dyn), 0), ""), "");
+        q.dyn = LLVMBuildAdd(B, p->dyn,
+                             LLVMBuildSelect(B, next, cg_int(c, LLVMTypeOf(p->dyn), 8),
+                                             cg_int(c, LLVMTypeOf(p->dyn), 0), ""),
+                             "");
         cg_v hi = mask ? load_masked(c, &q, c->i8, 0, mask, false) : load_each(c, &q, c->i8, 0);
         hi = LLVMBuildShl(B, LLVMBuildZExt(B, hi, i16, ""), cg_int(c, i16, 8), "");
         w = LLVMBuildOr(B, w, hi, "");
@@ -246,8 +242,7 @@ static cg_v load_bits_dyn(cg *c, cg_place *p, cg_v mask, bool straddle)
     return LLVMBuildAnd(B, w, cg_int(c, i8, (1 << p->bits) - 1), "");
 }
 
-static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
-{
+static cg_v load_bits(cg *c, cg_place *p, cg_v mask) {
     bool straddle = 8 % p->bits != 0;
     if (p->dyn) return load_bits_dyn(c, p, mask, straddle);
     int64_t byte[CG_MAX_LANES] = {0}, byte2[CG_MAX_LANES] = {0};
@@ -274,8 +269,7 @@ static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
     return low ? LLVMBuildAnd(B, v, cg_int(c, LLVMTypeOf(v), (1 << p->bits) - 1), "") : v;
 }
 
-cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask)
-{
+cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask) {
     if (p->bits < 8) {
         cg_v v = load_bits(c, p, mask);
         return t == LL_BOOL ? LLVMBuildTrunc(B, v, cg_retype(v, c->i1), "") : v;
@@ -283,20 +277,20 @@ cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask)
     bool bytes = p->dyn || p->bit == 0;
     for (int i = 0; !p->dyn && i < p->lanes; i++) bytes = bytes && p->off[i] % 8 == 0;
     if (!bytes)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: elements of '%s' do not begin at whole bytes in its layout", p->buf->lp->t->name);
+        cg_fail(c, LL_NOT_LEGAL,
+                "codegen: elements of '%s' do not begin at whole bytes in its layout",
+                p->buf->lp->t->name);
     return load_whole(c, p, cg_elt(c, t), p->bits / 8, mask);
 }
 
-/* ---- stores -------------------------------------------------------------------------------------------------------- */
+/* ---- stores ---- */
 
-static void store_at(cg *c, cg_v v, cg_v ptr, int align)
-{
+static void store_at(cg *c, cg_v v, cg_v ptr, int align) {
     LLVMSetAlignment(LLVMBuildStore(B, v, ptr), (unsigned)(align < 1 ? 1 : align));
 }
 
 /* A place of the stack that stores without an active lane go to. */
-static cg_v sink(cg *c, cg_t elt)
-{
+static cg_v sink(cg *c, cg_t elt) {
     cg_bb at = LLVMGetInsertBlock(B), entry = LLVMGetEntryBasicBlock(c->fnv);
     cg_v first = LLVMGetFirstInstruction(entry);
     if (first) LLVMPositionBuilderBefore(B, first);
@@ -305,8 +299,7 @@ static cg_v sink(cg *c, cg_t elt)
     return slot;
 }
 
-static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, bool row)
-{
+static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, bool row) {
     int n = p->lanes;
     if (n == 1) {
         store_at(c, v, LLVMBuildSelect(B, mask, lane_ptrs(c, p, 0), sink(c, elt), ""), 1);
@@ -314,12 +307,14 @@ static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, 
     }
     cg_t over[2] = {LLVMTypeOf(v), row ? c->ptr : cg_wide(c->ptr, n)};
     cg_v align = LLVMConstInt(c->i32, (unsigned)(row ? cg_place_align(p, 0) : 1), 0);
-    if (row) cg_call(c, "llvm.masked.store", over, 2, (cg_v[]){v, cg_place_ptr(c, p, 0), align, mask}, 4);
-    else cg_call(c, "llvm.masked.scatter", over, 2, (cg_v[]){v, lane_ptrs(c, p, 0), align, mask}, 4);
+    if (row)
+        cg_call(c, "llvm.masked.store", over, 2, (cg_v[]){v, cg_place_ptr(c, p, 0), align, mask},
+                4);
+    else
+        cg_call(c, "llvm.masked.scatter", over, 2, (cg_v[]){v, lane_ptrs(c, p, 0), align, mask}, 4);
 }
 
-static void store_runs(cg *c, const cg_place *p, cg_v v, const int64_t *byte, int size)
-{
+static void store_runs(cg *c, const cg_place *p, cg_v v, const int64_t *byte, int size) {
     int run = run_length(byte, p->lanes, size), lane[CG_MAX_LANES];
     for (int i = 0; i < p->lanes; i += run) {
         for (int k = 0; k < run; k++) lane[k] = i + k;
@@ -329,8 +324,7 @@ static void store_runs(cg *c, const cg_place *p, cg_v v, const int64_t *byte, in
 }
 
 /* Lanes in any order that fill a span of memory: sorted by a shuffle first. */
-static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *lane)
-{
+static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *lane) {
     int64_t lo, hi;
     span_of(byte, p->lanes, &lo, &hi);
     if ((hi - lo) / size + 1 != p->lanes) return false;
@@ -343,8 +337,7 @@ static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *la
     return true;
 }
 
-static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mask)
-{
+static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mask) {
     int64_t byte[CG_MAX_LANES] = {0}, lo, hi;
     int lane[CG_MAX_LANES];
     if (p->dyn) {
@@ -353,22 +346,26 @@ static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mas
             return;
         }
         cg_v at = lane_ptrs(c, p, 0);
-        for (int i = 0; i < p->lanes; i++) store_at(c, cg_extract(c, v, i), cg_extract(c, at, i), 1);
+        for (int i = 0; i < p->lanes; i++)
+            store_at(c, cg_extract(c, v, i), cg_extract(c, at, i), 1);
         return;
     }
     for (int i = 0; i < p->lanes; i++) byte[i] = p->off[i] / 8;
     span_of(byte, p->lanes, &lo, &hi);
-    if (mask) store_masked(c, p, elt, v, mask, consecutive(byte, p->lanes, size));
-    else if (consecutive(byte, p->lanes, size)) store_at(c, v, cg_place_ptr(c, p, byte[0]), cg_place_align(p, byte[0]));
+    if (mask)
+        store_masked(c, p, elt, v, mask, consecutive(byte, p->lanes, size));
+    else if (consecutive(byte, p->lanes, size))
+        store_at(c, v, cg_place_ptr(c, p, byte[0]), cg_place_align(p, byte[0]));
     else if (fills_span(p, byte, size, lane))
-        store_at(c, cg_shuffle(c, v, NULL, lane, p->lanes), cg_place_ptr(c, p, lo), cg_place_align(p, lo));
-    else store_runs(c, p, v, byte, size);
+        store_at(c, cg_shuffle(c, v, NULL, lane, p->lanes), cg_place_ptr(c, p, lo),
+                 cg_place_align(p, lo));
+    else
+        store_runs(c, p, v, byte, size);
 }
 
-/* Codes that lie in a row of bytes: those of each position in a byte are shifted there together. Bits that are not
- * covered keep their value. False: not such a row. */
-static bool store_bit_row(cg *c, cg_place *p, cg_v v)
-{
+/* Codes that lie in a row of bytes: those of each position in a byte are shifted there together.
+ * Bits that are not covered keep their value. False: not such a row. */
+static bool store_bit_row(cg *c, cg_place *p, cg_v v) {
     int64_t byte[CG_MAX_LANES] = {0}, lo, hi;
     int at[8][CG_MAX_LANES], cover[CG_MAX_LANES] = {0};
     if (p->lanes == 1) return false;
@@ -379,7 +376,8 @@ static bool store_bit_row(cg *c, cg_place *p, cg_v v)
     for (int s = 0; s < 8; s++)
         for (int64_t b = 0; b < n; b++) at[s][b] = p->lanes; /* a zero */
     for (int i = 0; i < p->lanes; i++) {
-        int s = (int)((p->bit + p->off[i]) & 7), b = (int)(byte[i] - lo), field = ((1 << p->bits) - 1) << s;
+        int s = (int)((p->bit + p->off[i]) & 7), b = (int)(byte[i] - lo),
+            field = ((1 << p->bits) - 1) << s;
         if (s + p->bits > 8 || cover[b] & field) return false;
         cover[b] |= field;
         at[s][b] = i;
@@ -406,19 +404,20 @@ static bool store_bit_row(cg *c, cg_place *p, cg_v v)
 }
 
 /* Codes of fewer than 8 bits: byte by byte, the neighbours' bits kept. */
-static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask)
-{
+static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask) {
     if (!mask && !p->dyn && store_bit_row(c, p, v)) return;
     cg_v ptrs = lane_ptrs(c, p, 0), spare = mask ? sink(c, c->i16) : NULL;
     for (int i = 0; i < p->lanes; i++) {
-        cg_v one = LLVMBuildZExt(B, cg_extract(c, v, i), c->i16, ""), at = cg_extract(c, ptrs, i), sh;
+        cg_v one = LLVMBuildZExt(B, cg_extract(c, v, i), c->i16, ""), at = cg_extract(c, ptrs, i),
+             sh;
         cg_v at2 = LLVMBuildGEP2(B, c->i8, at, (cg_v[]){cg_int(c, c->i64, 1)}, 1, "");
         bool two = 8 % p->bits != 0;
         if (p->dyn) {
             sh = LLVMBuildAnd(B, cg_extract(c, p->dyn, i), cg_int(c, c->i64, 7), "");
             sh = LLVMBuildTrunc(B, sh, c->i16, "");
             cg_v over = LLVMBuildICmp(B, LLVMIntUGT, sh, cg_int(c, c->i16, 8 - p->bits), "");
-            if (two) at2 = LLVMBuildSelect(B, over, at2, spare ? spare : (spare = sink(c, c->i16)), "");
+            if (two)
+                at2 = LLVMBuildSelect(B, over, at2, spare ? spare : (spare = sink(c, c->i16)), "");
         } else {
             int s = (int)((p->bit + p->off[i]) & 7);
             two = s + p->bits > 8;
@@ -429,7 +428,8 @@ static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask)
             at = LLVMBuildSelect(B, m, at, spare, "");
             at2 = LLVMBuildSelect(B, m, at2, spare, "");
         }
-        cg_v field = LLVMBuildShl(B, cg_int(c, c->i16, (1 << p->bits) - 1), sh, ""), bits = LLVMBuildShl(B, one, sh, "");
+        cg_v field = LLVMBuildShl(B, cg_int(c, c->i16, (1 << p->bits) - 1), sh, ""),
+             bits = LLVMBuildShl(B, one, sh, "");
         for (int half = 0; half < (two ? 2 : 1); half++) {
             cg_v to = half ? at2 : at, keep, old = LLVMBuildLoad2(B, c->i8, to, "");
             cg_v f = half ? LLVMBuildLShr(B, field, cg_int(c, c->i16, 8), "") : field;
@@ -441,8 +441,7 @@ static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask)
     }
 }
 
-void cg_mem_store(cg *c, cg_place *p, ll_dtype t, cg_v v, cg_v mask)
-{
+void cg_mem_store(cg *c, cg_place *p, ll_dtype t, cg_v v, cg_v mask) {
     if (p->bits < 8) {
         if (t == LL_BOOL) v = LLVMBuildZExt(B, v, cg_retype(v, c->i8), "");
         store_bits(c, p, v, mask);
@@ -451,6 +450,8 @@ void cg_mem_store(cg *c, cg_place *p, ll_dtype t, cg_v v, cg_v mask)
     bool bytes = p->dyn || p->bit == 0;
     for (int i = 0; !p->dyn && i < p->lanes; i++) bytes = bytes && p->off[i] % 8 == 0;
     if (!bytes)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: elements of '%s' do not begin at whole bytes in its layout", p->buf->lp->t->name);
+        cg_fail(c, LL_NOT_LEGAL,
+                "codegen: elements of '%s' do not begin at whole bytes in its layout",
+                p->buf->lp->t->name);
     store_whole(c, p, cg_elt(c, t), p->bits / 8, v, mask);
 }

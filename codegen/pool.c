@@ -1,5 +1,5 @@
-/* pool.c: jobs in child processes. LLVM ends the process on what it cannot select; here that is one job's error, with
- * the child's last words. A child sends its result through a pipe:
+/* pool.c: jobs in child processes. LLVM ends the process on what it cannot select; here that is one
+ * job's error, with the child's last words. A child sends its result through a pipe:
  *
  *     head {code, bytes of object, IR, assembly, scratch, seconds, sentence}  object  IR  assembly
  *
@@ -35,15 +35,13 @@ typedef struct child {
     bool late;
 } child;
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void send_all(int fd, const void *p, size_t n)
-{
+static void send_all(int fd, const void *p, size_t n) {
     for (size_t at = 0; at < n;) {
         ssize_t k = write(fd, (const char *)p + at, n - at);
         if (k < 0 && errno == EINTR) continue;
@@ -52,10 +50,10 @@ static void send_all(int fd, const void *p, size_t n)
     }
 }
 
-_Noreturn static void work(cg_job *job, int fd)
-{
+_Noreturn static void work(cg_job *job, int fd) {
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL); /* the host's handlers stay there */
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
+        signal(fatal[i], SIG_DFL); /* the host's handlers stay there */
     head h;
     memset(&h, 0, sizeof h);
     h.code = (int32_t)cg_compile_here(job, &h.error);
@@ -72,8 +70,7 @@ _Noreturn static void work(cg_job *job, int fd)
     _exit(0);
 }
 
-static bool start(child *c, cg_job *job)
-{
+static bool start(child *c, cg_job *job) {
     int a[2], b[2];
     memset(c, 0, sizeof *c);
     if (pipe(a)) return false;
@@ -102,8 +99,7 @@ static bool start(child *c, cg_job *job)
     return false;
 }
 
-static char *take(const ll_str *s, size_t *at, uint64_t n)
-{
+static char *take(const ll_str *s, size_t *at, uint64_t n) {
     char *p = malloc(n + 1);
     if (p) {
         memcpy(p, s->s + *at, n);
@@ -113,18 +109,19 @@ static char *take(const ll_str *s, size_t *at, uint64_t n)
     return p;
 }
 
-static ll_code receive(child *c)
-{
+static ll_code receive(child *c) {
     head h;
     cg_job *j = c->job;
     if (c->got.oom || c->got.n < sizeof h) return LL_FAILED;
     memcpy(&h, c->got.s, sizeof h);
     size_t left = c->got.n - sizeof h, at = sizeof h;
-    if (h.object > left || h.ir > left - h.object || h.assembly != left - h.object - h.ir) return LL_FAILED;
+    if (h.object > left || h.ir > left - h.object || h.assembly != left - h.object - h.ir)
+        return LL_FAILED;
     j->error = h.error;
     j->code.scratch_bytes = h.scratch;
     j->code.seconds = h.seconds;
-    if (h.code != LL_OK) return j->error.code == LL_OK ? ll_fail(&j->error, LL_FAILED, "codegen: failed") : LL_OK;
+    if (h.code != LL_OK)
+        return j->error.code == LL_OK ? ll_fail(&j->error, LL_FAILED, "codegen: failed") : LL_OK;
     j->code.object = take(&c->got, &at, h.object);
     j->code.object_bytes = h.object;
     if (h.ir) j->code.llvm_ir = take(&c->got, &at, h.ir);
@@ -133,32 +130,32 @@ static ll_code receive(child *c)
 }
 
 /* The last line with something in it. */
-static const char *last_words(ll_str *s)
-{
+static const char *last_words(ll_str *s) {
     while (s->n && (s->s[s->n - 1] == '\n' || s->s[s->n - 1] == ' ')) s->s[--s->n] = 0;
     const char *text = ll_str_cstr(s), *nl = strrchr(text, '\n');
     return *text ? (nl ? nl + 1 : text) : "nothing";
 }
 
-static void finish(child *c)
-{
+static void finish(child *c) {
     int status = 0;
     while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR) continue;
     const char *name = c->job->fn->name;
     if (c->late)
-        ll_fail(&c->job->error, LL_FAILED, "codegen: kernel '%s' took longer than %d s", name, TIME_LIMIT);
+        ll_fail(&c->job->error, LL_FAILED, "codegen: kernel '%s' took longer than %d s", name,
+                TIME_LIMIT);
     else if (WIFSIGNALED(status))
-        ll_fail(&c->job->error, LL_FAILED, "codegen: kernel '%s': the compiler died of signal %d; it said: %.400s", name,
+        ll_fail(&c->job->error, LL_FAILED,
+                "codegen: kernel '%s': the compiler died of signal %d; it said: %.400s", name,
                 WTERMSIG(status), last_words(&c->said));
     else if (WEXITSTATUS(status) != 0 || receive(c) != LL_OK)
-        ll_fail(&c->job->error, LL_FAILED, "codegen: kernel '%s': the compiler ended with %d; it said: %.400s", name,
+        ll_fail(&c->job->error, LL_FAILED,
+                "codegen: kernel '%s': the compiler ended with %d; it said: %.400s", name,
                 WEXITSTATUS(status), last_words(&c->said));
     ll_str_finish(&c->got);
     ll_str_finish(&c->said);
 }
 
-static void read_some(int *fd, ll_str *to)
-{
+static void read_some(int *fd, ll_str *to) {
     char buf[65536];
     ssize_t k = read(*fd, buf, sizeof buf);
     if (k > 0) {
@@ -169,8 +166,7 @@ static void read_some(int *fd, ll_str *to)
     }
 }
 
-static void wait_for_some(child *c, int n)
-{
+static void wait_for_some(child *c, int n) {
     struct pollfd p[2 * MAX_WORKERS];
     for (int i = 0; i < n; i++) {
         p[2 * i] = (struct pollfd){.fd = c[i].result, .events = POLLIN};
@@ -187,8 +183,7 @@ static void wait_for_some(child *c, int n)
     }
 }
 
-ll_code cg_compile(cg_job *job, int n, int workers, ll_error *err)
-{
+ll_code cg_compile(cg_job *job, int n, int workers, ll_error *err) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (workers <= 0) workers = cores > 0 ? (int)cores : 1;
     if (workers > MAX_WORKERS) workers = MAX_WORKERS;
@@ -198,8 +193,11 @@ ll_code cg_compile(cg_job *job, int n, int workers, ll_error *err)
     for (int i = 0; i < n; i++) memset(&job[i].error, 0, sizeof job[i].error);
     while (next < n || n_live) {
         while (next < n && n_live < workers) {
-            if (start(&live[n_live], &job[next])) n_live++;
-            else ll_fail(&job[next].error, LL_FAILED, "codegen: cannot start a process: %s", strerror(errno));
+            if (start(&live[n_live], &job[next]))
+                n_live++;
+            else
+                ll_fail(&job[next].error, LL_FAILED, "codegen: cannot start a process: %s",
+                        strerror(errno));
             next++;
         }
         if (!n_live) continue;
@@ -214,6 +212,7 @@ ll_code cg_compile(cg_job *job, int n, int workers, ll_error *err)
         }
     }
     for (int i = 0; i < n; i++)
-        if (job[i].error.code != LL_OK) return ll_fail(err, job[i].error.code, "%s", job[i].error.msg);
+        if (job[i].error.code != LL_OK)
+            return ll_fail(err, job[i].error.code, "%s", job[i].error.msg);
     return LL_OK;
 }

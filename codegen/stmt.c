@@ -1,9 +1,11 @@
 /* stmt.c: the statements that are no loops: buffers, stores, sums, conditions, lets, prefetches.
  *
- * A condition of scalars is a branch. One of vector lanes becomes a mask: stores and sums below it touch the active
- * lanes only, loads that are not proved inside their buffer read the active lanes only.
+ * A condition of scalars is a branch. One of vector lanes becomes a mask: stores and sums below it
+ * touch the active lanes only, loads that are not proved inside their buffer read the active lanes
+ * only.
  *
- * Refused: what only GPUs do (sync, asynchronous copies, roles), stores of several lanes to one element. */
+ * Refused: what only GPUs do (sync, asynchronous copies, roles), stores of several lanes to one
+ * element. */
 #include "codegen/cg.h"
 
 #include <string.h>
@@ -12,32 +14,33 @@
 
 static void block(cg *c, lp_stmt *s);
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------------------- */
+/* ---- buffers ---- */
 
-static int64_t most(cg *c, const lp_buf *b, te_ref e, const char *what)
-{
+static int64_t most(cg *c, const lp_buf *b, te_ref e, const char *what) {
     te_range r = te_range_of(cg_prep(c, e));
     if (r.hi == INT64_MAX || r.hi < 0)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: buffer '%s': %s %s has no upper bound", b->t->name, what, te_show(e));
+        cg_fail(c, LL_NOT_LEGAL, "codegen: buffer '%s': %s %s has no upper bound", b->t->name, what,
+                te_show(e));
     return r.hi;
 }
 
-static void alloc_registers(cg *c, cg_buf *b)
-{
+static void alloc_registers(cg *c, cg_buf *b) {
     int64_t n = 1;
     for (int i = 0; i < b->lp->t->ndim; i++) {
         te_ref d = cg_prep(c, b->lp->t->shape[i]);
         if (d->op != TE_INT || d->u.i < 0 || (n *= d->u.i) > 65536)
-            cg_fail(c, LL_NOT_LEGAL, "codegen: register buffer '%s' has no constant, modest size", b->lp->t->name);
+            cg_fail(c, LL_NOT_LEGAL, "codegen: register buffer '%s' has no constant, modest size",
+                    b->lp->t->name);
     }
     b->n = n;
     b->e = ll_alloc(&c->arena, sizeof *b->e * (size_t)(n ? n : 1));
 }
 
-static void alloc_scratch(cg *c, cg_buf *b)
-{
+static void alloc_scratch(cg *c, cg_buf *b) {
     const te_tensor *t = b->lp->t;
-    const lp_layout *l = b->lp->layout ? b->lp->layout : lp_layout_dense(c->g, t->shape, t->ndim, ll_dtype_bits((ll_dtype)t->dtype));
+    const lp_layout *l =
+        b->lp->layout ? b->lp->layout
+                      : lp_layout_dense(c->g, t->shape, t->ndim, ll_dtype_bits((ll_dtype)t->dtype));
     te_ref bits = lp_layout_bits(c->g, l, t->shape, t->ndim, ll_dtype_bits((ll_dtype)t->dtype));
     b->scratch = c->scratch_used;
     b->align = 64;
@@ -49,14 +52,18 @@ static void alloc_scratch(cg *c, cg_buf *b)
     cg_return_from(c, back);
 }
 
-static void alloc_stmt(cg *c, lp_stmt *s)
-{
+static void alloc_stmt(cg *c, lp_stmt *s) {
     cg_buf *b = LL_NEW(&c->arena, cg_buf);
     b->lp = s->u.alloc.buf;
     int64_t used = c->scratch_used;
-    if (b->lp->scope == LP_REG) alloc_registers(c, b);
-    else if (b->lp->scope == LP_THREAD) alloc_scratch(c, b);
-    else cg_fail(c, LL_NOT_LEGAL, "codegen: buffer '%s' is of a scope that a CPU thread does not have", b->lp->t->name);
+    if (b->lp->scope == LP_REG)
+        alloc_registers(c, b);
+    else if (b->lp->scope == LP_THREAD)
+        alloc_scratch(c, b);
+    else
+        cg_fail(c, LL_NOT_LEGAL,
+                "codegen: buffer '%s' is of a scope that a CPU thread does not have",
+                b->lp->t->name);
     ll_map_set_ptr(&c->bufs, b->lp, b);
     cg_touch(c);
     block(c, s->u.alloc.body);
@@ -65,32 +72,31 @@ static void alloc_stmt(cg *c, lp_stmt *s)
     cg_touch(c);
 }
 
-/* ---- stores and reductions -------------------------------------------------------------------------------------------------------- */
+/* ---- stores and reductions ---- */
 
-static unsigned axes_of(cg *c, const te_ref *idx, int n)
-{
+static unsigned axes_of(cg *c, const te_ref *idx, int n) {
     unsigned a = 0;
     for (int i = 0; i < n; i++) a |= cg_info_of(c, idx[i]).axes;
     return a;
 }
 
-static void put_reg(cg *c, cg_buf *b, const int64_t *at, unsigned axes, cg_v v)
-{
+static void put_reg(cg *c, cg_buf *b, const int64_t *at, unsigned axes, cg_v v) {
     int n = cg_lanes(c, axes);
     cg_v m = cg_mask_for(c, axes);
     if (m) v = LLVMBuildSelect(B, m, v, cg_reg_get(c, b, at, n), "");
     cg_reg_put(c, b, at, n, v);
 }
 
-static void store_stmt(cg *c, lp_stmt *s)
-{
+static void store_stmt(cg *c, lp_stmt *s) {
     cg_buf *b = cg_buf_of(c, s->u.store.buf->t);
     const te_tensor *t = b->lp->t;
     te_ref idx[TE_MAX_DIM], value = cg_prep(c, s->u.store.value);
     for (int i = 0; i < t->ndim; i++) idx[i] = cg_prep(c, s->u.store.idx[i]);
     unsigned on = axes_of(c, idx, t->ndim);
     if (cg_info_of(c, value).axes & ~on)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: several vector lanes store different values to one element of '%s'", t->name);
+        cg_fail(c, LL_NOT_LEGAL,
+                "codegen: several vector lanes store different values to one element of '%s'",
+                t->name);
     cg_val v = cg_eval(c, value);
     if (b->e) {
         int64_t at[CG_MAX_LANES];
@@ -106,8 +112,7 @@ static void store_stmt(cg *c, lp_stmt *s)
 }
 
 /* acc + value, products fused into it: a sum may be re-associated. */
-static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
-{
+static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus) {
     bool wide = value->dtype == LL_F32 || value->dtype == LL_F64;
     if (wide && (value->op == TE_ADD || value->op == TE_SUB)) {
         acc = accumulate(c, acc, value->src[0], axes, minus);
@@ -115,7 +120,8 @@ static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
     }
     if (wide && value->op == TE_NEG) return accumulate(c, acc, value->src[0], axes, !minus);
     if (wide && value->op == TE_MUL) {
-        cg_v a = cg_spread(c, cg_eval(c, value->src[0]), axes), b = cg_spread(c, cg_eval(c, value->src[1]), axes);
+        cg_v a = cg_spread(c, cg_eval(c, value->src[0]), axes),
+             b = cg_spread(c, cg_eval(c, value->src[1]), axes);
         return cg_fma(c, minus ? LLVMBuildFNeg(B, a, "") : a, b, acc);
     }
     cg_v v = cg_spread(c, cg_eval(c, value), axes);
@@ -123,15 +129,13 @@ static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
     return cg_combine(c, TE_SUM, (ll_dtype)value->dtype, acc, v);
 }
 
-static cg_v combined(cg *c, te_op op, cg_v acc, te_ref value, unsigned axes)
-{
+static cg_v combined(cg *c, te_op op, cg_v acc, te_ref value, unsigned axes) {
     if (op == TE_SUM) return accumulate(c, acc, value, axes, false);
     return cg_combine(c, op, (ll_dtype)value->dtype, acc, cg_spread(c, cg_eval(c, value), axes));
 }
 
 /* Lanes of `axes` to lanes of `kept`: the others are combined. */
-static cg_v fold(cg *c, te_op op, ll_dtype t, cg_v v, unsigned axes, unsigned kept)
-{
+static cg_v fold(cg *c, te_op op, ll_dtype t, cg_v v, unsigned axes, unsigned kept) {
     int n = cg_lanes(c, axes), k = cg_lanes(c, kept), lane[CG_MAX_LANES], at[CG_MAX_LANES] = {0};
     if (k == 1) return cg_across(c, op, t, v);
     cg_v part[CG_MAX_LANES];
@@ -150,16 +154,15 @@ static cg_v fold(cg *c, te_op op, ll_dtype t, cg_v v, unsigned axes, unsigned ke
     return part[0];
 }
 
-static cg_v masked_value(cg *c, te_op op, te_ref value, unsigned axes)
-{
+static cg_v masked_value(cg *c, te_op op, te_ref value, unsigned axes) {
     cg_v v = cg_spread(c, cg_eval(c, value), axes), m = cg_mask_for(c, axes);
     if (!m) return v;
-    return LLVMBuildSelect(B, m, v, cg_identity(c, op, (ll_dtype)value->dtype, cg_lanes(c, axes)), "");
+    return LLVMBuildSelect(B, m, v, cg_identity(c, op, (ll_dtype)value->dtype, cg_lanes(c, axes)),
+                           "");
 }
 
 /* Lanes into one register element: kept as lanes until the element is read. */
-static void reduce_pending(cg *c, cg_buf *b, int64_t at, te_op op, te_ref value, unsigned axes)
-{
+static void reduce_pending(cg *c, cg_buf *b, int64_t at, te_op op, te_ref value, unsigned axes) {
     cg_elem *e = &b->e[at];
     ll_dtype t = (ll_dtype)b->lp->t->dtype;
     int n = cg_lanes(c, axes);
@@ -167,14 +170,15 @@ static void reduce_pending(cg *c, cg_buf *b, int64_t at, te_op op, te_ref value,
     if (b->pend_op != op) cg_reg_flush(c, b);
     b->pend_op = op;
     cg_v old = e->pend ? e->pend : cg_identity(c, op, t, n), v;
-    if (c->mask.v) v = cg_combine(c, op, t, old, masked_value(c, op, value, axes));
-    else v = combined(c, op, old, value, axes);
+    if (c->mask.v)
+        v = cg_combine(c, op, t, old, masked_value(c, op, value, axes));
+    else
+        v = combined(c, op, old, value, axes);
     b->e[at].pend = v;
     c->reg_epoch++;
 }
 
-static void reduce_stmt(cg *c, lp_stmt *s)
-{
+static void reduce_stmt(cg *c, lp_stmt *s) {
     cg_buf *b = cg_buf_of(c, s->u.reduce.buf->t);
     const te_tensor *t = b->lp->t;
     ll_dtype dt = (ll_dtype)t->dtype;
@@ -196,8 +200,11 @@ static void reduce_stmt(cg *c, lp_stmt *s)
         cg_place_of(c, b, idx, &p);
         old = cg_mem_load(c, &p, dt, cg_mask_for(c, p.axes));
     }
-    if (on == all) next = combined(c, op, old, value, on);
-    else next = cg_combine(c, op, dt, old, fold(c, op, dt, masked_value(c, op, value, all), all, on));
+    if (on == all)
+        next = combined(c, op, old, value, on);
+    else
+        next =
+            cg_combine(c, op, dt, old, fold(c, op, dt, masked_value(c, op, value, all), all, on));
     if (b->e) {
         put_reg(c, b, at, on, next);
         return;
@@ -206,10 +213,9 @@ static void reduce_stmt(cg *c, lp_stmt *s)
     c->mem_epoch++;
 }
 
-/* ---- the rest --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the rest ---- */
 
-static void if_stmt(cg *c, lp_stmt *s)
-{
+static void if_stmt(cg *c, lp_stmt *s) {
     te_ref cond = cg_prep(c, s->u.guard.cond);
     if (cond->op == TE_INT) {
         block(c, cond->u.i ? s->u.guard.then : s->u.guard.otherwise);
@@ -240,8 +246,7 @@ static void if_stmt(cg *c, lp_stmt *s)
     }
 }
 
-static void let_stmt(cg *c, lp_stmt *s)
-{
+static void let_stmt(cg *c, lp_stmt *s) {
     te_ref value = cg_prep(c, s->u.let.value);
     cg_info info = cg_info_of(c, value);
     if (value->dtype == LL_S64 && !info.load && !info.reg && !info.mem) {
@@ -256,8 +261,7 @@ static void let_stmt(cg *c, lp_stmt *s)
     cg_touch(c);
 }
 
-static void prefetch_stmt(cg *c, lp_stmt *s)
-{
+static void prefetch_stmt(cg *c, lp_stmt *s) {
     cg_buf *b = cg_buf_of(c, s->u.prefetch.buf->t);
     te_ref idx[TE_MAX_DIM];
     for (int i = 0; i < b->lp->t->ndim; i++) idx[i] = cg_prep(c, s->u.prefetch.idx[i]);
@@ -273,35 +277,49 @@ static void prefetch_stmt(cg *c, lp_stmt *s)
         } else {
             at = cg_place_ptr(c, &p, p.off[i] / 8);
         }
-        cg_v arg[4] = {at, cg_int(c, c->i32, 0), cg_int(c, c->i32, level < 1 || level > 3 ? 3 : 4 - level), cg_int(c, c->i32, 1)};
+        cg_v arg[4] = {at, cg_int(c, c->i32, 0),
+                       cg_int(c, c->i32, level < 1 || level > 3 ? 3 : 4 - level),
+                       cg_int(c, c->i32, 1)};
         cg_call(c, "llvm.prefetch", &c->ptr, 1, arg, 4);
     }
 }
 
-static void stmt(cg *c, lp_stmt *s)
-{
-    if (c->claimed) cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has statements after its claimed loop", c->fn->name);
+static void stmt(cg *c, lp_stmt *s) {
+    if (c->claimed)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has statements after its claimed loop",
+                c->fn->name);
     ll_map_finish(&c->info);
     memset(&c->info, 0, sizeof c->info);
     switch (s->kind) {
-    case LP_FOR: cg_for(c, s); return;
-    case LP_ALLOC: alloc_stmt(c, s); return;
-    case LP_STORE: store_stmt(c, s); return;
-    case LP_REDUCE: reduce_stmt(c, s); return;
-    case LP_IF: if_stmt(c, s); return;
-    case LP_LET: let_stmt(c, s); return;
-    case LP_PREFETCH: prefetch_stmt(c, s); return;
+    case LP_FOR:
+        cg_for(c, s);
+        return;
+    case LP_ALLOC:
+        alloc_stmt(c, s);
+        return;
+    case LP_STORE:
+        store_stmt(c, s);
+        return;
+    case LP_REDUCE:
+        reduce_stmt(c, s);
+        return;
+    case LP_IF:
+        if_stmt(c, s);
+        return;
+    case LP_LET:
+        let_stmt(c, s);
+        return;
+    case LP_PREFETCH:
+        prefetch_stmt(c, s);
+        return;
     default:
-        cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has a statement that only GPUs have: %s", c->fn->name, lp_show(s));
+        cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has a statement that only GPUs have: %s",
+                c->fn->name, lp_show(s));
     }
 }
 
-static void block(cg *c, lp_stmt *s)
-{
+static void block(cg *c, lp_stmt *s) {
     for (; s; s = s->next) stmt(c, s);
 }
 
-void cg_block_of(cg *c, lp_stmt *s)
-{
-    block(c, s);
-}
+void cg_block_of(cg *c, lp_stmt *s) { block(c, s); }

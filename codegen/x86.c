@@ -1,11 +1,13 @@
-/* x86.c: the two functions of a CPU kernel (module_abi.h) and their object file. LLVM runs code generation only.
+/* x86.c: the two functions of a CPU kernel (module_abi.h) and their object file. LLVM runs code
+ * generation only.
  *
  *     NAME.parts:  the extent of the claimed loop, 1 without one
- *     NAME.run:    claim; none left: return. Then the statements in front of the claimed loop (this thread's
- *                  prologue), then part after part. Without a claimed loop the one part is the whole body.
+ *     NAME.run:    claim; none left: return. Then the statements in front of the claimed loop
+ *                  (this thread's prologue), then part after part. Without a claimed loop the
+ *                  one part is the whole body.
  *
- * Functions carry features, not a CPU name, and never min-legal-vector-width. Symbols are hidden: only the table of
- * kernels (link.c) leaves the module, profilers read the rest from .symtab. */
+ * Functions carry features, not a CPU name, and never min-legal-vector-width. Symbols are hidden:
+ * only the table of kernels (link.c) leaves the module, profilers read the rest from .symtab. */
 #include <llvm-c/Analysis.h>
 #include <llvm-c/ErrorHandling.h>
 #include <llvm-c/Support.h>
@@ -22,16 +24,14 @@
 
 #define B (c->b)
 
-void cg_code_finish(cg_code *k)
-{
+void cg_code_finish(cg_code *k) {
     free(k->object);
     free(k->llvm_ir);
     free(k->assembly);
     memset(k, 0, sizeof *k);
 }
 
-const char *cg_llvm_version(void)
-{
+const char *cg_llvm_version(void) {
     static char text[32];
     unsigned a, b, d;
     if (!text[0]) {
@@ -41,8 +41,7 @@ const char *cg_llvm_version(void)
     return text;
 }
 
-static void init_once(void)
-{
+static void init_once(void) {
     static const char *const option[] = {"llmir", "-disable-lsr"};
     LLVMParseCommandLineOptions(2, option, NULL);
     LLVMInitializeX86TargetInfo();
@@ -51,16 +50,14 @@ static void init_once(void)
     LLVMInitializeX86AsmPrinter();
 }
 
-void cg_init(void)
-{
+void cg_init(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, init_once);
 }
 
-/* ---- the target machine and its products -------------------------------------------------------------------------- */
+/* ---- the target machine and its products ---- */
 
-ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err)
-{
+ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err) {
     cg_init();
     static const char triple[] = "x86_64-pc-linux-gnu";
     LLVMTargetRef target;
@@ -71,13 +68,14 @@ ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err)
         return LL_FAILED;
     }
     ll_target_llvm_features(t, features, sizeof features);
-    *out = LLVMCreateTargetMachine(target, triple, "x86-64", features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
-                                   LLVMCodeModelDefault);
-    return *out ? LL_OK : ll_fail(err, LL_FAILED, "codegen: LLVM makes no machine for '%s'", t->name);
+    *out = LLVMCreateTargetMachine(target, triple, "x86-64", features, LLVMCodeGenLevelDefault,
+                                   LLVMRelocPIC, LLVMCodeModelDefault);
+    return *out ? LL_OK
+                : ll_fail(err, LL_FAILED, "codegen: LLVM makes no machine for '%s'", t->name);
 }
 
-static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, LLVMCodeGenFileType kind, void **out, size_t *n, ll_error *err)
-{
+static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, LLVMCodeGenFileType kind, void **out,
+                    size_t *n, ll_error *err) {
     LLVMMemoryBufferRef buf;
     char *why = NULL;
     if (LLVMTargetMachineEmitToMemoryBuffer(m, mod, kind, &why, &buf)) {
@@ -95,8 +93,8 @@ static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, LLVMCodeGenFileTy
     return *out ? LL_OK : ll_fail(err, LL_NO_SPACE, "codegen: out of memory");
 }
 
-ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_code *k, ll_error *err)
-{
+ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_code *k,
+                ll_error *err) {
     char *why = NULL;
     if (LLVMVerifyModule(mod, LLVMReturnStatusAction, &why)) {
         ll_fail(err, LL_FAILED, "codegen: invalid IR: %s", why);
@@ -109,7 +107,8 @@ ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_cod
         k->llvm_ir = strdup(text);
         LLVMDisposeMessage(text);
     }
-    if (want & CG_WANT_ASM) { /* LLVM changes the module while it emits: assembly comes from a copy */
+    if (want &
+        CG_WANT_ASM) { /* LLVM changes the module while it emits: assembly comes from a copy */
         LLVMModuleRef copy = LLVMCloneModule(mod);
         void *text = NULL;
         size_t n;
@@ -121,16 +120,15 @@ ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_cod
     return emit(m, mod, LLVMObjectFile, &k->object, &k->object_bytes, err);
 }
 
-/* ---- functions ------------------------------------------------------------------------------------------------------- */
+/* ---- functions ---- */
 
-static void attribute(cg *c, const char *key, const char *value)
-{
-    LLVMAttributeRef a = LLVMCreateStringAttribute(c->ctx, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+static void attribute(cg *c, const char *key, const char *value) {
+    LLVMAttributeRef a = LLVMCreateStringAttribute(c->ctx, key, (unsigned)strlen(key), value,
+                                                   (unsigned)strlen(value));
     LLVMAddAttributeAtIndex(c->fnv, LLVMAttributeFunctionIndex, a);
 }
 
-static void begin_function(cg *c, const char *suffix, cg_t type)
-{
+static void begin_function(cg *c, const char *suffix, cg_t type) {
     char name[512], features[1024];
     snprintf(name, sizeof name, "%s.%s", c->fn->name, suffix);
     c->fnv = LLVMAddFunction(c->mod, name, type);
@@ -139,38 +137,38 @@ static void begin_function(cg *c, const char *suffix, cg_t type)
     attribute(c, "target-cpu", "x86-64");
     attribute(c, "target-features", features);
     unsigned kind = LLVMGetEnumAttributeKindForName("nounwind", 8);
-    LLVMAddAttributeAtIndex(c->fnv, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(c->ctx, kind, 0));
+    LLVMAddAttributeAtIndex(c->fnv, LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(c->ctx, kind, 0));
     LLVMPositionBuilderAtEnd(B, cg_block(c, "entry"));
     c->args = LLVMGetParam(c->fnv, 0);
 }
 
-static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name)
-{
+static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name) {
     cg_v off = cg_int(c, c->i64, index);
-    cg_v v = LLVMBuildLoad2(B, type, index ? LLVMBuildInBoundsGEP2(B, type, p, &off, 1, "") : p, name);
+    cg_v v =
+        LLVMBuildLoad2(B, type, index ? LLVMBuildInBoundsGEP2(B, type, p, &off, 1, "") : p, name);
     LLVMSetMetadata(v, LLVMGetMDKindIDInContext(c->ctx, "invariant.load", 14),
                     LLVMMetadataAsValue(c->ctx, LLVMMDNodeInContext2(c->ctx, NULL, 0)));
     return v;
 }
 
-static void load_arguments(cg *c)
-{
+static void load_arguments(cg *c) {
     c->args_buf = constant_load(c, c->ptr, c->args, 0, "buf");
     c->args_dim = constant_load(c, c->ptr, c->args, 1, "dim");
 }
 
-static lp_stmt *find_claim(lp_stmt *s)
-{
+static lp_stmt *find_claim(lp_stmt *s) {
     for (; s; s = s->next) {
         if (s->kind == LP_FOR && s->u.loop.how == LP_CLAIM) return s;
-        lp_stmt *in = s->kind == LP_ALLOC ? find_claim(s->u.alloc.body) : s->kind == LP_LET ? find_claim(s->u.let.body) : NULL;
+        lp_stmt *in = s->kind == LP_ALLOC ? find_claim(s->u.alloc.body)
+                      : s->kind == LP_LET ? find_claim(s->u.let.body)
+                                          : NULL;
         if (in) return in;
     }
     return NULL;
 }
 
-static void parts_function(cg *c)
-{
+static void parts_function(cg *c) {
     begin_function(c, "parts", LLVMFunctionType(c->i64, &c->ptr, 1, 0));
     load_arguments(c);
     lp_stmt *claim = find_claim(c->fn->body);
@@ -180,8 +178,7 @@ static void parts_function(cg *c)
     LLVMBuildRet(B, v);
 }
 
-static bool writes_storage(const cg *c, const lp_buf *b)
-{
+static bool writes_storage(const cg *c, const lp_buf *b) {
     for (int i = 0; i < c->fn->n_param; i++) {
         const lp_buf *p = c->fn->param[i];
         if (!p->written) continue;
@@ -192,24 +189,24 @@ static bool writes_storage(const cg *c, const lp_buf *b)
     return false;
 }
 
-static int whole_align(const lp_buf *b)
-{
+static int whole_align(const lp_buf *b) {
     if (b->within) return whole_align(b->within);
     int bits = ll_dtype_bits((ll_dtype)b->t->dtype);
     return b->align ? b->align : bits < 8 ? 1 : bits / 8;
 }
 
-static void bind_parameters(cg *c)
-{
+static void bind_parameters(cg *c) {
     cg_v base[512] = {NULL};
     for (int i = 0; i < c->fn->n_buf; i++) {
         const lp_buf *b = c->fn->buf[i], *outer = b;
         while (outer->within) outer = outer->within;
         if (outer->scope != LP_GLOBAL) continue;
         if (outer->param < 0 || outer->param >= 512)
-            cg_fail(c, LL_NOT_LEGAL, "codegen: global buffer '%s' is no parameter of '%s'", outer->t->name, c->fn->name);
+            cg_fail(c, LL_NOT_LEGAL, "codegen: global buffer '%s' is no parameter of '%s'",
+                    outer->t->name, c->fn->name);
         if (!base[outer->param])
-            base[outer->param] = constant_load(c, c->ptr, c->args_buf, outer->param, outer->t->name);
+            base[outer->param] =
+                constant_load(c, c->ptr, c->args_buf, outer->param, outer->t->name);
         cg_buf *k = LL_NEW(&c->arena, cg_buf);
         k->lp = b;
         k->base = base[outer->param];
@@ -219,8 +216,7 @@ static void bind_parameters(cg *c)
     }
 }
 
-static void run_function(cg *c)
-{
+static void run_function(cg *c) {
     cg_t arg[4] = {c->ptr, c->ptr, c->i32, c->ptr};
     begin_function(c, "run", LLVMFunctionType(c->none, arg, 4, 0));
     c->team = LLVMGetParam(c->fnv, 1);
@@ -228,7 +224,8 @@ static void run_function(cg *c)
     c->scratch = LLVMGetParam(c->fnv, 3);
     c->first_part = cg_claim(c);
     cg_bb work = cg_block(c, "work"), none = cg_block(c, "none");
-    LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, c->first_part, cg_int(c, c->i64, 0), ""), none, work);
+    LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, c->first_part, cg_int(c, c->i64, 0), ""), none,
+                    work);
     LLVMPositionBuilderAtEnd(B, none);
     LLVMBuildRetVoid(B);
     LLVMPositionBuilderAtEnd(B, work);
@@ -239,8 +236,7 @@ static void run_function(cg *c)
     LLVMBuildRetVoid(B);
 }
 
-static void types(cg *c)
-{
+static void types(cg *c) {
     c->i1 = LLVMInt1TypeInContext(c->ctx);
     c->i8 = LLVMInt8TypeInContext(c->ctx);
     c->i16 = LLVMInt16TypeInContext(c->ctx);
@@ -253,8 +249,7 @@ static void types(cg *c)
     c->none = LLVMVoidTypeInContext(c->ctx);
 }
 
-static void fresh_scope(cg *c)
-{
+static void fresh_scope(cg *c) {
     ll_map_finish(&c->scope[0].memo);
     memset(&c->scope[0], 0, sizeof c->scope[0]);
     c->cur = c->top = 0;
@@ -262,8 +257,7 @@ static void fresh_scope(cg *c)
     cg_touch(c);
 }
 
-static ll_code build(cg *c, cg_job *job, ll_error *err)
-{
+static ll_code build(cg *c, cg_job *job, ll_error *err) {
     LLVMTargetMachineRef m;
     LL_TRY(cg_machine(job->target, &m, err));
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(m);
@@ -276,7 +270,8 @@ static ll_code build(cg *c, cg_job *job, ll_error *err)
         parts_function(c);
         fresh_scope(c);
         run_function(c);
-        if (te_error(c->g)) r = ll_fail(err, te_error(c->g)->code, "codegen: %s", te_error(c->g)->msg);
+        if (te_error(c->g))
+            r = ll_fail(err, te_error(c->g)->code, "codegen: %s", te_error(c->g)->msg);
     } else {
         r = err && err->code != LL_OK ? err->code : LL_FAILED;
     }
@@ -285,15 +280,13 @@ static ll_code build(cg *c, cg_job *job, ll_error *err)
     return r;
 }
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-ll_code cg_compile_here(cg_job *job, ll_error *err)
-{
+ll_code cg_compile_here(cg_job *job, ll_error *err) {
     double start = now();
     ll_error mine = {0};
     if (job->target->kind != LL_CPU)

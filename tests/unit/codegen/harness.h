@@ -1,4 +1,5 @@
-/* harness.h: a kernel's text -> object -> ld -> dlopen -> run with a team of one, beside lp_eval on the same memory. */
+/* harness.h: a kernel's text -> object -> ld -> dlopen -> run with a team of one, beside lp_eval on
+ * the same memory. */
 #ifndef LLMIR_TESTS_CODEGEN_HARNESS_H
 #define LLMIR_TESTS_CODEGEN_HARNESS_H
 
@@ -26,7 +27,8 @@ bool kernel_compile(kernel *k, const char *text, const char *target, unsigned wa
 /* The same and loads; NULL target: this machine. A failure fails the test. */
 void kernel_open(kernel *k, const char *text, const char *target);
 void kernel_close(kernel *k);
-/* Memory for the parameters under dims given in the order of f->dim: outputs zero, inputs random. */
+/* Memory for the parameters under dims given in the order of f->dim: outputs zero, inputs random.
+ */
 void kernel_fill(kernel *k, const int64_t *dim, uint64_t seed);
 void kernel_run(kernel *k);
 /* Runs both and compares every parameter: integers equal, floats within tol * (1 + |value|). */

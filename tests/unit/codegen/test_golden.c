@@ -1,5 +1,6 @@
-/* Every loop text of tests/golden that a CPU can run (argv: DIRECTORY...) is compiled and does what lp_eval says. Texts
- * for GPUs, and those whose random inputs lp_eval refuses (page tables, ragged starts), are counted as left out. */
+/* Every loop text of tests/golden that a CPU can run (argv: DIRECTORY...) is compiled and does what
+ * lp_eval says. Texts for GPUs, and those whose random inputs lp_eval refuses (page tables, ragged
+ * starts), are counted as left out. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +19,7 @@ static int n_dir;
 static char **dir;
 
 /* The result of a case: from its first `dim` or `kernel` line behind the divider. */
-static const char *result_of(const char *text)
-{
+static const char *result_of(const char *text) {
     const char *at = strstr(text, "\n--- result\n");
     if (!at) at = strstr(text, "\n# ---\n");
     for (; at; at = strchr(at + 1, '\n'))
@@ -27,19 +27,19 @@ static const char *result_of(const char *text)
     return NULL;
 }
 
-static void choose_dims(const kernel *k, int64_t *dim)
-{
+static void choose_dims(const kernel *k, int64_t *dim) {
     for (int i = 0; i < k->f->n_dim; i++) {
         const te_dim_info *d = k->f->dim[i]->u.dim;
-        int64_t m = d->multiple > 1 ? d->multiple : 1, v = (d->lo > 7 ? d->lo : d->hi < 7 ? d->hi : 7);
+        int64_t m = d->multiple > 1 ? d->multiple : 1, v = (d->lo > 7   ? d->lo
+                                                            : d->hi < 7 ? d->hi
+                                                                        : 7);
         v = (v + m - 1) / m * m;
         dim[i] = v > d->hi ? d->hi / m * m : v;
     }
 }
 
 /* 1 compared, 0 left out */
-static int one_case(const char *path)
-{
+static int one_case(const char *path) {
     void *text;
     size_t n;
     ll_error err = {0};
@@ -67,8 +67,7 @@ static int one_case(const char *path)
     return done;
 }
 
-static void golden_texts_run(void **state)
-{
+static void golden_texts_run(void **state) {
     int done = 0, left = 0;
     for (int i = 0; i < n_dir; i++) {
         DIR *d = opendir(dir[i]);
@@ -87,8 +86,7 @@ static void golden_texts_run(void **state)
     assert_true(done > left);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     n_dir = argc - 1;
     dir = argv + 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(golden_texts_run)};

@@ -15,18 +15,19 @@
 
 enum { MANY = 9 };
 
-static lp_func *make(te_graph *g, int i, const char *body)
-{
+static lp_func *make(te_graph *g, int i, const char *body) {
     char text[400];
     ll_error err = {0};
-    snprintf(text, sizeof text, "kernel k%d(in f32 X[16], out f32 Y%d[16]) {\n  for l < 16 @vector { Y%d[l] = %s } }\n", i, i, i, body);
+    snprintf(
+        text, sizeof text,
+        "kernel k%d(in f32 X[16], out f32 Y%d[16]) {\n  for l < 16 @vector { Y%d[l] = %s } }\n", i,
+        i, i, body);
     lp_func *f = lp_parse(g, text, "test", &err);
     if (!f) fail_msg("%s", err.msg);
     return f;
 }
 
-static void many_jobs_link_into_one_library(void **state)
-{
+static void many_jobs_link_into_one_library(void **state) {
     te_graph *g = te_graph_create();
     ll_target t;
     ll_target_native(&t);
@@ -38,7 +39,8 @@ static void many_jobs_link_into_one_library(void **state)
     for (int i = 0; i < MANY; i++) {
         char body[40];
         snprintf(body, sizeof body, "X[l] * %d.0 + 1.0", i);
-        job[i] = (cg_job){.fn = make(g, i, body), .target = &t, .want = i == 2 ? CG_WANT_LLVM | CG_WANT_ASM : 0};
+        job[i] = (cg_job){
+            .fn = make(g, i, body), .target = &t, .want = i == 2 ? CG_WANT_LLVM | CG_WANT_ASM : 0};
     }
     if (cg_compile(job, MANY, 2, &err) != LL_OK) fail_msg("%s", err.msg);
     assert_non_null(strstr(job[2].code.llvm_ir, "define hidden void @k2.run"));
@@ -49,7 +51,8 @@ static void many_jobs_link_into_one_library(void **state)
         object[i] = job[i].code.object;
         bytes[i] = job[i].code.object_bytes;
     }
-    assert_int_equal(cg_table_object(&t, name, MANY, "tables", 6, &object[MANY], &bytes[MANY], &err), LL_OK);
+    assert_int_equal(
+        cg_table_object(&t, name, MANY, "tables", 6, &object[MANY], &bytes[MANY], &err), LL_OK);
     char path[] = "/tmp/llmir-pool-XXXXXX", path2[] = "/tmp/llmir-pool-XXXXXX";
     close(mkstemp(path));
     close(mkstemp(path2));
@@ -80,13 +83,14 @@ static void many_jobs_link_into_one_library(void **state)
     te_graph_destroy(g);
 }
 
-static void one_refusal_does_not_hurt_the_others(void **state)
-{
+static void one_refusal_does_not_hurt_the_others(void **state) {
     te_graph *g = te_graph_create();
     ll_target t;
     ll_target_native(&t);
     ll_error err = {0};
-    cg_job job[3] = {{.fn = make(g, 0, "X[l]"), .target = &t}, {.fn = make(g, 1, "X[l]"), .target = &t}, {.fn = make(g, 2, "X[l]"), .target = &t}};
+    cg_job job[3] = {{.fn = make(g, 0, "X[l]"), .target = &t},
+                     {.fn = make(g, 1, "X[l]"), .target = &t},
+                     {.fn = make(g, 2, "X[l]"), .target = &t}};
     ((lp_func *)(uintptr_t)job[1].fn)->body->u.loop.how = LP_THREAD_X;
     assert_int_equal(cg_compile(job, 3, 0, &err), LL_NOT_LEGAL);
     assert_non_null(strstr(err.msg, "bound to a GPU"));
@@ -98,9 +102,9 @@ static void one_refusal_does_not_hurt_the_others(void **state)
     te_graph_destroy(g);
 }
 
-/* A tree that no builder makes ends the child (a bad pointer); its neighbour is compiled all the same. */
-static void a_dead_compiler_is_a_sentence(void **state)
-{
+/* A tree that no builder makes ends the child (a bad pointer); its neighbour is compiled all the
+ * same. */
+static void a_dead_compiler_is_a_sentence(void **state) {
     te_graph *g = te_graph_create();
     ll_error err = {0};
     ll_target t;
@@ -116,8 +120,7 @@ static void a_dead_compiler_is_a_sentence(void **state)
     te_graph_destroy(g);
 }
 
-static void ld_says_what_is_missing(void **state)
-{
+static void ld_says_what_is_missing(void **state) {
     ll_target t;
     ll_target_native(&t);
     const char *name[1] = {"nowhere"};
@@ -131,11 +134,12 @@ static void ld_says_what_is_missing(void **state)
     free(object);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(many_jobs_link_into_one_library), cmocka_unit_test(one_refusal_does_not_hurt_the_others),
-        cmocka_unit_test(a_dead_compiler_is_a_sentence),   cmocka_unit_test(ld_says_what_is_missing),
+        cmocka_unit_test(many_jobs_link_into_one_library),
+        cmocka_unit_test(one_refusal_does_not_hurt_the_others),
+        cmocka_unit_test(a_dead_compiler_is_a_sentence),
+        cmocka_unit_test(ld_says_what_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

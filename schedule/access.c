@@ -1,10 +1,11 @@
 /* access.c: what statements touch, and whether two of them can be exchanged.
  *
- * The test behind every reordering: may access A in one iteration and access B in another be the same element?
- * Per dimension the two indices are affine forms over *fixed* variables (loops outside: equal on both sides) and
- * *free* ones (an instance of its own on each side). Equal indices give  sum c_i * (v_i - v_i') + delta = 0. Where
- * one |c_i| is greater than what all the other terms can reach, v_i = v_i' follows; that term leaves the sum and the
- * next one is tried, as one reads the digits of a mixed-radix number:
+ * The test behind every reordering: may access A in one iteration and access B in another be the
+ * same element? Per dimension the two indices are affine forms over *fixed* variables (loops
+ * outside: equal on both sides) and *free* ones (an instance of its own on each side). Equal
+ * indices give  sum c_i * (v_i - v_i') + delta = 0. Where one |c_i| is greater than what all the
+ * other terms can reach, v_i = v_i' follows; that term leaves the sum and the next one is tried,
+ * as one reads the digits of a mixed-radix number:
  *
  *     n.o * 16 + n.i  with n.i < 16:   16 > 15, so n.o is equal; then n.i.
  *
@@ -15,7 +16,7 @@
 
 #include "schedule/prim.h"
 
-/* ---- collecting ------------------------------------------------------------------------------------------- */
+/* ---- collecting ------------------------------------------------------------------------------ */
 
 typedef struct collector {
     sch *s;
@@ -92,7 +93,9 @@ static void collect(collector *c, lp_stmt *st)
     case LP_FOR: te_walk(st->u.loop.var->u.axis->extent, load_in, c); break;
     case LP_ALLOC: local(c->out, st->u.alloc.buf); break;
     case LP_STORE: indexed(c, st->u.store.buf, SCH_WRITE, st->u.store.idx, TE_N_OPS); break;
-    case LP_REDUCE: indexed(c, st->u.reduce.buf, SCH_REDUCE, st->u.reduce.idx, st->u.reduce.op); break;
+    case LP_REDUCE:
+        indexed(c, st->u.reduce.buf, SCH_REDUCE, st->u.reduce.idx, st->u.reduce.op);
+        break;
     case LP_COPY: {
         sch_access *x = add(c, st->u.copy.dst, SCH_WRITE);
         if (x) x->whole = true;
@@ -101,8 +104,14 @@ static void collect(collector *c, lp_stmt *st)
         c->out->ordered = true;
         break;
     }
-    case LP_SYNC: case LP_COMMIT: case LP_WAIT: case LP_MBAR: case LP_ROLES: c->out->ordered = true; break;
-    case LP_LET: case LP_IF: case LP_PREFETCH: break;
+    case LP_SYNC:
+    case LP_COMMIT:
+    case LP_WAIT:
+    case LP_MBAR:
+    case LP_ROLES: c->out->ordered = true; break;
+    case LP_LET:
+    case LP_IF:
+    case LP_PREFETCH: break;
     }
     int lets = c->n_let;
     if (st->kind == LP_LET) {
@@ -145,16 +154,22 @@ bool sch_is_local(const sch_accesses *a, const lp_buf *b)
     return false;
 }
 
-/* ---- do two accesses meet? ----------------------------------------------------------------------------------- */
+/* ---- do two accesses meet? ------------------------------------------------------------------- */
 
 bool sch_conflict(const sch_access *a, const sch_access *b, bool strict)
 {
     if (a->buf != b->buf || (a->kind == SCH_READ && b->kind == SCH_READ)) return false;
-    bool commute = a->kind == SCH_REDUCE && b->kind == SCH_REDUCE && a->op == b->op && a->op != TE_ARGMAX;
+    bool commute =
+        a->kind == SCH_REDUCE && b->kind == SCH_REDUCE && a->op == b->op && a->op != TE_ARGMAX;
     return strict || !commute;
 }
 
-typedef struct fixed_search { const te_ref *fixed; int n; bool free; const sch_access *self; } fixed_search;
+typedef struct fixed_search {
+    const te_ref *fixed;
+    int n;
+    bool free;
+    const sch_access *self;
+} fixed_search;
 
 static bool axis_is_fixed(te_ref e, void *p)
 {
@@ -173,8 +188,13 @@ static bool has_free(te_ref e, const te_ref *fixed, int n)
     return q.free;
 }
 
-/* One term of a difference: coef * atom - other * atom', in [lo, hi]; paired: the coefficients are equal. */
-typedef struct term { te_ref atom; double coef, other, lo, hi; bool paired, equal; } term;
+/* One term of a difference: coef * atom - other * atom', in [lo, hi]; paired: the coefficients are
+ * equal. */
+typedef struct term {
+    te_ref atom;
+    double coef, other, lo, hi;
+    bool paired, equal;
+} term;
 
 static void width(te_ref atom, double *lo, double *hi)
 {
@@ -192,7 +212,8 @@ static void scaled(double c, double lo, double hi, term *t)
 enum { MAX_TERM = 48 };
 
 /* The terms of idx_a - idx_b; -1: nothing can be said. */
-static int difference(te_graph *g, te_ref a, te_ref b, const te_ref *fixed, int n_fixed, term *t, double *delta)
+static int difference(te_graph *g, te_ref a, te_ref b, const te_ref *fixed, int n_fixed, term *t,
+                      double *delta)
 {
     te_affine fa = te_affine_of(g, a), fb = te_affine_of(g, b);
     int n = 0;
@@ -232,7 +253,8 @@ static int difference(te_graph *g, te_ref a, te_ref b, const te_ref *fixed, int 
     return n;
 }
 
-/* Reads off which paired atoms must be equal, one digit at a time. False: the indices are never equal. */
+/* Reads off which paired atoms must be equal, one digit at a time. False: the indices are never
+ * equal. */
 static bool peel_digits(term **t, int n, double delta)
 {
     for (bool again = true; again;) {
@@ -252,8 +274,9 @@ static bool peel_digits(term **t, int n, double delta)
     return true;
 }
 
-/* Terms that are no multiples of g and stay within (-g, g) together must vanish on their own, when the rest is a multiple
- * of g: the sum falls into two. This reads digits whose higher places have different variables on the two sides. */
+/* Terms that are no multiples of g and stay within (-g, g) together must vanish on their own, when
+ * the rest is a multiple of g: the sum falls into two. This reads digits whose higher places have
+ * different variables on the two sides. */
 static bool peel_list(term **t, int n, double delta)
 {
     if (!peel_digits(t, n, delta)) return false;
@@ -273,7 +296,8 @@ static bool peel_list(term **t, int n, double delta)
                 hi += t[i]->hi;
             }
         }
-        if (n_small && n_big && lo > -g && hi < g) return peel_list(small, n_small, 0) && peel_list(big, n_big, delta);
+        if (n_small && n_big && lo > -g && hi < g)
+            return peel_list(small, n_small, 0) && peel_list(big, n_big, delta);
     }
     return true;
 }
@@ -287,7 +311,10 @@ static bool peel(term *t, int n, double delta)
 
 enum { MAX_EQUAL = 128 };
 
-typedef struct equals { te_ref e[MAX_EQUAL]; int n; } equals;
+typedef struct equals {
+    te_ref e[MAX_EQUAL];
+    int n;
+} equals;
 
 static bool add_equal(equals *q, te_ref e)
 {
@@ -315,8 +342,10 @@ static void close_equals(sch *s, equals *q, const te_ref *fixed, int n_fixed)
     for (int i = 0; i < q->n; i++)
         for (int j = 0; j < i; j++) {
             te_ref a = q->e[i], b = q->e[j];
-            bool parts = (a->op == TE_DIV && b->op == TE_MOD) || (a->op == TE_MOD && b->op == TE_DIV);
-            if (parts && a->src[0] == b->src[0] && a->src[1] == b->src[1]) add_decided(s, q, a->src[0], fixed, n_fixed);
+            bool parts =
+                (a->op == TE_DIV && b->op == TE_MOD) || (a->op == TE_MOD && b->op == TE_DIV);
+            if (parts && a->src[0] == b->src[0] && a->src[1] == b->src[1])
+                add_decided(s, q, a->src[0], fixed, n_fixed);
         }
 }
 
@@ -352,7 +381,7 @@ int sch_fixed_vars(sch *s, const lp_stmt *st, te_ref out[SCH_MAX_DEPTH])
     return n;
 }
 
-/* ---- questions about statements ---------------------------------------------------------------------------------- */
+/* ---- questions about statements -------------------------------------------------------------- */
 
 ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
 {
@@ -365,8 +394,10 @@ ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
         const lp_buf *b = a.v[i].buf;
         bool own = b->scope == LP_THREAD || b->scope == LP_REG;
         if (own && a.v[i].kind != SCH_READ && !sch_is_local(&a, b))
-            rc = ll_fail(err, LL_NOT_LEGAL, "`%s` writes %s, of which every thread has its own, and what follows %s reads it",
-                         sch_text(s, a.v[i].stmt), b->t->name, var->u.axis->name);
+            rc = ll_fail(
+                err, LL_NOT_LEGAL,
+                "`%s` writes %s, of which every thread has its own, and what follows %s reads it",
+                sch_text(s, a.v[i].stmt), b->t->name, var->u.axis->name);
     }
     for (int i = 0; i < a.n && rc == LL_OK; i++)
         for (int j = i; j < a.n && rc == LL_OK; j++) {
@@ -374,9 +405,10 @@ ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
             const sch_access *x = &a.v[i], *y = &a.v[j];
             if (!sch_conflict(x, y, strict) || sch_is_local(&a, x->buf)) continue;
             if (!sch_alias(s, x, y, fixed, n_fixed, &var, 1, &same) || same) continue;
-            rc = ll_fail(err, LL_NOT_LEGAL, "iterations of %s meet in %s: `%s`%s%s%s", var->u.axis->name,
-                         x->buf->t->name, sch_text(s, x->stmt), x->stmt == y->stmt ? "" : " and `",
-                         x->stmt == y->stmt ? "" : sch_text(s, y->stmt), x->stmt == y->stmt ? "" : "`");
+            rc = ll_fail(
+                err, LL_NOT_LEGAL, "iterations of %s meet in %s: `%s`%s%s%s", var->u.axis->name,
+                x->buf->t->name, sch_text(s, x->stmt), x->stmt == y->stmt ? "" : " and `",
+                x->stmt == y->stmt ? "" : sch_text(s, y->stmt), x->stmt == y->stmt ? "" : "`");
         }
     sch_accesses_finish(&a);
     return rc;
@@ -392,7 +424,8 @@ bool sch_commute(sch *s, lp_stmt *x, lp_stmt *y)
     bool ok = !a.ordered && !b.ordered;
     for (int i = 0; i < a.n && ok; i++)
         for (int j = 0; j < b.n && ok; j++)
-            if (sch_conflict(&a.v[i], &b.v[j], false) && sch_alias(s, &a.v[i], &b.v[j], fixed, n_fixed, NULL, 0, NULL))
+            if (sch_conflict(&a.v[i], &b.v[j], false) &&
+                sch_alias(s, &a.v[i], &b.v[j], fixed, n_fixed, NULL, 0, NULL))
                 ok = false;
     sch_accesses_finish(&a);
     sch_accesses_finish(&b);
@@ -403,12 +436,14 @@ static bool covers(const sch_region *big, const sch_region *small)
 {
     for (int d = 0; d < big->n; d++)
         if (!te_prove_le(big->base[d], small->base[d]) ||
-            !te_prove_le(te_add(small->base[d], small->extent[d]), te_add(big->base[d], big->extent[d])))
+            !te_prove_le(te_add(small->base[d], small->extent[d]),
+                         te_add(big->base[d], big->extent[d])))
             return false;
     return true;
 }
 
-/* What the body reads or reduces into of a buffer that it writes must have been stored before, in the body. */
+/* What the body reads or reduces into of a buffer that it writes must have been stored before, in
+ * the body. */
 ll_code sch_idempotent(sch *s, lp_stmt *loop, ll_error *err)
 {
     sch_accesses a = {0};
@@ -416,7 +451,10 @@ ll_code sch_idempotent(sch *s, lp_stmt *loop, ll_error *err)
     int n_fixed = sch_fixed_vars(s, loop, fixed);
     fixed[n_fixed++] = loop->u.loop.var;
     sch_collect_list(s, loop->u.loop.body, &a);
-    ll_code rc = a.ordered ? ll_fail(err, LL_NOT_LEGAL, "the body of %s holds barriers or asynchronous copies", loop->u.loop.var->u.axis->name) : LL_OK;
+    ll_code rc = a.ordered ? ll_fail(err, LL_NOT_LEGAL,
+                                     "the body of %s holds barriers or asynchronous copies",
+                                     loop->u.loop.var->u.axis->name)
+                           : LL_OK;
     for (int i = 0; i < a.n && rc == LL_OK; i++) {
         const lp_buf *b = a.v[i].buf;
         int first = -1;
@@ -430,12 +468,17 @@ ll_code sch_idempotent(sch *s, lp_stmt *loop, ll_error *err)
         if (first != i || sch_is_local(&a, b) || !written || !needs) continue;
         sch_region whole, stored;
         sch_accesses head = {.v = &a.v[first], .n = 1};
-        bool ok = a.v[first].kind == SCH_WRITE &&
-                  sch_region_of(s, &head, b, 1u << SCH_WRITE, fixed, n_fixed, &stored, NULL) == LL_OK &&
-                  sch_region_of(s, &a, b, 1u << SCH_READ | 1u << SCH_REDUCE, fixed, n_fixed, &whole, NULL) == LL_OK && covers(&stored, &whole);
+        bool ok =
+            a.v[first].kind == SCH_WRITE &&
+            sch_region_of(s, &head, b, 1u << SCH_WRITE, fixed, n_fixed, &stored, NULL) == LL_OK &&
+            sch_region_of(s, &a, b, 1u << SCH_READ | 1u << SCH_REDUCE, fixed, n_fixed, &whole,
+                          NULL) == LL_OK &&
+            covers(&stored, &whole);
         if (!ok)
-            rc = ll_fail(err, LL_NOT_LEGAL, "running an iteration of %s twice changes %s: `%s` builds on an earlier value",
-                         loop->u.loop.var->u.axis->name, b->t->name, sch_text(s, a.v[first].stmt));
+            rc = ll_fail(
+                err, LL_NOT_LEGAL,
+                "running an iteration of %s twice changes %s: `%s` builds on an earlier value",
+                loop->u.loop.var->u.axis->name, b->t->name, sch_text(s, a.v[first].stmt));
     }
     sch_accesses_finish(&a);
     return rc;

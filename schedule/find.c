@@ -10,7 +10,7 @@
 
 #include "schedule/prim.h"
 
-/* ---- children, paths, slots ------------------------------------------------------------------------- */
+/* ---- children, paths, slots ------------------------------------------------------------------ */
 
 int sch_children(lp_stmt *st, lp_stmt **list[SCH_MAX_CHILD])
 {
@@ -18,7 +18,10 @@ int sch_children(lp_stmt *st, lp_stmt **list[SCH_MAX_CHILD])
     case LP_FOR: list[0] = &st->u.loop.body; return 1;
     case LP_ALLOC: list[0] = &st->u.alloc.body; return 1;
     case LP_LET: list[0] = &st->u.let.body; return 1;
-    case LP_IF: list[0] = &st->u.guard.then; list[1] = &st->u.guard.otherwise; return 2;
+    case LP_IF:
+        list[0] = &st->u.guard.then;
+        list[1] = &st->u.guard.otherwise;
+        return 2;
     case LP_ROLES:
         for (int i = 0; i < st->u.roles.n; i++) list[i] = &st->u.roles.body[i];
         return st->u.roles.n;
@@ -103,9 +106,13 @@ void sch_replace(sch *s, lp_stmt *st, lp_stmt *list)
     *slot = lp_seq(list, rest);
 }
 
-/* ---- by name ---------------------------------------------------------------------------------------- */
+/* ---- by name --------------------------------------------------------------------------------- */
 
-typedef struct loop_search { const char *name; lp_stmt *found; ll_str *names; } loop_search;
+typedef struct loop_search {
+    const char *name;
+    lp_stmt *found;
+    ll_str *names;
+} loop_search;
 
 static bool match_loop(lp_stmt *st, void *p)
 {
@@ -131,16 +138,21 @@ lp_stmt *sch_find_loop(sch *s, const char *name, ll_error *err)
     ll_str names = {0};
     loop_search q = {.names = &names};
     lp_walk(s->fn->body, match_loop, &q);
-    ll_fail(err, LL_USAGE, "there is no loop '%s'; loops: %.700s", name, names.n ? names.s : "none");
+    ll_fail(err, LL_USAGE, "there is no loop '%s'; loops: %.700s", name,
+            names.n ? names.s : "none");
     ll_str_finish(&names);
     return NULL;
 }
 
 ll_code sch_name_free(sch *s, const char *name, ll_error *err)
 {
-    if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") != strlen(name))
-        return ll_fail(err, LL_USAGE, "'%s' is not a loop name: letters, digits, '_' and '.'", name);
-    if (sch_find_loop_quiet(s, name)) return ll_fail(err, LL_USAGE, "there is a loop '%s' already", name);
+    if (!*name ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") !=
+            strlen(name))
+        return ll_fail(err, LL_USAGE, "'%s' is not a loop name: letters, digits, '_' and '.'",
+                       name);
+    if (sch_find_loop_quiet(s, name))
+        return ll_fail(err, LL_USAGE, "there is a loop '%s' already", name);
     return LL_OK;
 }
 
@@ -156,8 +168,10 @@ lp_buf *sch_find_buf(sch *s, const char *name, ll_error *err)
     lp_buf *b = find_buf(s, name);
     if (b) return b;
     ll_str names = {0};
-    for (int i = 0; i < s->fn->n_buf; i++) ll_str_addf(&names, "%s%s", i ? ", " : "", s->fn->buf[i]->t->name);
-    ll_fail(err, LL_USAGE, "there is no buffer '%s'; buffers: %.700s", name, names.n ? names.s : "none");
+    for (int i = 0; i < s->fn->n_buf; i++)
+        ll_str_addf(&names, "%s%s", i ? ", " : "", s->fn->buf[i]->t->name);
+    ll_fail(err, LL_USAGE, "there is no buffer '%s'; buffers: %.700s", name,
+            names.n ? names.s : "none");
     ll_str_finish(&names);
     return NULL;
 }
@@ -176,12 +190,13 @@ te_tensor *sch_find_stage(sch *s, const char *name, ll_error *err)
         }
         if (stage) ll_str_addf(&names, "%s%s", names.n ? ", " : "", c->t->name);
     }
-    ll_fail(err, LL_USAGE, "there is no stage '%s'; stages: %.700s", name, names.n ? names.s : "none");
+    ll_fail(err, LL_USAGE, "there is no stage '%s'; stages: %.700s", name,
+            names.n ? names.s : "none");
     ll_str_finish(&names);
     return NULL;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------ */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 void sch_drop_buf(sch *s, lp_buf *b)
 {
@@ -192,8 +207,10 @@ void sch_drop_buf(sch *s, lp_buf *b)
     f->n_buf = n;
 }
 
-/* Not through te_input: the name may be taken by a tensor of the graph whose buffer this one replaces. */
-lp_buf *sch_buf_new(sch *s, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape, int n)
+/* Not through te_input: the name may be taken by a tensor of the graph whose buffer this one
+ * replaces. */
+lp_buf *sch_buf_new(sch *s, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape,
+                    int n)
 {
     te_tensor *x = LL_NEW(te_arena(s->g), te_tensor);
     x->name = ll_strdup(te_arena(s->g), name);
@@ -206,8 +223,10 @@ lp_buf *sch_buf_new(sch *s, const char *name, ll_dtype t, lp_scope scope, const 
     return lp_buf_add(s->fn, x, scope, NULL);
 }
 
-/* What it computes stays known (body, axes): rules ask. It is no TE_DEF any more: its shape may be a part of the definition's. */
-lp_buf *sch_buf_like(sch *s, const te_tensor *old, const char *name, lp_scope scope, const te_ref *shape)
+/* What it computes stays known (body, axes): rules ask. It is no TE_DEF any more: its shape may be
+ * a part of the definition's. */
+lp_buf *sch_buf_like(sch *s, const te_tensor *old, const char *name, lp_scope scope,
+                     const te_ref *shape)
 {
     te_tensor *x = LL_NEW(te_arena(s->g), te_tensor);
     *x = *old;
@@ -244,14 +263,25 @@ static void rename_in(sch *s, lp_stmt *st, const char *from, const char *to)
     size_t len = strlen(from);
     if (strncmp(ax->name, from, len) || ax->name[len] != '.') return;
     const char *name = ll_sprintf(te_arena(s->g), "%s%s", to, ax->name + len);
-    sch_replace_var(s, st, ax->max ? te_axis_upto(s->g, name, ax->extent, ax->max) : te_axis(s->g, name, ax->extent));
+    sch_replace_var(s, st,
+                    ax->max ? te_axis_upto(s->g, name, ax->extent, ax->max)
+                            : te_axis(s->g, name, ax->extent));
 }
 
-void sch_rename_stage(sch *s, lp_stmt *st, const char *from, const char *to) { rename_in(s, st, from, to); }
+void sch_rename_stage(sch *s, lp_stmt *st, const char *from, const char *to)
+{
+    rename_in(s, st, from, to);
+}
 
-/* ---- who touches what ----------------------------------------------------------------------------------- */
+/* ---- who touches what ------------------------------------------------------------------------ */
 
-typedef struct touch { const lp_buf *buf; bool yes; sch_load_fn map; void *ctx; te_graph *g; } touch;
+typedef struct touch {
+    const lp_buf *buf;
+    bool yes;
+    sch_load_fn map;
+    void *ctx;
+    te_graph *g;
+} touch;
 
 static te_ref load_seen(te_ref e, void *p)
 {
@@ -271,8 +301,10 @@ static bool stmt_reads(lp_stmt *st, void *p)
 static bool stmt_writes(lp_stmt *st, void *p)
 {
     touch *t = p;
-    const lp_buf *b = st->kind == LP_STORE ? st->u.store.buf : st->kind == LP_REDUCE ? st->u.reduce.buf
-                    : st->kind == LP_COPY ? st->u.copy.dst : NULL;
+    const lp_buf *b = st->kind == LP_STORE    ? st->u.store.buf
+                      : st->kind == LP_REDUCE ? st->u.reduce.buf
+                      : st->kind == LP_COPY   ? st->u.copy.dst
+                                              : NULL;
     if (b == t->buf) t->yes = true;
     return true;
 }
@@ -313,20 +345,23 @@ void sch_map_loads(sch *s, lp_stmt *st, const lp_buf *from, sch_load_fn fn, void
     one(st, map_stmt, &t);
 }
 
-/* ---- blocks and stages ------------------------------------------------------------------------------------ */
+/* ---- blocks and stages ----------------------------------------------------------------------- */
 
 static bool continues(const lp_stmt *st) { return st->kind == LP_ALLOC || st->kind == LP_LET; }
 
 static int flatten(lp_stmt *list, lp_stmt **out, int n, int max)
 {
     for (lp_stmt *st = list; st; st = st->next) {
-        if (continues(st)) n = flatten(st->kind == LP_ALLOC ? st->u.alloc.body : st->u.let.body, out, n, max);
-        else if (n < max) out[n++] = st;
+        if (continues(st))
+            n = flatten(st->kind == LP_ALLOC ? st->u.alloc.body : st->u.let.body, out, n, max);
+        else if (n < max)
+            out[n++] = st;
     }
     return n;
 }
 
-/* The list that starts the block of st: below the innermost statement that is neither alloc nor let. */
+/* The list that starts the block of st: below the innermost statement that is neither alloc nor
+ * let. */
 static lp_stmt *block_start(sch *s, const lp_stmt *st)
 {
     lp_stmt *path[SCH_MAX_DEPTH];
@@ -384,12 +419,14 @@ ll_code sch_stage_group(sch *s, lp_buf *b, lp_stmt **out, int max, int *n, ll_er
             if (writers(*below[i], b, tmp, 1)) inner = *below[i], hits++;
         }
         if (hits != 1)
-            return ll_fail(err, LL_NOT_LEGAL, "the loops of %s compute other stages too: wanted loops of its own", b->t->name);
+            return ll_fail(err, LL_NOT_LEGAL,
+                           "the loops of %s compute other stages too: wanted loops of its own",
+                           b->t->name);
         list = inner;
     }
 }
 
-/* ---- where buffers are allocated ----------------------------------------------------------------------------- */
+/* ---- where buffers are allocated ------------------------------------------------------------- */
 
 static void strip_allocs(lp_stmt **at)
 {
@@ -406,7 +443,10 @@ static void strip_allocs(lp_stmt **at)
     }
 }
 
-typedef struct uses { const lp_buf *buf; bool yes; } uses;
+typedef struct uses {
+    const lp_buf *buf;
+    bool yes;
+} uses;
 
 static te_ref use_in_expr(te_ref e, void *p)
 {
@@ -424,7 +464,8 @@ static bool uses_here(lp_stmt *st, const lp_buf *b)
     switch (st->kind) {
     case LP_STORE: return u.yes || st->u.store.buf == b;
     case LP_REDUCE: return u.yes || st->u.reduce.buf == b;
-    case LP_COPY: return u.yes || st->u.copy.dst == b || st->u.copy.src == b || st->u.copy.mbar == b;
+    case LP_COPY:
+        return u.yes || st->u.copy.dst == b || st->u.copy.src == b || st->u.copy.mbar == b;
     case LP_MBAR: return u.yes || st->u.mbar.buf == b;
     case LP_PREFETCH: return u.yes || st->u.prefetch.buf == b;
     default: return u.yes;
@@ -442,7 +483,8 @@ static bool uses_below(lp_stmt *st, const lp_buf *b)
     return false;
 }
 
-/* Barriers have an identity per buffer phase and several roles share them: they stay outside what uses them. */
+/* Barriers have an identity per buffer phase and several roles share them: they stay outside what
+ * uses them. */
 static bool may_enter(const lp_stmt *st) { return st->kind != LP_ROLES; }
 
 static void place(lp_func *f, lp_stmt **list, lp_buf *b)
@@ -468,8 +510,10 @@ static void place(lp_func *f, lp_stmt **list, lp_buf *b)
                     break;
                 }
     }
-    if (hits == 1) place(f, inner, b);
-    else *first = lp_alloc(f, b, *first);
+    if (hits == 1)
+        place(f, inner, b);
+    else
+        *first = lp_alloc(f, b, *first);
 }
 
 void sch_place_allocs(sch *s)

@@ -1,10 +1,11 @@
-/* prim_inline.c: `inline STAGE`: its readers compute its value themselves; the buffer and the nest go.
+/* prim_inline.c: `inline STAGE`: its readers compute its value themselves; the buffer and the nest
+ * go.
  *
  *   for a.i { a[a.i] = f(x[a.i]) }
  *   for y.i { y[y.i] = g(a[y.i]) }      ->      for y.i { y[y.i] = g(f(x[y.i])) }
  *
- * Refused: an output, a reduction, a nest that was split or guarded, a stage that reads itself or something that is
- * written between its nest and a reader. */
+ * Refused: an output, a reduction, a nest that was split or guarded, a stage that reads itself or
+ * something that is written between its nest and a reader. */
 #include "schedule/prim.h"
 
 typedef struct inlining {
@@ -31,7 +32,7 @@ static ll_code single_store(sch *s, lp_stmt *st, const lp_buf *b, inlining *w, l
     int loops = 0;
     te_ref let[SCH_MAX_DEPTH], val[SCH_MAX_DEPTH];
     int n_let = 0;
-    for (;; ) {
+    for (;;) {
         if (st->kind == LP_FOR && st->u.loop.how == LP_SERIAL && !st->u.loop.body->next) {
             loops += !te_is_int(st->u.loop.var->u.axis->extent, 1);
             st = st->u.loop.body;
@@ -44,7 +45,9 @@ static ll_code single_store(sch *s, lp_stmt *st, const lp_buf *b, inlining *w, l
         }
     }
     if (st->kind != LP_STORE || st->u.store.buf != b)
-        return ll_fail(err, LL_NOT_LEGAL, "%s is computed by `%.120s`; wanted one store in plain loops", name, sch_text(s, st));
+        return ll_fail(err, LL_NOT_LEGAL,
+                       "%s is computed by `%.120s`; wanted one store in plain loops", name,
+                       sch_text(s, st));
     w->value = st->u.store.value;
     for (int i = n_let - 1; i >= 0; i--) w->value = te_subst(s->g, w->value, &let[i], &val[i], 1);
     w->n = b->t->ndim;
@@ -54,12 +57,19 @@ static ll_code single_store(sch *s, lp_stmt *st, const lp_buf *b, inlining *w, l
         w->var[d] = v->op == TE_AXIS ? v : NULL;
         /* a ragged loop stores what may be read; elements past its end are nobody's */
         te_ref most = v->op == TE_AXIS ? v->u.axis->max ? v->u.axis->max : v->u.axis->extent : NULL;
-        if (most && (most == full || te_prove_eq(most, full))) loops -= !te_is_int(v->u.axis->extent, 1);
-        else if (v->op == TE_AXIS || !one) return ll_fail(err, LL_NOT_LEGAL, "%s is stored at %s; wanted its plain loops", name, sch_expr_text(s, v));
+        if (most && (most == full || te_prove_eq(most, full)))
+            loops -= !te_is_int(v->u.axis->extent, 1);
+        else if (v->op == TE_AXIS || !one)
+            return ll_fail(err, LL_NOT_LEGAL, "%s is stored at %s; wanted its plain loops", name,
+                           sch_expr_text(s, v));
         for (int e = 0; e < d; e++)
-            if (w->var[d] && w->var[e] == w->var[d]) return ll_fail(err, LL_NOT_LEGAL, "%s is stored on a diagonal", name);
+            if (w->var[d] && w->var[e] == w->var[d])
+                return ll_fail(err, LL_NOT_LEGAL, "%s is stored on a diagonal", name);
     }
-    if (loops) return ll_fail(err, LL_NOT_LEGAL, "%s is stored several times: its nest has loops that it is not indexed by", name);
+    if (loops)
+        return ll_fail(err, LL_NOT_LEGAL,
+                       "%s is stored several times: its nest has loops that it is not indexed by",
+                       name);
     if (te_loads(w->value, b->t)) return ll_fail(err, LL_NOT_LEGAL, "%s reads itself", name);
     return LL_OK;
 }
@@ -79,10 +89,14 @@ static ll_code sources_stay(sch *s, lp_stmt *nest, const lp_buf *b, ll_error *er
         sch_collect(s, nest, &r);
         for (int x = 0; x < w.n; x++)
             for (int y = 0; y < r.n; y++)
-                if (w.v[x].kind != SCH_READ && r.v[y].kind == SCH_READ && w.v[x].buf == r.v[y].buf) hit = w.v[x].buf;
+                if (w.v[x].kind != SCH_READ && r.v[y].kind == SCH_READ && w.v[x].buf == r.v[y].buf)
+                    hit = w.v[x].buf;
         sch_accesses_finish(&w);
         sch_accesses_finish(&r);
-        if (hit) return ll_fail(err, LL_NOT_LEGAL, "%s reads %s, which `%.120s` changes before the readers of %s are done", b->t->name, hit->t->name, sch_text(s, block[i]), b->t->name);
+        if (hit)
+            return ll_fail(err, LL_NOT_LEGAL,
+                           "%s reads %s, which `%.120s` changes before the readers of %s are done",
+                           b->t->name, hit->t->name, sch_text(s, block[i]), b->t->name);
     }
     return LL_OK;
 }
@@ -95,9 +109,12 @@ ll_code sch_inline(sch *s, int argc, const char *const *argv, ll_error *err)
     lp_buf *b = lp_buf_of(s->fn, t);
     lp_stmt *group[2];
     int n;
-    if (b->param >= 0) return ll_fail(err, LL_NOT_LEGAL, "%s is an output of the function", argv[0]);
+    if (b->param >= 0)
+        return ll_fail(err, LL_NOT_LEGAL, "%s is an output of the function", argv[0]);
     LL_TRY(sch_stage_group(s, b, group, 2, &n, err));
-    if (n != 1) return ll_fail(err, LL_NOT_LEGAL, "%s is computed by several nests; wanted one store in plain loops", argv[0]);
+    if (n != 1)
+        return ll_fail(err, LL_NOT_LEGAL,
+                       "%s is computed by several nests; wanted one store in plain loops", argv[0]);
     inlining w = {.s = s};
     LL_TRY(single_store(s, group[0], b, &w, err));
     LL_TRY(sources_stay(s, group[0], b, err));

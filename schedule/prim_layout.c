@@ -1,14 +1,17 @@
-/* prim_layout.c: `layout BUF LAYOUT` and `pack BUF WHOLE LAYOUT`: where the elements of a buffer lie.
+/* prim_layout.c: `layout BUF LAYOUT` and `pack BUF WHOLE LAYOUT`: where the elements of a buffer
+ * lie.
  *
- *   layout xq layout(- | 32@8 ...@320; offset 0)         any buffer, its own memory
- *   pack W.q W.bytes layout(16@32 ... | 4@8 ...; offset 512)   the plane lies inside the bytes of W.bytes, a u8 parameter that the
- *                                                        first `pack` adds; it grows to hold every plane
+ *   layout xq layout(... | 32@8 ...@320)         any buffer, in its own memory
+ *   pack W.q W.bytes layout(16@32 ... | 4@8 ...; offset 512)
+ *                                                the plane lies inside the bytes of W.bytes, a u8
+ *                                                parameter that the first `pack` adds; it grows
+ *                                                to hold every plane
  *
- * Nothing is computed differently: indices stay, addresses change. Who fills the memory (a packing program, the host)
- * must use the same layout; the trace names it.
+ * Nothing is computed differently: indices stay, addresses change. Who fills the memory (a packing
+ * program, the host) must use the same layout; the trace names it.
  *
- * Refused: a layout that sends two elements to one place or is not proved not to; planes that overlap inside WHOLE; `pack`
- * of a buffer that the function writes. */
+ * Refused: a layout that sends two elements to one place or is not proved not to; planes that
+ * overlap inside WHOLE; `pack` of a buffer that the function writes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,18 +27,20 @@ static const char *join(sch *s, int argc, const char *const *argv)
     return out;
 }
 
-/* ---- do elements lie apart? ------------------------------------------------------------------------------------ */
+/* ---- do elements lie apart? ------------------------------------------------------------------ */
 
 enum { MAX_TEST = 1 << 22 };
 
-/* Extents that show every digit at work and three steps of the outermost: overlaps repeat with those. */
+/* Extents that show every digit at work and three steps of the outermost: overlaps repeat with
+ * those. */
 static bool sample_extents(const lp_buf *b, int64_t *extent, int64_t *count)
 {
     *count = 1;
     for (int d = 0; d < b->t->ndim; d++) {
         int64_t inner = 1;
         for (int i = 0; i < b->layout->n_digit; i++)
-            if (b->layout->digit[i].dim == d && b->layout->digit[i].size) inner *= b->layout->digit[i].size;
+            if (b->layout->digit[i].dim == d && b->layout->digit[i].size)
+                inner *= b->layout->digit[i].size;
         extent[d] = inner * 3;
         te_ref full = b->t->shape[d];
         if (full->op == TE_INT && full->u.i < extent[d]) extent[d] = full->u.i;
@@ -44,7 +49,10 @@ static bool sample_extents(const lp_buf *b, int64_t *extent, int64_t *count)
     return true;
 }
 
-typedef struct bitmap { unsigned char *bit; int64_t n; } bitmap;
+typedef struct bitmap {
+    unsigned char *bit;
+    int64_t n;
+} bitmap;
 
 static int64_t no_dims(te_ref e, void *ctx)
 {
@@ -55,7 +63,8 @@ static int64_t no_dims(te_ref e, void *ctx)
 /* Marks the bits of the sampled elements; false when one is marked already, or cannot be. */
 static bool mark(const lp_buf *b, bitmap *m)
 {
-    int64_t extent[TE_MAX_DIM], idx[TE_MAX_DIM] = {0}, count, bits = ll_dtype_bits((ll_dtype)b->t->dtype);
+    int64_t extent[TE_MAX_DIM], idx[TE_MAX_DIM] = {0}, count,
+                                bits = ll_dtype_bits((ll_dtype)b->t->dtype);
     bool symbolic = false;
     if (!sample_extents(b, extent, &count)) return false;
     for (int64_t i = 0; i < count; i++) {
@@ -81,7 +90,8 @@ static bool mark(const lp_buf *b, bitmap *m)
     return true;
 }
 
-static ll_code parse(sch *s, const lp_buf *b, int argc, const char *const *argv, lp_layout **out, ll_error *err)
+static ll_code parse(sch *s, const lp_buf *b, int argc, const char *const *argv, lp_layout **out,
+                     ll_error *err)
 {
     *out = lp_layout_parse(s->g, join(s, argc, argv), b->t->ndim, err);
     if (!*out) return LL_USAGE;
@@ -95,14 +105,15 @@ ll_code sch_layout(sch *s, int argc, const char *const *argv, ll_error *err)
     if (argc < 2) return ll_fail(err, LL_USAGE, "wanted BUF LAYOUT");
     lp_buf *b = sch_find_buf(s, argv[0], err);
     if (!b) return LL_USAGE;
-    if (b->within) return ll_fail(err, LL_NOT_LEGAL, "%s lies inside %s already", argv[0], b->within->t->name);
+    if (b->within)
+        return ll_fail(err, LL_NOT_LEGAL, "%s lies inside %s already", argv[0], b->within->t->name);
     lp_layout *l;
     LL_TRY(parse(s, b, argc - 1, argv + 1, &l, err));
     b->layout = l;
     return LL_OK;
 }
 
-/* ---- planes inside one buffer --------------------------------------------------------------------------------- */
+/* ---- planes inside one buffer ---------------------------------------------------------------- */
 
 static ll_code planes_are_apart(sch *s, const lp_buf *whole, ll_error *err)
 {
@@ -110,14 +121,17 @@ static ll_code planes_are_apart(sch *s, const lp_buf *whole, ll_error *err)
     ll_code rc = LL_OK;
     for (int i = 0; i < s->fn->n_buf && rc == LL_OK; i++)
         if (s->fn->buf[i]->within == whole && !mark(s->fn->buf[i], &m))
-            rc = ll_fail(err, LL_NOT_LEGAL, "%s is not shown to lie apart from the other planes of %s", s->fn->buf[i]->t->name, whole->t->name);
+            rc = ll_fail(err, LL_NOT_LEGAL,
+                         "%s is not shown to lie apart from the other planes of %s",
+                         s->fn->buf[i]->t->name, whole->t->name);
     free(m.bit);
     return rc;
 }
 
 static te_ref bytes_for(sch *s, const lp_buf *b)
 {
-    te_ref bits = lp_layout_bits(s->g, b->layout, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype));
+    te_ref bits = lp_layout_bits(s->g, b->layout, b->t->shape, b->t->ndim,
+                                 ll_dtype_bits((ll_dtype)b->t->dtype));
     return te_simplify(s->g, te_divi(te_addi(bits, 7), 8));
 }
 
@@ -145,8 +159,10 @@ ll_code sch_pack(sch *s, int argc, const char *const *argv, ll_error *err)
     if (argc < 3) return ll_fail(err, LL_USAGE, "wanted BUF WHOLE LAYOUT");
     lp_buf *b = sch_find_buf(s, argv[0], err);
     if (!b) return LL_USAGE;
-    if (b->param < 0 || b->written) return ll_fail(err, LL_NOT_LEGAL, "%s is not an input of the function", argv[0]);
-    if (b->within || b->layout) return ll_fail(err, LL_NOT_LEGAL, "%s has a layout already", argv[0]);
+    if (b->param < 0 || b->written)
+        return ll_fail(err, LL_NOT_LEGAL, "%s is not an input of the function", argv[0]);
+    if (b->within || b->layout)
+        return ll_fail(err, LL_NOT_LEGAL, "%s has a layout already", argv[0]);
     lp_layout *l;
     LL_TRY(parse(s, b, argc - 2, argv + 2, &l, err));
     b->layout = l;
@@ -158,7 +174,9 @@ ll_code sch_pack(sch *s, int argc, const char *const *argv, ll_error *err)
     if (now != bytes) { /* a buffer is as long as its longest plane */
         te_tensor *t = LL_NEW(te_arena(s->g), te_tensor);
         *t = *whole->t;
-        t->shape[0] = te_prove_le(bytes, now) ? now : te_prove_le(now, bytes) ? bytes : te_simplify(s->g, te_max(now, bytes));
+        t->shape[0] = te_prove_le(bytes, now)   ? now
+                      : te_prove_le(now, bytes) ? bytes
+                                                : te_simplify(s->g, te_max(now, bytes));
         whole->t = t;
     }
     return planes_are_apart(s, whole, err);

@@ -1,5 +1,5 @@
-/* prim_union.c: `union A B ... [name=NAME]`: the parts of several loops become the parts of one claimed loop, so one
- * kernel has several roots and no barrier between them.
+/* prim_union.c: `union A B ... [name=NAME]`: the parts of several loops become the parts of one
+ * claimed loop, so one kernel has several roots and no barrier between them.
  *
  *   for q.n.o < 36 { S(q.n.o) }               for parts < 48 @claim {
  *   for k.n.o < 12 { T(k.n.o) }       ->        if @uniform parts < 36 { S(parts) }
@@ -7,8 +7,8 @@
  *
  * What stands between the loops (thread scratch that later ones read) moves in front of them.
  *
- * Refused: loops that are not at the top, that touch what another one writes, or whose iterations are not independent; an
- * output written in front of them. */
+ * Refused: loops that are not at the top, that touch what another one writes, or whose iterations
+ * are not independent; an output written in front of them. */
 #include <string.h>
 
 #include "schedule/prim.h"
@@ -24,12 +24,15 @@ static ll_code gather(sch *s, int argc, const char *const *argv, lp_stmt **loop,
         for (int j = 0; j < i; j++)
             if (loop[j] == loop[i]) return ll_fail(err, LL_USAGE, "%s is named twice", argv[i]);
         if (loop[i]->u.loop.how != LP_SERIAL && loop[i]->u.loop.how != LP_CLAIM)
-            return ll_fail(err, LL_NOT_LEGAL, "%s is bound already; wanted a plain or claimed loop", argv[i]);
-        if (loop[i]->u.loop.var->u.axis->max) return ll_fail(err, LL_NOT_LEGAL, "%s has an extent read from memory", argv[i]);
+            return ll_fail(err, LL_NOT_LEGAL, "%s is bound already; wanted a plain or claimed loop",
+                           argv[i]);
+        if (loop[i]->u.loop.var->u.axis->max)
+            return ll_fail(err, LL_NOT_LEGAL, "%s has an extent read from memory", argv[i]);
         int depth = sch_path(s, loop[i], path);
         for (int d = 0; d < depth; d++)
             if (path[d]->kind != LP_ALLOC && path[d]->kind != LP_LET)
-                return ll_fail(err, LL_NOT_LEGAL, "%s is inside `%.80s`; wanted a loop at the top", argv[i], sch_text(s, path[d]));
+                return ll_fail(err, LL_NOT_LEGAL, "%s is inside `%.80s`; wanted a loop at the top",
+                               argv[i], sch_text(s, path[d]));
         LL_TRY(sch_independent(s, loop[i], true, err));
     }
     /* In the order of the program. */
@@ -56,7 +59,8 @@ static ll_code clear_between(sch *s, lp_stmt **loop, int n_loop, ll_error *err)
         if (!next) continue;
         for (int j = 0; j < next; j++)
             if (!sch_commute(s, loop[j], block[i]))
-                return ll_fail(err, LL_NOT_LEGAL, "`%.120s` must stay behind %s", sch_text(s, block[i]), loop[j]->u.loop.var->u.axis->name);
+                return ll_fail(err, LL_NOT_LEGAL, "`%.120s` must stay behind %s",
+                               sch_text(s, block[i]), loop[j]->u.loop.var->u.axis->name);
         sch_detach(s, block[i]);
         sch_insert_before(s, loop[0], block[i]);
     }
@@ -67,14 +71,18 @@ ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
 {
     const char **argv = sch_args(s, argc, argv_in), *name = sch_arg_key(argv, &argc, "name");
     lp_stmt *loop[MAX_PART];
-    if (argc < 2 || argc > MAX_PART) return ll_fail(err, LL_USAGE, "wanted 2 to %d loops", MAX_PART);
+    if (argc < 2 || argc > MAX_PART)
+        return ll_fail(err, LL_USAGE, "wanted 2 to %d loops", MAX_PART);
     LL_TRY(gather(s, argc, argv, loop, err));
     LL_TRY(clear_between(s, loop, argc, err));
     for (int i = 0; i < argc; i++)
         for (int j = i + 1; j < argc; j++)
             if (!sch_commute(s, loop[i], loop[j]))
-                return ll_fail(err, LL_NOT_LEGAL, "%s and %s touch the same elements: a part of one would have to wait for the other",
-                               loop[i]->u.loop.var->u.axis->name, loop[j]->u.loop.var->u.axis->name);
+                return ll_fail(err, LL_NOT_LEGAL,
+                               "%s and %s touch the same elements: a part of one would have to "
+                               "wait for the other",
+                               loop[i]->u.loop.var->u.axis->name,
+                               loop[j]->u.loop.var->u.axis->name);
     name = name ? ll_strdup(te_arena(s->g), name) : "parts";
     LL_TRY(sch_name_free(s, name, err));
     te_graph *g = s->g;

@@ -13,7 +13,8 @@ ll_code sch_unit(sch *s, int argc, const char *const *argv, ll_error *err)
         if (!loop) return LL_USAGE;
         te_ref var = loop->u.loop.var, zero = te_int(s->g, 0);
         if (!te_is_int(var->u.axis->extent, 1) || loop->u.loop.intrin)
-            return ll_fail(err, LL_NOT_LEGAL, "unit: %s runs %s times, wanted once", argv[i], sch_expr_text(s, var->u.axis->extent));
+            return ll_fail(err, LL_NOT_LEGAL, "unit: %s runs %s times, wanted once", argv[i],
+                           sch_expr_text(s, var->u.axis->extent));
         lp_stmt *body = loop->u.loop.body;
         lp_subst(s->fn, body, &var, &zero, 1);
         sch_replace(s, loop, body);

@@ -1,13 +1,14 @@
 /* sch.c: runs schedules: one trace line at a time, all or nothing.
  *
- * A line is `PRIMITIVE ARGUMENT ...`, separated by blanks. The driver gives the primitive a copy of the tree (and
- * keeps the buffers' records), so that a primitive may edit first and refuse later:
+ * A line is `PRIMITIVE ARGUMENT ...`, separated by blanks. The driver gives the primitive a copy
+ * of the tree (and keeps the buffers' records), so that a primitive may edit first and refuse
+ * later:
  *
  *     copy -> primitive -> lp_simplify -> lp_verify -> append the line to the trace
  *                 `-- refused, or the result does not verify: the old tree is put back
  *
- * LLMIR_VERIFY=0 in the environment skips lp_verify, for replays of traces that were verified when they were
- * made. */
+ * LLMIR_VERIFY=0 in the environment skips lp_verify, for replays of traces that were verified when
+ * they were made. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +26,16 @@ static const sch_prim prims[] = {
 int sch_n_prims(void) { return (int)(sizeof prims / sizeof *prims); }
 const sch_prim *sch_prim_at(int i) { return &prims[i]; }
 
-/* ---- life --------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
-sch *sch_create(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, const ll_target *target, ll_error *err)
+sch *sch_create(te_graph *g, const char *name, te_tensor *const *roots, int n_roots,
+                const ll_target *target, ll_error *err)
 {
     return sch_create_given(g, name, roots, n_roots, NULL, 0, target, err);
 }
 
-sch *sch_create_given(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *given, int n_given,
-                      const ll_target *target, ll_error *err)
+sch *sch_create_given(te_graph *g, const char *name, te_tensor *const *roots, int n_roots,
+                      te_tensor *const *given, int n_given, const ll_target *target, ll_error *err)
 {
     sch *s = calloc(1, sizeof *s);
     te_graph *child = s ? te_graph_child(g) : NULL;
@@ -63,7 +65,7 @@ void sch_destroy(sch *s)
     free(s);
 }
 
-/* ---- one line, all or nothing ---------------------------------------------------------------------------------- */
+/* ---- one line, all or nothing ---------------------------------------------------------------- */
 
 typedef struct snapshot { /* what a primitive may change */
     lp_func fn;
@@ -159,9 +161,12 @@ ll_code sch_do(sch *s, const char *line)
     te_graph *before = te_graph_use(s->g);
     char *copy = ll_strdup(te_arena(s->g), line), *save = NULL;
     ll_code rc = LL_OK;
-    for (char *w = strtok_r(copy, " \t\r\n", &save); w && *w != '#' && rc == LL_OK; w = strtok_r(NULL, " \t\r\n", &save)) {
-        if (argc == MAX_ARG) rc = ll_fail(&s->error, LL_USAGE, "a trace line has at most %d words", MAX_ARG);
-        else argv[argc++] = w;
+    for (char *w = strtok_r(copy, " \t\r\n", &save); w && *w != '#' && rc == LL_OK;
+         w = strtok_r(NULL, " \t\r\n", &save)) {
+        if (argc == MAX_ARG)
+            rc = ll_fail(&s->error, LL_USAGE, "a trace line has at most %d words", MAX_ARG);
+        else
+            argv[argc++] = w;
     }
     if (rc == LL_OK && argc) rc = run_line(s, argc, argv, &s->error);
     te_graph_use(before);
@@ -187,17 +192,20 @@ ll_code sch_replay(sch *s, const char *trace, ll_error *err)
     char line[MAX_LINE];
     for (int no = 1; *trace; no++) {
         size_t n = strcspn(trace, "\n");
-        if (n >= sizeof line) return ll_fail(err, LL_USAGE, "line %d of the trace is longer than %d characters", no, MAX_LINE - 1);
+        if (n >= sizeof line)
+            return ll_fail(err, LL_USAGE, "line %d of the trace is longer than %d characters", no,
+                           MAX_LINE - 1);
         memcpy(line, trace, n);
         line[n] = 0;
         ll_code rc = sch_do(s, line);
-        if (rc != LL_OK) return ll_fail(err, rc, "line %d of the trace, `%s`: %s", no, line, s->error.msg);
+        if (rc != LL_OK)
+            return ll_fail(err, rc, "line %d of the trace, `%s`: %s", no, line, s->error.msg);
         trace += n + (trace[n] == '\n');
     }
     return LL_OK;
 }
 
-/* ---- arguments and sentences --------------------------------------------------------------------------------------- */
+/* ---- arguments and sentences ----------------------------------------------------------------- */
 
 bool sch_arg_int(const char *text, int64_t *out)
 {
@@ -228,7 +236,8 @@ const char *sch_arg_key(const char **argv, int *argc, const char *key)
 }
 
 static const char *const scope_names[] = {
-    [LP_GLOBAL] = "global", [LP_THREAD] = "thread", [LP_REG] = "reg", [LP_SHARED] = "shared", [LP_WARPSH] = "warp",
+    [LP_GLOBAL] = "global", [LP_THREAD] = "thread", [LP_REG] = "reg",
+    [LP_SHARED] = "shared", [LP_WARPSH] = "warp",
 };
 
 const char *sch_scope_name(lp_scope scope) { return scope_names[scope]; }
@@ -254,7 +263,8 @@ static const char *one_line(sch *s, ll_str *text)
     }
     while (n && text->s[n - 1] == ' ') n--;
     if (text->s) text->s[text->n = n] = 0;
-    const char *out = ll_sprintf(te_arena(s->g), "%.*s%s", TEXT_MAX, ll_str_cstr(text), text->n > TEXT_MAX ? " ..." : "");
+    const char *out = ll_sprintf(te_arena(s->g), "%.*s%s", TEXT_MAX, ll_str_cstr(text),
+                                 text->n > TEXT_MAX ? " ..." : "");
     ll_str_finish(text);
     return out;
 }

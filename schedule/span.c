@@ -1,14 +1,18 @@
-/* span.c: bounds of index expressions while inner loops run, as expressions over the loops outside; from them the
- * box of a buffer that a loop's body reads.
+/* span.c: bounds of index expressions while inner loops run, as expressions over the loops
+ * outside; from them the box of a buffer that a loop's body reads.
  *
  *     n.o*16 + n.i, n.i < 16 inside   ->   [n.o*16, n.o*16 + 15]
  *     (b*32 + r) / 32,  r inside      ->   [b, b]
  *
- * Monotonic operators map bounds; `%` keeps them when the quotient is one value; anything else takes the constant
- * range of its type, or is not bounded at all (then the caller refuses). */
+ * Monotonic operators map bounds; `%` keeps them when the quotient is one value; anything else
+ * takes the constant range of its type, or is not bounded at all (then the caller refuses). */
 #include "schedule/prim.h"
 
-typedef struct fixed_ctx { const te_ref *fixed; int n; bool free; } fixed_ctx;
+typedef struct fixed_ctx {
+    const te_ref *fixed;
+    int n;
+    bool free;
+} fixed_ctx;
 
 static bool is_fixed(te_ref axis, const fixed_ctx *c)
 {
@@ -49,9 +53,12 @@ static bool span_axis(te_graph *g, te_ref e, const fixed_ctx *c, sch_span *out)
     te_ref extent = ax->extent;
     sch_span s;
     if (depends(extent, c)) {
-        if (ax->max) extent = ax->max;
-        else if (!span(g, extent, c, &s)) return false;
-        else extent = s.hi;
+        if (ax->max)
+            extent = ax->max;
+        else if (!span(g, extent, c, &s))
+            return false;
+        else
+            extent = s.hi;
     }
     out->lo = te_int(g, 0);
     out->hi = te_simplify(g, te_addi(extent, -1));
@@ -79,7 +86,8 @@ static bool span_divmod(te_graph *g, te_ref e, const fixed_ctx *c, sch_span *out
 {
     te_ref d = e->src[1];
     sch_span s;
-    if (depends(d, c) || te_range_of(d).lo <= 0 || !span(g, e->src[0], c, &s)) return constant_range(g, e, out);
+    if (depends(d, c) || te_range_of(d).lo <= 0 || !span(g, e->src[0], c, &s))
+        return constant_range(g, e, out);
     te_ref lo = te_simplify(g, te_div(s.lo, d)), hi = te_simplify(g, te_div(s.hi, d));
     if (e->op == TE_DIV) {
         *out = (sch_span){lo, hi};
@@ -109,13 +117,17 @@ static bool span(te_graph *g, te_ref e, const fixed_ctx *c, sch_span *out)
         *out = (sch_span){te_sub(a.lo, b.hi), te_sub(a.hi, b.lo)};
         return true;
     case TE_MUL: return span_mul(g, e, c, out);
-    case TE_DIV: case TE_MOD: return span_divmod(g, e, c, out);
-    case TE_MIN: case TE_MAX:
-        if (!span(g, e->src[0], c, &a) || !span(g, e->src[1], c, &b)) return constant_range(g, e, out);
+    case TE_DIV:
+    case TE_MOD: return span_divmod(g, e, c, out);
+    case TE_MIN:
+    case TE_MAX:
+        if (!span(g, e->src[0], c, &a) || !span(g, e->src[1], c, &b))
+            return constant_range(g, e, out);
         *out = (sch_span){te_binary((te_op)e->op, a.lo, b.lo), te_binary((te_op)e->op, a.hi, b.hi)};
         return true;
     case TE_SELECT:
-        if (!span(g, e->src[1], c, &a) || !span(g, e->src[2], c, &b)) return constant_range(g, e, out);
+        if (!span(g, e->src[1], c, &a) || !span(g, e->src[2], c, &b))
+            return constant_range(g, e, out);
         *out = (sch_span){te_min(a.lo, b.lo), te_max(a.hi, b.hi)};
         return true;
     default: return constant_range(g, e, out);
@@ -158,11 +170,13 @@ static te_ref extent_of(te_graph *g, te_ref lo, te_ref hi, te_ref full)
     te_ref e = te_simplify(g, te_addi(te_sub(hi, lo), 1));
     if (closed(e)) return e;
     te_range r = te_range_of(e);
-    if (r.hi != INT64_MAX && r.hi > 0 && !(full->op == TE_INT && full->u.i < r.hi)) return te_int(g, r.hi);
+    if (r.hi != INT64_MAX && r.hi > 0 && !(full->op == TE_INT && full->u.i < r.hi))
+        return te_int(g, r.hi);
     return NULL;
 }
 
-/* One dimension of the box; refuses when an index is not bounded by expressions of the loops outside. */
+/* One dimension of the box; refuses when an index is not bounded by expressions of the loops
+ * outside. */
 static ll_code region_dim(sch *s, const sch_accesses *a, const lp_buf *b, unsigned kinds, int d,
                           const te_ref *fixed, int n_fixed, sch_region *out, ll_error *err)
 {
@@ -175,7 +189,8 @@ static ll_code region_dim(sch *s, const sch_accesses *a, const lp_buf *b, unsign
         sch_span sp;
         if (x->buf != b || !(kinds >> x->kind & 1)) continue;
         if (x->whole || !sch_span_of(g, x->idx[d], fixed, n_fixed, &sp))
-            return ll_fail(err, LL_NOT_LEGAL, "dimension %d of %s is read at %s, which has no bounds there", d,
+            return ll_fail(err, LL_NOT_LEGAL,
+                           "dimension %d of %s is read at %s, which has no bounds there", d,
                            b->t->name, x->whole ? "any place" : sch_expr_text(s, x->idx[d]));
         if (all.lo) {
             sp.lo = pick(all.lo, sp.lo, true);
@@ -188,7 +203,8 @@ static ll_code region_dim(sch *s, const sch_accesses *a, const lp_buf *b, unsign
     if (ordered && !all.lo) return ll_fail(err, LL_NOT_LEGAL, "nothing reads %s there", b->t->name);
     te_ref extent = ordered ? extent_of(g, all.lo, all.hi, full) : full;
     if (!extent)
-        return ll_fail(err, LL_NOT_LEGAL, "dimension %d of %s is read from %s to %s: not a box of known size", d,
+        return ll_fail(err, LL_NOT_LEGAL,
+                       "dimension %d of %s is read from %s to %s: not a box of known size", d,
                        b->t->name, sch_expr_text(s, all.lo), sch_expr_text(s, all.hi));
     bool everything = !ordered || extent == full ||
                       (extent->op == TE_INT && full->op == TE_INT && extent->u.i >= full->u.i);
@@ -201,6 +217,7 @@ ll_code sch_region_of(sch *s, const sch_accesses *a, const lp_buf *b, unsigned k
                       const te_ref *fixed, int n_fixed, sch_region *out, ll_error *err)
 {
     *out = (sch_region){.n = b->t->ndim};
-    for (int d = 0; d < out->n; d++) LL_TRY(region_dim(s, a, b, kinds, d, fixed, n_fixed, out, err));
+    for (int d = 0; d < out->n; d++)
+        LL_TRY(region_dim(s, a, b, kinds, d, fixed, n_fixed, out, err));
     return LL_OK;
 }

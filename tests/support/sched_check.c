@@ -13,7 +13,10 @@ uint64_t chk_next(chk_rng *r) /* splitmix64 */
     return z ^ z >> 31;
 }
 
-typedef struct dims { const chk_dim *dim; int n; } dims;
+typedef struct dims {
+    const chk_dim *dim;
+    int n;
+} dims;
 
 static int64_t dim_value(void *ctx, const char *name)
 {
@@ -39,7 +42,12 @@ static int64_t size_of(te_ref e, dims *d)
 
 static int64_t size_eval(te_ref e, void *ctx) { return size_of(e, ctx); }
 
-typedef struct place { const lp_buf *b; int64_t shape[TE_MAX_DIM], n; int bits; dims *d; } place;
+typedef struct place {
+    const lp_buf *b;
+    int64_t shape[TE_MAX_DIM], n;
+    int bits;
+    dims *d;
+} place;
 
 static place place_of(const lp_buf *b, dims *d)
 {
@@ -82,8 +90,10 @@ static void move_elem(unsigned char *mem, int64_t at, int bits, unsigned char *e
         return;
     }
     for (int i = 0; i < bits; i++)
-        if (in) put_bit(elem, i, get_bit(mem, at + i));
-        else put_bit(mem, at + i, get_bit(elem, i));
+        if (in)
+            put_bit(elem, i, get_bit(mem, at + i));
+        else
+            put_bit(mem, at + i, get_bit(elem, i));
 }
 
 static te_value random_value(const te_tensor *t, chk_rng *r, dims *d)
@@ -95,7 +105,8 @@ static te_value random_value(const te_tensor *t, chk_rng *r, dims *d)
         return v;
     }
     int64_t lo, hi;
-    if (t->lo && t->hi) lo = size_of(t->lo, d), hi = size_of(t->hi, d) - 1;
+    if (t->lo && t->hi)
+        lo = size_of(t->lo, d), hi = size_of(t->hi, d) - 1;
     else {
         ll_dtype_int_range(k, &lo, &hi);
         if (lo < -100) lo = -100;
@@ -105,7 +116,11 @@ static te_value random_value(const te_tensor *t, chk_rng *r, dims *d)
     return v;
 }
 
-typedef struct memory { void **arg; size_t *bytes; int n; } memory;
+typedef struct memory {
+    void **arg;
+    size_t *bytes;
+    int n;
+} memory;
 
 static void memory_finish(memory *m)
 {
@@ -140,11 +155,14 @@ static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
         chk_rng r = {seed * 77 + (uint64_t)p};
         int to = f->param[p]->within ? param_of(f, f->param[p]->within) : p;
         bool holds_planes = false;
-        for (int i = 0; i < m->n; i++) holds_planes = holds_planes || f->param[i]->within == f->param[p];
+        for (int i = 0; i < m->n; i++)
+            holds_planes = holds_planes || f->param[i]->within == f->param[p];
         for (int64_t i = 0; !holds_planes && to >= 0 && i < at.n; i++) {
             unsigned char elem[16] = {0};
-            te_value_store((ll_dtype)f->param[p]->t->dtype, elem, 0, random_value(f->param[p]->t, &r, d));
-            if (address(&at, i) + at.bits <= (int64_t)m->bytes[to] * 8) move_elem(m->arg[to], address(&at, i), at.bits, elem, false);
+            te_value_store((ll_dtype)f->param[p]->t->dtype, elem, 0,
+                           random_value(f->param[p]->t, &r, d));
+            if (address(&at, i) + at.bits <= (int64_t)m->bytes[to] * 8)
+                move_elem(m->arg[to], address(&at, i), at.bits, elem, false);
         }
     }
     return true;
@@ -167,7 +185,8 @@ static te_value value_at(const memory *m, int p, const place *at, int64_t i)
     return v;
 }
 
-static ll_code compare(const lp_func *f, const memory *a, const lp_func *g, const memory *b, dims *d, double tol, ll_error *err)
+static ll_code compare(const lp_func *f, const memory *a, const lp_func *g, const memory *b,
+                       dims *d, double tol, ll_error *err)
 {
     for (int p = 0; p < f->n_param; p++) {
         if (!f->param[p]->written) continue;
@@ -180,10 +199,15 @@ static ll_code compare(const lp_func *f, const memory *a, const lp_func *g, cons
         }
         for (int64_t i = 0; i < x.n; i++) {
             te_value u = value_at(a, p, &x, i), v = value_at(b, p, &y, i);
-            bool same = fl ? u.f == v.f || (isnan(u.f) && isnan(v.f)) || fabs(u.f - v.f) <= tol * most : u.i == v.i;
+            bool same =
+                fl ? u.f == v.f || (isnan(u.f) && isnan(v.f)) || fabs(u.f - v.f) <= tol * most
+                   : u.i == v.i;
             if (same) continue;
-            if (fl) return ll_fail(err, LL_FAILED, "%s, element %lld: got %.17g, wanted %.17g", f->param[p]->t->name, (long long)i, u.f, v.f);
-            return ll_fail(err, LL_FAILED, "%s, element %lld: got %lld, wanted %lld", f->param[p]->t->name, (long long)i, (long long)u.i, (long long)v.i);
+            if (fl)
+                return ll_fail(err, LL_FAILED, "%s, element %lld: got %.17g, wanted %.17g",
+                               f->param[p]->t->name, (long long)i, u.f, v.f);
+            return ll_fail(err, LL_FAILED, "%s, element %lld: got %lld, wanted %lld",
+                           f->param[p]->t->name, (long long)i, (long long)u.i, (long long)v.i);
         }
     }
     return LL_OK;
@@ -195,23 +219,28 @@ static ll_code run(const lp_func *f, memory *m, dims *d, uint64_t seed, ll_error
     return lp_eval(f, &r, err);
 }
 
-ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, int n_dim, uint64_t seed, double tol, ll_error *err)
+ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, int n_dim,
+                  uint64_t seed, double tol, ll_error *err)
 {
     dims d = {dim, n_dim};
     memory a = {0}, b = {0};
     ll_code rc = LL_OK;
-    if (!memory_fill(&a, got, &d, seed) || !memory_fill(&b, want, &d, seed)) rc = ll_fail(err, LL_NO_SPACE, "no memory for parameters");
-    if (rc == LL_OK && (rc = run(want, &b, &d, 0, err)) != LL_OK) ll_error_prefix(err, "the plain function: ");
-    if (rc == LL_OK && (rc = run(got, &a, &d, seed, err)) != LL_OK) ll_error_prefix(err, "the scheduled function: ");
+    if (!memory_fill(&a, got, &d, seed) || !memory_fill(&b, want, &d, seed))
+        rc = ll_fail(err, LL_NO_SPACE, "no memory for parameters");
+    if (rc == LL_OK && (rc = run(want, &b, &d, 0, err)) != LL_OK)
+        ll_error_prefix(err, "the plain function: ");
+    if (rc == LL_OK && (rc = run(got, &a, &d, seed, err)) != LL_OK)
+        ll_error_prefix(err, "the scheduled function: ");
     if (rc == LL_OK) rc = compare(got, &a, want, &b, &d, tol, err);
     memory_finish(&a);
     memory_finish(&b);
     return rc;
 }
 
-/* ---- the oracle ------------------------------------------------------------------------------------------ */
+/* ---- the oracle ------------------------------------------------------------------------------ */
 
-static ll_code bind_inputs(te_env *env, const lp_func *plain, const memory *m, dims *d, ll_error *err)
+static ll_code bind_inputs(te_env *env, const lp_func *plain, const memory *m, dims *d,
+                           ll_error *err)
 {
     for (int i = 0; i < plain->n_dim; i++) {
         const char *name = plain->dim[i]->u.dim->name;
@@ -236,7 +265,8 @@ static const te_tensor *storage(const te_tensor *t)
     return t;
 }
 
-static ll_code against(te_env *env, te_tensor *root, const lp_func *got, const lp_func *plain, const memory *m, dims *d, double tol, ll_error *err)
+static ll_code against(te_env *env, te_tensor *root, const lp_func *got, const lp_func *plain,
+                       const memory *m, dims *d, double tol, ll_error *err)
 {
     const te_value *want;
     size_t n;
@@ -250,27 +280,35 @@ static ll_code against(te_env *env, te_tensor *root, const lp_func *got, const l
             if (fabs(want[i].f) < INFINITY && fabs(want[i].f) > most) most = fabs(want[i].f);
         for (size_t i = 0; i < n; i++) {
             te_value u = value_at(m, p, &at, (int64_t)i);
-            bool same = fl ? u.f == want[i].f || (isnan(u.f) && isnan(want[i].f)) || fabs(u.f - want[i].f) <= tol * most : u.i == want[i].i;
+            bool same = fl ? u.f == want[i].f || (isnan(u.f) && isnan(want[i].f)) ||
+                                 fabs(u.f - want[i].f) <= tol * most
+                           : u.i == want[i].i;
             if (same) continue;
-            if (fl) return ll_fail(err, LL_FAILED, "%s, element %zu: got %.17g, te_eval says %.17g", root->name, i, u.f, want[i].f);
-            return ll_fail(err, LL_FAILED, "%s, element %zu: got %lld, te_eval says %lld", root->name, i, (long long)u.i, (long long)want[i].i);
+            if (fl)
+                return ll_fail(err, LL_FAILED, "%s, element %zu: got %.17g, te_eval says %.17g",
+                               root->name, i, u.f, want[i].f);
+            return ll_fail(err, LL_FAILED, "%s, element %zu: got %lld, te_eval says %lld",
+                           root->name, i, (long long)u.i, (long long)want[i].i);
         }
         return LL_OK;
     }
     return ll_fail(err, LL_FAILED, "%s is no parameter", root->name);
 }
 
-ll_code chk_oracle(const lp_func *got, const lp_func *plain, te_tensor *const *root, int n_root, const chk_dim *dim, int n_dim,
-                   uint64_t seed, double tol, ll_error *err)
+ll_code chk_oracle(const lp_func *got, const lp_func *plain, te_tensor *const *root, int n_root,
+                   const chk_dim *dim, int n_dim, uint64_t seed, double tol, ll_error *err)
 {
     dims d = {dim, n_dim};
     memory a = {0}, b = {0};
     te_env *env = te_env_create(plain->g);
     ll_code rc = LL_OK;
-    if (!env || !memory_fill(&a, got, &d, seed) || !memory_fill(&b, plain, &d, seed)) rc = ll_fail(err, LL_NO_SPACE, "no memory for parameters");
+    if (!env || !memory_fill(&a, got, &d, seed) || !memory_fill(&b, plain, &d, seed))
+        rc = ll_fail(err, LL_NO_SPACE, "no memory for parameters");
     if (rc == LL_OK) rc = bind_inputs(env, plain, &b, &d, err);
-    if (rc == LL_OK && (rc = run(got, &a, &d, seed, err)) != LL_OK) ll_error_prefix(err, "the scheduled function: ");
-    for (int i = 0; i < n_root && rc == LL_OK; i++) rc = against(env, root[i], got, plain, &a, &d, tol, err);
+    if (rc == LL_OK && (rc = run(got, &a, &d, seed, err)) != LL_OK)
+        ll_error_prefix(err, "the scheduled function: ");
+    for (int i = 0; i < n_root && rc == LL_OK; i++)
+        rc = against(env, root[i], got, plain, &a, &d, tol, err);
     te_env_destroy(env);
     memory_finish(&a);
     memory_finish(&b);

@@ -1,7 +1,9 @@
-/* test_prims.c: every file in tests/golden/prims: definitions, a trace, and what it must give. Format:
+/* test_prims.c: every file in tests/golden/prims: definitions, a trace, and what it must give.
+ * Format:
  *
  *     --- te                       the definitions, as te prints them
- *     --- dims T=3 S=2             values for the evaluation (optional), tol=1e-5 for what is not f64
+ *     --- dims T=3 S=2             values for the evaluation (optional), tol=1e-5 for what is not
+ *     f64
  *     --- roots y z                optional: the last definition
  *     --- target cpu:x86-64-v4     optional
  *     --- trace
@@ -9,8 +11,9 @@
  *     ? claim y.k                  must be refused, and leave the tree as it was
  *     --- result                   the sentences of refusals, then the loop text
  *
- * After every line the function is evaluated (three orders of its parallel loops) and compared with the plain one.
- * `test_prims --update` writes the results that it found; `test_prims NAME` runs one file. */
+ * After every line the function is evaluated (three orders of its parallel loops) and compared
+ * with the plain one. `test_prims --update` writes the results that it found; `test_prims NAME`
+ * runs one file. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,7 +60,10 @@ static void sections(char *text, golden *g)
         if (!strncmp(line, "--- ", 4)) {
             *line = 0; /* ends the section before */
             char *word = strtok_r(line + 4, " ", &save);
-            body = !strcmp(word, "te") ? &g->te : !strcmp(word, "trace") ? &g->trace : !strcmp(word, "result") ? &g->result : NULL;
+            body = !strcmp(word, "te")       ? &g->te
+                   : !strcmp(word, "trace")  ? &g->trace
+                   : !strcmp(word, "result") ? &g->result
+                                             : NULL;
             if (body) *body = next;
             if (!strcmp(word, "roots")) g->roots = save;
             if (!strcmp(word, "target")) g->target = save;
@@ -69,8 +75,10 @@ static void sections(char *text, golden *g)
                         continue;
                     }
                     *eq = 0;
-                    if (!strcmp(d, "tol")) g->tol = atof(eq + 1);
-                    else if (g->n_dim < MAX_DIMS) g->dim[g->n_dim++] = (chk_dim){d, atoll(eq + 1)};
+                    if (!strcmp(d, "tol"))
+                        g->tol = atof(eq + 1);
+                    else if (g->n_dim < MAX_DIMS)
+                        g->dim[g->n_dim++] = (chk_dim){d, atoll(eq + 1)};
                 }
         } else if (body && next) {
             next[-1] = '\n';
@@ -83,7 +91,8 @@ static int roots_of(te_graph *g, golden *t, te_tensor **out)
 {
     int n = 0;
     char *save = NULL;
-    for (char *r = t->roots ? strtok_r(t->roots, " ", &save) : NULL; r && n < MAX_ROOTS; r = strtok_r(NULL, " ", &save))
+    for (char *r = t->roots ? strtok_r(t->roots, " ", &save) : NULL; r && n < MAX_ROOTS;
+         r = strtok_r(NULL, " ", &save))
         if ((out[n] = te_find(g, r))) n++;
     if (!n && te_n_tensors(g)) out[n++] = te_tensor_at(g, te_n_tensors(g) - 1);
     return n;
@@ -95,7 +104,8 @@ static void text_of(sch *s, ll_str *out)
     lp_print(out, s->fn);
 }
 
-static bool equal_now(const char *file, const char *line, sch *s, const lp_func *plain, const golden *t)
+static bool equal_now(const char *file, const char *line, sch *s, const lp_func *plain,
+                      const golden *t)
 {
     for (uint64_t seed = 1; t->eval && seed <= 3; seed++) {
         ll_error err = {0};
@@ -128,8 +138,10 @@ static void run_trace(const char *file, sch *s, const lp_func *plain, golden *t,
         }
         ll_str_addf(result, "? %s\n  %s\n", cmd, s->error.msg);
         text_of(s, &after);
-        if (rc != LL_NOT_LEGAL && rc != LL_USAGE) complain(file, "`%s` gave %s, wanted a refusal", cmd, ll_code_name(rc));
-        if (strcmp(ll_str_cstr(&before), ll_str_cstr(&after))) complain(file, "`%s` was refused and changed the tree:\n%s", cmd, ll_str_cstr(&after));
+        if (rc != LL_NOT_LEGAL && rc != LL_USAGE)
+            complain(file, "`%s` gave %s, wanted a refusal", cmd, ll_code_name(rc));
+        if (strcmp(ll_str_cstr(&before), ll_str_cstr(&after)))
+            complain(file, "`%s` was refused and changed the tree:\n%s", cmd, ll_str_cstr(&after));
     }
     text_of(s, &after);
     ll_str_add(result, ll_str_cstr(&after));
@@ -148,17 +160,24 @@ static bool run_case(const char *name, char *text, ll_str *result)
     te_tensor *root[MAX_ROOTS];
     ll_target target = {0};
     bool ran = false;
-    if (!t.te || !t.trace) complain(name, "no definitions or no `--- trace`");
-    else if (ll_target_parse(t.target ? t.target : "cpu:x86-64-v4+avx512vnni+gfni", &target, &err) || te_parse(g, t.te, name, &err)) complain(name, "%s", err.msg);
+    if (!t.te || !t.trace)
+        complain(name, "no definitions or no `--- trace`");
+    else if (ll_target_parse(t.target ? t.target : "cpu:x86-64-v4+avx512vnni+gfni", &target,
+                             &err) ||
+             te_parse(g, t.te, name, &err))
+        complain(name, "%s", err.msg);
     else {
         int n = roots_of(g, &t, root);
         sch *s = sch_create(g, "k", root, n, &target, &err);
         te_graph *other = te_graph_child(g);
         lp_func *plain = s ? lp_lower(other, "plain", root, n, NULL, 0, &err) : NULL;
-        if (!plain) complain(name, "%s", err.msg);
-        else run_trace(name, s, plain, &t, result);
+        if (!plain)
+            complain(name, "%s", err.msg);
+        else
+            run_trace(name, s, plain, &t, result);
         ran = plain != NULL;
-        if (ran && !update && (!t.result || strcmp(t.result, ll_str_cstr(result)))) complain(name, "the result differs; found\n%s", ll_str_cstr(result));
+        if (ran && !update && (!t.result || strcmp(t.result, ll_str_cstr(result))))
+            complain(name, "the result differs; found\n%s", ll_str_cstr(result));
         te_graph_destroy(other);
         sch_destroy(s);
     }
@@ -199,7 +218,8 @@ static void one_file(const char *dir, const char *file)
     char path[1024];
     snprintf(path, sizeof path, "%s/%s", dir, file);
     ll_str text = {0}, result = {0}, fresh = {0};
-    if (!read_text(path, &text)) complain(file, "cannot be read");
+    if (!read_text(path, &text))
+        complain(file, "cannot be read");
     else {
         char *copy = strdup(text.s);
         if (run_case(file, copy, &result) && update) {
@@ -250,7 +270,8 @@ static void every_primitive_has_a_section_with_its_usage(void **state)
     for (int i = 0; i < sch_n_prims(); i++) {
         char head[256];
         snprintf(head, sizeof head, "\n### `%s`\n", sch_prim_at(i)->usage);
-        if (!strstr(text.s, head)) complain("schedule.md", "no section%.*s", (int)strlen(head) - 1, head);
+        if (!strstr(text.s, head))
+            complain("schedule.md", "no section%.*s", (int)strlen(head) - 1, head);
     }
     ll_str_finish(&text);
     assert_int_equal(wrong, 0);
@@ -264,7 +285,10 @@ static void snippets_of_the_page_do_what_it_says(void **state)
 
 static const char *only;
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 static void golden_traces_give_what_their_files_say(void **state)
 {
@@ -275,7 +299,9 @@ static void golden_traces_give_what_their_files_say(void **state)
     assert_non_null(d);
     for (struct dirent *e; (e = readdir(d)) && n < 512;) {
         size_t len = strlen(e->d_name);
-        if (len > 4 && !strcmp(e->d_name + len - 4, ".txt") && (!only || !strncmp(e->d_name, only, strlen(only)))) name[n++] = strdup(e->d_name);
+        if (len > 4 && !strcmp(e->d_name + len - 4, ".txt") &&
+            (!only || !strncmp(e->d_name, only, strlen(only))))
+            name[n++] = strdup(e->d_name);
     }
     closedir(d);
     qsort(name, (size_t)n, sizeof *name, by_name);
@@ -290,8 +316,10 @@ static void golden_traces_give_what_their_files_say(void **state)
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--update")) update = true;
-        else only = argv[i];
+        if (!strcmp(argv[i], "--update"))
+            update = true;
+        else
+            only = argv[i];
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_traces_give_what_their_files_say),

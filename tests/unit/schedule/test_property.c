@@ -1,7 +1,8 @@
-/* test_property.c: random definitions x random traces. Every line of a trace is either refused, and then nothing changed,
- * or the function still computes what te_eval says. Traces are made by choosing primitives and arguments from the loops and
- * stages that exist, so most are near the border of what is legal; mutated traces (a line dropped, doubled, moved, a number
- * changed) are replayed too: refused or right.
+/* test_property.c: random definitions x random traces. Every line of a trace is either refused,
+ * and then nothing changed, or the function still computes what te_eval says. Traces are made by
+ * choosing primitives and arguments from the loops and stages that exist, so most are near the
+ * border of what is legal; mutated traces (a line dropped, doubled, moved, a number changed) are
+ * replayed too: refused or right.
  *
  *     test_property [--cases N] [--seed S] [--verbose]       defaults: 2000 pairs, seed 1
  *
@@ -22,35 +23,46 @@ static long n_cases = 2000;
 static uint64_t first_seed = 1;
 static bool verbose;
 
-/* ---- definitions ------------------------------------------------------------------------------------------- */
+/* ---- definitions ----------------------------------------------------------------------------- */
 
-typedef struct maker { chk_rng r; ll_str text; } maker;
+typedef struct maker {
+    chk_rng r;
+    ll_str text;
+} maker;
 
 static int pick(maker *m, int lo, int hi) { return lo + (int)chk_below(&m->r, hi - lo + 1); }
 
 static const char *type_of(maker *m) { return chk_below(&m->r, 3) ? "f64" : "s32"; }
 
-/* Each writes definitions; the last (or `roots`) are the outputs. Sizes are small, often prime, sometimes a dim. */
+/* Each writes definitions; the last (or `roots`) are the outputs. Sizes are small, often prime,
+ * sometimes a dim. */
 static const char *matmul(maker *m)
 {
     int M = pick(m, 1, 5), N = pick(m, 1, 17), K = pick(m, 1, 9);
     const char *t = type_of(m);
-    ll_str_addf(&m->text, "in %s x[%d, %d]\nin %s w[%d, %d]\ndef %s y[m, n] = sum(k: x[m, k] * w[n, k])\n", t, M, K, t, N, K, t);
+    ll_str_addf(&m->text,
+                "in %s x[%d, %d]\nin %s w[%d, %d]\ndef %s y[m, n] = sum(k: x[m, k] * w[n, k])\n", t,
+                M, K, t, N, K, t);
     return "y";
 }
 
 static const char *matmul_dim(maker *m)
 {
     int N = pick(m, 1, 17), K = pick(m, 1, 9);
-    ll_str_addf(&m->text, "dim T in 1..9\nin f64 x[T, %d]\nin f64 w[%d, %d]\nin f64 r[T, %d]\n", K, N, K, N);
-    ll_str_addf(&m->text, "def f64 acc[t, n] = sum(k: x[t, k] * w[n, k])\ndef f64 y[t, n] = acc[t, n] * 0.5:f64 + r[t, n]\n");
+    ll_str_addf(&m->text, "dim T in 1..9\nin f64 x[T, %d]\nin f64 w[%d, %d]\nin f64 r[T, %d]\n", K,
+                N, K, N);
+    ll_str_addf(&m->text, "def f64 acc[t, n] = sum(k: x[t, k] * w[n, k])\ndef f64 y[t, n] = acc[t, "
+                          "n] * 0.5:f64 + r[t, n]\n");
     return "y";
 }
 
 static const char *batched(maker *m)
 {
     int B = pick(m, 1, 3), M = pick(m, 1, 4), N = pick(m, 1, 9), K = pick(m, 1, 7);
-    ll_str_addf(&m->text, "in s32 x[%d, %d, %d]\nin s32 w[%d, %d, %d]\ndef s32 y[b, m, n] = sum(k: x[b, m, k] * w[b, n, k])\n", B, M, K, B, N, K);
+    ll_str_addf(&m->text,
+                "in s32 x[%d, %d, %d]\nin s32 w[%d, %d, %d]\ndef s32 y[b, m, n] = sum(k: x[b, m, "
+                "k] * w[b, n, k])\n",
+                B, M, K, B, N, K);
     return "y";
 }
 
@@ -58,15 +70,20 @@ static const char *norm_matmul(maker *m)
 {
     int T = pick(m, 1, 4), N = pick(m, 1, 17), K = pick(m, 1, 9);
     ll_str_addf(&m->text, "in f64 x[%d, %d]\nin f64 w[%d, %d]\n", T, K, N, K);
-    ll_str_addf(&m->text, "def f64 ss[t] = sum(k: x[t, k] * x[t, k])\ndef f64 xn[t, k] = x[t, k] * rsqrt(ss[t] + 1.0:f64)\n");
-    ll_str_addf(&m->text, "def f64 acc[t, n] = sum(k: xn[t, k] * w[n, k])\ndef f64 y[t, n] = acc[t, n] / (1.0:f64 + abs(acc[t, n]))\n");
+    ll_str_addf(&m->text, "def f64 ss[t] = sum(k: x[t, k] * x[t, k])\ndef f64 xn[t, k] = x[t, k] * "
+                          "rsqrt(ss[t] + 1.0:f64)\n");
+    ll_str_addf(&m->text, "def f64 acc[t, n] = sum(k: xn[t, k] * w[n, k])\ndef f64 y[t, n] = "
+                          "acc[t, n] / (1.0:f64 + abs(acc[t, n]))\n");
     return "y";
 }
 
 static const char *softmax(maker *m)
 {
     int T = pick(m, 1, 5), K = pick(m, 1, 13);
-    ll_str_addf(&m->text, "in f64 x[%d, %d]\ndef f64 m[t] = max(k: x[t, k])\ndef f64 e[t, k] = exp(x[t, k] - m[t])\n", T, K);
+    ll_str_addf(
+        &m->text,
+        "in f64 x[%d, %d]\ndef f64 m[t] = max(k: x[t, k])\ndef f64 e[t, k] = exp(x[t, k] - m[t])\n",
+        T, K);
     ll_str_addf(&m->text, "def f64 l[t] = sum(k: e[t, k])\ndef f64 y[t, k] = e[t, k] / l[t]\n");
     return "y";
 }
@@ -74,15 +91,21 @@ static const char *softmax(maker *m)
 static const char *chain(maker *m)
 {
     int A = pick(m, 1, 6), B = pick(m, 1, 13);
-    ll_str_addf(&m->text, "in s32 x[%d, %d]\nin s32 r[%d]\ndef s32 a[i, j] = x[i, j] * 3:s32 + r[j]\n", A, B, B);
-    ll_str_addf(&m->text, "def s32 b[i, j] = max(a[i, j], a[i, %d - j])\ndef s32 c[i, j] = b[i, j] - x[i, j]\n", B - 1);
+    ll_str_addf(&m->text,
+                "in s32 x[%d, %d]\nin s32 r[%d]\ndef s32 a[i, j] = x[i, j] * 3:s32 + r[j]\n", A, B,
+                B);
+    ll_str_addf(
+        &m->text,
+        "def s32 b[i, j] = max(a[i, j], a[i, %d - j])\ndef s32 c[i, j] = b[i, j] - x[i, j]\n",
+        B - 1);
     return chk_below(&m->r, 2) ? "c" : "b c";
 }
 
 static const char *contraction3(maker *m)
 {
     int A = pick(m, 1, 4), B = pick(m, 1, 5), C = pick(m, 1, 4), D = pick(m, 1, 6);
-    ll_str_addf(&m->text, "in s32 p[%d, %d]\nin s32 q[%d, %d]\nin s32 r[%d, %d]\n", A, B, B, C, C, D);
+    ll_str_addf(&m->text, "in s32 p[%d, %d]\nin s32 q[%d, %d]\nin s32 r[%d, %d]\n", A, B, B, C, C,
+                D);
     ll_str_addf(&m->text, "def s32 y[a, d] = sum(b, c: p[a, b] * q[b, c] * r[c, d])\n");
     return "y";
 }
@@ -90,7 +113,10 @@ static const char *contraction3(maker *m)
 static const char *conv(maker *m)
 {
     int O = pick(m, 1, 17), W = pick(m, 1, 4), C = pick(m, 1, 3), H = pick(m, 1, 4);
-    ll_str_addf(&m->text, "in f64 x[%d, %d]\nin f64 f[%d, %d, %d]\ndef f64 s[c, i < %d] = x[c, i] * 2.0:f64\n", C, O + W - 1, H, C, W, O + W - 1);
+    ll_str_addf(
+        &m->text,
+        "in f64 x[%d, %d]\nin f64 f[%d, %d, %d]\ndef f64 s[c, i < %d] = x[c, i] * 2.0:f64\n", C,
+        O + W - 1, H, C, W, O + W - 1);
     ll_str_addf(&m->text, "def f64 y[h, o < %d] = sum(c, w: s[c, o + w] * f[h, c, w])\n", O);
     return "y";
 }
@@ -106,7 +132,8 @@ static const char *padded(maker *m)
 static const char *ragged(maker *m)
 {
     int H = pick(m, 1, 4), K = pick(m, 1, 9);
-    ll_str_addf(&m->text, "dim S in 1..5\nin s32 len[S] in 0..%d\nin f64 x[S, %d]\nin f64 q[%d]\n", K + 1, K, H);
+    ll_str_addf(&m->text, "dim S in 1..5\nin s32 len[S] in 0..%d\nin f64 x[S, %d]\nin f64 q[%d]\n",
+                K + 1, K, H);
     ll_str_addf(&m->text, "def f64 y[s, h] = sum(j < s64(len[s]) <= %d: x[s, j] * q[h])\n", K);
     return "y";
 }
@@ -114,7 +141,9 @@ static const char *ragged(maker *m)
 static const char *gather(maker *m)
 {
     int V = pick(m, 1, 9), D = pick(m, 1, 9), T = pick(m, 1, 7);
-    ll_str_addf(&m->text, "in s32 id[%d] in 0..%d\nin f64 e[%d, %d]\ndef f64 x[t, d] = e[s64(id[t]), d]\n", T, V, V, D);
+    ll_str_addf(&m->text,
+                "in s32 id[%d] in 0..%d\nin f64 e[%d, %d]\ndef f64 x[t, d] = e[s64(id[t]), d]\n", T,
+                V, V, D);
     ll_str_addf(&m->text, "def f64 y[t, d] = x[t, d] * 2.0:f64\ndef f64 z[d] = sum(t: y[t, d])\n");
     return "y z";
 }
@@ -122,8 +151,12 @@ static const char *gather(maker *m)
 static const char *blocks(maker *m)
 {
     int B = pick(m, 1, 4), E = pick(m, 1, 5), N = pick(m, 1, 9);
-    ll_str_addf(&m->text, "in f64 x[%d]\nin f64 d[%d, %d]\nin s8 q[%d, %d]\n", B * E, N, B, N, B * E);
-    ll_str_addf(&m->text, "def f64 y[n] = sum(k: x[k] * d[n, k / %d] * f64(q[n, k]))\ndef f64 a[b < %d] = max(k < %d: abs(x[b * %d + k]))\n", E, B, E, E);
+    ll_str_addf(&m->text, "in f64 x[%d]\nin f64 d[%d, %d]\nin s8 q[%d, %d]\n", B * E, N, B, N,
+                B * E);
+    ll_str_addf(&m->text,
+                "def f64 y[n] = sum(k: x[k] * d[n, k / %d] * f64(q[n, k]))\ndef f64 a[b < %d] = "
+                "max(k < %d: abs(x[b * %d + k]))\n",
+                E, B, E, E);
     return "y a";
 }
 
@@ -142,18 +175,23 @@ static const char *generated(maker *m)
 }
 
 static const char *(*const makers[])(maker *) = {
-    matmul, matmul_dim, batched, norm_matmul, softmax, chain, contraction3, conv, padded, ragged, gather, blocks, generated, generated, generated,
+    matmul, matmul_dim, batched, norm_matmul, softmax,   chain,     contraction3, conv,
+    padded, ragged,     gather,  blocks,      generated, generated, generated,
 };
 enum { N_MAKERS = sizeof makers / sizeof *makers };
 
-/* ---- traces ------------------------------------------------------------------------------------------------------ */
+/* ---- traces ---------------------------------------------------------------------------------- */
 
-typedef struct names { const char *loop[MAX_NAMES], *stage[MAX_NAMES], *buf[MAX_NAMES]; int n_loop, n_stage, n_buf; } names;
+typedef struct names {
+    const char *loop[MAX_NAMES], *stage[MAX_NAMES], *buf[MAX_NAMES];
+    int n_loop, n_stage, n_buf;
+} names;
 
 static bool note_loop(lp_stmt *st, void *p)
 {
     names *n = p;
-    if (st->kind == LP_FOR && n->n_loop < MAX_NAMES) n->loop[n->n_loop++] = st->u.loop.var->u.axis->name;
+    if (st->kind == LP_FOR && n->n_loop < MAX_NAMES)
+        n->loop[n->n_loop++] = st->u.loop.var->u.axis->name;
     const lp_buf *b = st->kind == LP_STORE ? st->u.store.buf : NULL;
     bool known = !b;
     for (int i = 0; b && i < n->n_stage; i++) known = known || !strcmp(n->stage[i], b->t->name);
@@ -165,13 +203,22 @@ static void names_of(const sch *s, names *n)
 {
     *n = (names){.n_loop = 0};
     lp_walk(s->fn->body, note_loop, n);
-    for (int i = 0; i < s->fn->n_buf && i < MAX_NAMES; i++) n->buf[n->n_buf++] = s->fn->buf[i]->t->name;
+    for (int i = 0; i < s->fn->n_buf && i < MAX_NAMES; i++)
+        n->buf[n->n_buf++] = s->fn->buf[i]->t->name;
 }
 
-static const char *any(maker *m, const char *const *list, int n) { return n ? list[chk_below(&m->r, n)] : "none"; }
+static const char *any(maker *m, const char *const *list, int n)
+{
+    return n ? list[chk_below(&m->r, n)] : "none";
+}
 
 /* Loops below or round a random loop; loops that read a stage: arguments that have a chance. */
-typedef struct near { const te_tensor *stage; const char *loop[MAX_NAMES]; int n; lp_stmt *from; } near;
+typedef struct near {
+    const te_tensor *stage;
+    const char *loop[MAX_NAMES];
+    int n;
+    lp_stmt *from;
+} near;
 
 static te_ref see(te_ref e, void *p)
 {
@@ -228,32 +275,57 @@ static void random_line(maker *m, const sch *s, char *out)
     static const char *const scopes[] = {"reg", "thread", "thread"};
     names n;
     names_of(s, &n);
-    const char *a = any(m, n.loop, n.n_loop), *b = chk_below(&m->r, 4) ? below(m, s, a) : any(m, n.loop, n.n_loop);
+    const char *a = any(m, n.loop, n.n_loop),
+               *b = chk_below(&m->r, 4) ? below(m, s, a) : any(m, n.loop, n.n_loop);
     const char *st = any(m, n.stage, n.n_stage), *by = chk_below(&m->r, 8) ? reader(m, s, st) : a;
     switch (pick(m, 0, 24)) {
-    case 0: case 1: case 2: case 3: snprintf(out, LINE, "split %s %d%s", a, pick(m, 1, 6), tails[pick(m, 0, 4)]); break;
+    case 0:
+    case 1:
+    case 2:
+    case 3: snprintf(out, LINE, "split %s %d%s", a, pick(m, 1, 6), tails[pick(m, 0, 4)]); break;
     case 4: snprintf(out, LINE, "fuse %s %s", a, b); break;
-    case 5: case 6: case 7: snprintf(out, LINE, "reorder %s %s", b, a); break;
-    case 8: { const char *c = below(m, s, b); snprintf(out, LINE, "reorder %s %s %s", c, a, b); break; }
+    case 5:
+    case 6:
+    case 7: snprintf(out, LINE, "reorder %s %s", b, a); break;
+    case 8: {
+        const char *c = below(m, s, b);
+        snprintf(out, LINE, "reorder %s %s %s", c, a, b);
+        break;
+    }
     case 9: snprintf(out, LINE, "fission %s %s.a %s.b", a, a, a); break;
-    case 10: case 24: { const char *c = any(m, n.loop, n.n_loop); snprintf(out, LINE, "merge %s %s", a, c); break; }
+    case 10:
+    case 24: {
+        const char *c = any(m, n.loop, n.n_loop);
+        snprintf(out, LINE, "merge %s %s", a, c);
+        break;
+    }
     case 11: snprintf(out, LINE, "vectorize %s", a); break;
     case 12: snprintf(out, LINE, chk_below(&m->r, 2) ? "parallel %s" : "claim %s", a); break;
-    case 13: case 14: case 15: snprintf(out, LINE, "at %s %s %s", st, by, scopes[pick(m, 0, 2)]); break;
+    case 13:
+    case 14:
+    case 15: snprintf(out, LINE, "at %s %s %s", st, by, scopes[pick(m, 0, 2)]); break;
     case 16: snprintf(out, LINE, "inline %s", st); break;
     case 17: snprintf(out, LINE, "cache_write %s %s", st, scopes[pick(m, 0, 2)]); break;
-    case 18: snprintf(out, LINE, "cache_read %s %s %s thread", any(m, n.buf, n.n_buf), st, a); break;
+    case 18:
+        snprintf(out, LINE, "cache_read %s %s %s thread", any(m, n.buf, n.n_buf), st, a);
+        break;
     case 19: snprintf(out, LINE, "rfactor %s", a); break;
-    case 20: { const char *c = any(m, n.loop, n.n_loop); snprintf(out, LINE, "union %s %s", a, c); break; }
+    case 20: {
+        const char *c = any(m, n.loop, n.n_loop);
+        snprintf(out, LINE, "union %s %s", a, c);
+        break;
+    }
     case 21: snprintf(out, LINE, "unswitch %s", a); break;
     case 22: snprintf(out, LINE, chk_below(&m->r, 2) ? "unit %s" : "unroll %s", a); break;
     default: snprintf(out, LINE, chk_below(&m->r, 2) ? "rotate %s 2" : "sink %s", a); break;
     }
 }
 
-/* ---- one case ------------------------------------------------------------------------------------------------------ */
+/* ---- one case -------------------------------------------------------------------------------- */
 
-typedef struct result { long pairs, done, refused, failed, mutated, mutated_refused; } result;
+typedef struct result {
+    long pairs, done, refused, failed, mutated, mutated_refused;
+} result;
 
 static long per_prim[64][2]; /* accepted, refused */
 
@@ -261,7 +333,8 @@ static void count(const char *line, bool ok)
 {
     size_t n = strcspn(line, " ");
     for (int i = 0; i < sch_n_prims() && i < 64; i++)
-        if (strlen(sch_prim_at(i)->name) == n && !strncmp(line, sch_prim_at(i)->name, n)) per_prim[i][ok ? 0 : 1]++;
+        if (strlen(sch_prim_at(i)->name) == n && !strncmp(line, sch_prim_at(i)->name, n))
+            per_prim[i][ok ? 0 : 1]++;
 }
 
 typedef struct bench {
@@ -275,7 +348,8 @@ typedef struct bench {
 
 static const chk_dim dims[] = {{"T", 3}, {"S", 4}, {"U", 8}};
 
-static void complain(uint64_t seed, const bench *b, const sch *s, const char *line, const char *what)
+static void complain(uint64_t seed, const bench *b, const sch *s, const char *line,
+                     const char *what)
 {
     ll_str text = {0};
     te_print(&text, b->g);
@@ -296,10 +370,13 @@ static bool build(bench *b, maker *m, ll_error *err)
 {
     const char *roots = makers[chk_below(&m->r, N_MAKERS)](m);
     b->g = te_graph_create();
-    if (ll_target_parse("cpu:x86-64-v4", &b->target, err) || te_parse(b->g, ll_str_cstr(&m->text), "case", err)) return false;
+    if (ll_target_parse("cpu:x86-64-v4", &b->target, err) ||
+        te_parse(b->g, ll_str_cstr(&m->text), "case", err))
+        return false;
     char copy[32], *save = NULL;
     snprintf(copy, sizeof copy, "%s", roots);
-    for (char *r = strtok_r(copy, " ", &save); r; r = strtok_r(NULL, " ", &save)) b->root[b->n_root++] = te_find(b->g, r);
+    for (char *r = strtok_r(copy, " ", &save); r; r = strtok_r(NULL, " ", &save))
+        b->root[b->n_root++] = te_find(b->g, r);
     b->plain_graph = te_graph_child(b->g);
     b->plain = lp_lower(b->plain_graph, "plain", b->root, b->n_root, NULL, 0, err);
     return b->plain != NULL;
@@ -317,28 +394,31 @@ static bool mutated(const bench *b, maker *m, const char *trace, uint64_t seed, 
         p += len + (p[len] == '\n');
     }
     if (!n) return true;
-    int at = (int)chk_below(&m->r, n), with = (int)chk_below(&m->r, n), how = (int)chk_below(&m->r, 4);
+    int at = (int)chk_below(&m->r, n), with = (int)chk_below(&m->r, n),
+        how = (int)chk_below(&m->r, 4);
     sch *s = sch_create(b->g, "k", b->root, b->n_root, &b->target, &err);
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
         const char *now = line[i];
         char edited[LINE];
-        if (i == at && how == 0) continue;                                    /* dropped  */
+        if (i == at && how == 0) continue;                                       /* dropped  */
         if (how == 1 && (i == at || i == with)) now = line[i == at ? with : at]; /* exchanged */
-        if (i == at && how == 2) {                                             /* a digit changed */
+        if (i == at && how == 2) { /* a digit changed */
             memcpy(edited, line[i], LINE);
             for (char *c = edited; *c; c++)
                 if (*c >= '1' && *c <= '8' && c > edited && c[-1] == ' ') *c = (char)(*c + 1);
             now = edited;
         }
         out->mutated++;
-        if (sch_do(s, now)) out->mutated_refused++;
+        if (sch_do(s, now))
+            out->mutated_refused++;
         else if (!right(b, s, seed, &err)) {
             complain(seed, b, s, now, err.msg);
             out->failed++;
             ok = false;
         }
-        if (ok && i == at && how == 3 && sch_do(s, now) == LL_OK && !right(b, s, seed, &err)) { /* doubled */
+        if (ok && i == at && how == 3 && sch_do(s, now) == LL_OK &&
+            !right(b, s, seed, &err)) { /* doubled */
             complain(seed, b, s, now, err.msg);
             out->failed++;
             ok = false;
@@ -355,7 +435,8 @@ static bool one_case(uint64_t seed, result *out)
     ll_error err = {0};
     bool ok = true;
     if (!build(&b, &m, &err)) {
-        print_error("case --seed %llu: %s\n%s", (unsigned long long)seed, err.msg, ll_str_cstr(&m.text));
+        print_error("case --seed %llu: %s\n%s", (unsigned long long)seed, err.msg,
+                    ll_str_cstr(&m.text));
         out->failed++;
         return false;
     }
@@ -405,7 +486,8 @@ static bool one_case(uint64_t seed, result *out)
         lp_print(&before, s->fn);
         lp_print(&after, again->fn);
         if (!ok || strcmp(ll_str_cstr(&before), ll_str_cstr(&after))) {
-            complain(seed, &b, again, "replay", ok ? "a replayed trace gives another tree" : err.msg);
+            complain(seed, &b, again, "replay",
+                     ok ? "a replayed trace gives another tree" : err.msg);
             out->failed++;
             ok = false;
         }
@@ -425,19 +507,26 @@ static void random_traces_are_refused_or_right(void **state)
 {
     result r = {0};
     for (uint64_t seed = first_seed; r.pairs < n_cases && r.failed < 5; seed++) one_case(seed, &r);
-    print_message("%ld pairs: %ld done, %ld refused, %ld wrong; mutated: %ld, %ld refused\n", r.pairs, r.done, r.refused, r.failed, r.mutated, r.mutated_refused);
+    print_message("%ld pairs: %ld done, %ld refused, %ld wrong; mutated: %ld, %ld refused\n",
+                  r.pairs, r.done, r.refused, r.failed, r.mutated, r.mutated_refused);
     for (int i = 0; i < sch_n_prims() && i < 64; i++)
-        if (verbose || getenv("PRIMS")) print_message("  %-12s %6ld done %6ld refused\n", sch_prim_at(i)->name, per_prim[i][0], per_prim[i][1]);
+        if (verbose || getenv("PRIMS"))
+            print_message("  %-12s %6ld done %6ld refused\n", sch_prim_at(i)->name, per_prim[i][0],
+                          per_prim[i][1]);
     assert_int_equal(r.failed, 0);
-    assert_true(n_cases < 2000 || r.done * 6 > r.pairs); /* the generator must not only produce refusals */
+    assert_true(n_cases < 2000 ||
+                r.done * 6 > r.pairs); /* the generator must not only produce refusals */
 }
 
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--cases") && i + 1 < argc) n_cases = atol(argv[++i]);
-        else if (!strcmp(argv[i], "--seed") && i + 1 < argc) first_seed = strtoull(argv[++i], NULL, 10);
-        else if (!strcmp(argv[i], "--verbose")) verbose = true;
+        if (!strcmp(argv[i], "--cases") && i + 1 < argc)
+            n_cases = atol(argv[++i]);
+        else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+            first_seed = strtoull(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--verbose"))
+            verbose = true;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(random_traces_are_refused_or_right)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,7 +80,7 @@ static void heapify(uint64_t *a, size_t n) /* largest first */
     for (size_t i = n / 2; i-- > 0;) sift(a, i, n);
 }
 
-static void sort(uint64_t *a, size_t n) /* heap sort: qsort may allocate */
+static void heap_sort(uint64_t *a, size_t n) /* qsort may allocate */
 {
     heapify(a, n);
     for (size_t m = n; m-- > 1;) {
@@ -89,6 +89,38 @@ static void sort(uint64_t *a, size_t n) /* heap sort: qsort may allocate */
         a[m] = t;
         sift(a, 0, m);
     }
+}
+
+/* Sorts by the upper half of the keys; equal ones keep their order. `other` has room for n. */
+static void radix_sort(uint64_t *a, uint64_t *other, size_t n)
+{
+    enum { BITS = 11, SIZE = 1 << BITS };
+    uint32_t at[SIZE];
+    uint64_t *to = other;
+    for (int shift = 32; shift < 64; shift += BITS) {
+        uint32_t sum = 0;
+        memset(at, 0, sizeof at);
+        for (size_t i = 0; i < n; i++) at[a[i] >> shift & (SIZE - 1)]++;
+        for (int d = 0; d < SIZE; d++) {
+            uint32_t count = at[d];
+            at[d] = sum;
+            sum += count;
+        }
+        for (size_t i = 0; i < n; i++) to[at[a[i] >> shift & (SIZE - 1)]++] = a[i];
+        uint64_t *t = a;
+        a = to;
+        to = t;
+    }
+    memcpy(to, a, n * sizeof *a); /* three passes: the result lies in `other` */
+}
+
+/* Ascending. Keys whose upper halves are equal are in ascending order already. */
+static void sort(rt_sampler *s, size_t n)
+{
+    if (n <= LIST)
+        heap_sort(s->key, n);
+    else
+        radix_sort(s->key, (uint64_t *)(void *)s->weight, n);
 }
 
 /* ---- the list --------------------------------------------------------------------------- */
@@ -127,7 +159,7 @@ static void list_from_scan(list *l)
         sift(a, 0, m);
         worst = key_logit(a[0]);
     }
-    sort(a, m);
+    heap_sort(a, m);
     l->n = m;
     l->complete = m == n;
     l->bound = key_logit(a[m - 1]);
@@ -144,7 +176,7 @@ static bool list_extend(list *l)
     l->n = 0;
     for (uint32_t i = 0; i < l->row->n; i++)
         if (l->row->logit[i] > bound) l->s->key[l->n++] = key_of(l->row->logit[i], i);
-    sort(l->s->key, l->n);
+    sort(l->s, l->n);
     l->bound = bound;
     l->complete = bound == -INFINITY; /* tokens at -inf have no probability: none is missed */
     return true;
@@ -199,14 +231,46 @@ static double weight_of(const list *l, float logit)
     return d > -700 ? exp(d) : 0;
 }
 
+typedef double vec __attribute__((vector_size(32)));
+typedef float fvec __attribute__((vector_size(16)));
+typedef int64_t ivec __attribute__((vector_size(32)));
+enum { LANES = sizeof(vec) / sizeof(double) };
+
+/* sum(exp((logit[i] - top) * scale)), relative error below 1e-12. exp(y) = 2^n * e^f: n is the
+ * nearest integer of y / ln 2, taken from the low bits of y / ln 2 + 1.5 * 2^52; e^f by its series
+ * (|f| <= ln 2 / 2). Below 2^-1000 counts as 2^-1000: nothing beside the largest, which is 1. */
+static double sum_exp(const float *logit, size_t n, double top, double scale)
+{
+    const double magic = 0x1.8p52, ln2 = 0x1.62e42fefa39efp-1;
+    const vec least = (vec){0} - 1000;
+    vec sum = {0};
+    double total = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        fvec x;
+        memcpy(&x, logit + i, sizeof x);
+        vec y = (__builtin_convertvector(x, vec) - top) * (scale / ln2);
+        ivec small = y < least;
+        y = (vec)(((ivec)y & ~small) | ((ivec)least & small));
+        vec m = y + magic, f = (y - (m - magic)) * ln2;
+        vec e = f * (1.0 / 3628800) + 1.0 / 362880;
+        e = (e * f + 1.0 / 40320) * f + 1.0 / 5040;
+        e = (e * f + 1.0 / 720) * f + 1.0 / 120;
+        e = (e * f + 1.0 / 24) * f + 1.0 / 6;
+        e = ((e * f + 0.5) * f + 1) * f + 1;
+        sum += e * (vec)(((ivec)m + 1023) << 52);
+    }
+    for (; i < n; i++) total += exp(((double)logit[i] - top) * scale);
+    for (int k = 0; k < LANES; k++) total += sum[k];
+    return total;
+}
+
 /* Sum of the weights of all tokens. */
 static double whole_sum(const list *l)
 {
     if (l->row->lse && !l->penalised && l->p->temperature == 1)
         return exp((double)*l->row->lse - (double)l->top);
-    double sum = 0;
-    for (uint32_t i = 0; i < l->row->n; i++) sum += weight_of(l, l->row->logit[i]);
-    return sum;
+    return sum_exp(l->row->logit, l->row->n, l->top, 1 / (double)l->p->temperature);
 }
 
 /* How many tokens from the front of the list stay; UINT32_MAX: the list is too short to tell. */
@@ -284,7 +348,7 @@ static void keep_front(list *l, uint32_t n)
 {
     rt_sampler *s = l->s;
     for (uint32_t i = 0; i < n; i++) s->key[i] = s->key[i] << 32 | s->key[i] >> 32; /* by id now */
-    sort(s->key, n);
+    sort(s, n);
     s->n_kept = n;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t key = s->key[i] << 32 | s->key[i] >> 32;
@@ -311,7 +375,7 @@ ll_code rt_sample_keep(rt_sampler *s, const llmir_sample_params *p, rt_row *row,
     if (penalty && row->best_id) { /* listed tokens may have lost; nobody outside has gained */
         for (uint32_t i = 0; i < l.n; i++)
             s->key[i] = key_of(row->logit[key_id(s->key[i])], key_id(s->key[i]));
-        sort(s->key, l.n);
+        heap_sort(s->key, l.n);
         if (!l.complete && !(key_logit(s->key[0]) > l.bound)) list_from_scan(&l);
     }
     l.top = key_logit(s->key[0]);

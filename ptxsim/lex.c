@@ -45,9 +45,13 @@ static bool skip_blanks(ptx_lexer *l, bool *skipped)
         if (l->p[1] == '/') {
             while (l->p < l->end && *l->p != '\n') step(l);
         } else if (l->p[1] == '*') {
+            ptx_pos open = l->pos;
             step(l), step(l);
             while (l->end - l->p >= 2 && !(l->p[0] == '*' && l->p[1] == '/')) step(l);
-            if (l->end - l->p < 2) return false;
+            if (l->end - l->p < 2) {
+                l->pos = open;
+                return false;
+            }
             step(l), step(l);
         } else {
             return true;

@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FUEL = 4096, ROUNDS = 64, IDLE_LIMIT = 256 };
+/* Jumps of one turn of a warp; less where blocks may wait for others, which then get their turn after ROUNDS. */
+enum { FUEL = 4096, SHORT_FUEL = 256, ROUNDS = 4, IDLE_LIMIT = 256 };
 
 /* ---- straight-line execution: until a handler says anything but GO ---- */
 
@@ -154,7 +155,7 @@ static turn run_warp(ptx_warp *w)
     if (pick(s) == UINT32_MAX) /* lanes that yielded come after all others have had their turn */
         for (uint32_t k = 0; k < s->n; k++)
             if (s->g[k].state == PTX_G_SPIN) s->g[k].state = PTX_G_RUN;
-    s->fuel = FUEL;
+    s->fuel = w->run->code->grid_sync ? SHORT_FUEL : FUEL;
     for (;;) {
         uint32_t k = pick(s);
         if (k == UINT32_MAX) return finish_turn(w);

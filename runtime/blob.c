@@ -9,7 +9,7 @@
 
 enum {
     MAX_SECTIONS = 64,
-    MAX_TERMS = 16,     /* of one linear form */
+    MAX_TERMS = 16,      /* of one linear form */
     MAX_VISITS = 1 << 22 /* bindings looked at over all programs */
 };
 
@@ -46,22 +46,29 @@ typedef struct check {
 
 #define BAD(c, ...) ll_fail((c)->err, LL_BAD_INPUT, __VA_ARGS__)
 
-/* ---- sections ------------------------------------------------------------------------------------ */
+/* ---- sections --------------------------------------------------------------------------- */
 static ll_code add_section(check *c, const llmir_section *s, uint32_t no)
 {
     rt_blob *b = c->b;
     uint64_t bytes;
-    if (!s->record || !ll_mul_u64(s->count, s->record, &bytes) || s->offset > b->size || bytes > b->size - s->offset)
-        return BAD(c, "%s: section %u: %llu records of %u bytes at %llu do not lie in the %zu bytes of tables", c->file,
-                   no, (unsigned long long)s->count, s->record, (unsigned long long)s->offset, b->size);
-    if (s->offset % 8) return BAD(c, "%s: section %u: offset %llu is not a multiple of 8", c->file, no,
-                                  (unsigned long long)s->offset);
+    if (!s->record || !ll_mul_u64(s->count, s->record, &bytes) || s->offset > b->size ||
+        bytes > b->size - s->offset)
+        return BAD(c,
+                   "%s: section %u: %llu records of %u bytes at %llu do not lie in the %zu bytes "
+                   "of tables",
+                   c->file, no, (unsigned long long)s->count, s->record,
+                   (unsigned long long)s->offset, b->size);
+    if (s->offset % 8)
+        return BAD(c, "%s: section %u: offset %llu is not a multiple of 8", c->file, no,
+                   (unsigned long long)s->offset);
     if (s->kind == 0 || s->kind >= LLMIR_SEC_END_) return LL_OK; /* a newer writer's */
     const struct shape *want = &shape[s->kind];
     rt_table *t = &b->table[s->kind];
     if (t->p) return BAD(c, "%s: two sections of %s", c->file, want->name);
-    if (s->record < want->record || s->record % want->align || (want->record == 1 && s->record != 1))
-        return BAD(c, "%s: %s: records of %u bytes, wanted %u", c->file, want->name, s->record, want->record);
+    if (s->record < want->record || s->record % want->align ||
+        (want->record == 1 && s->record != 1))
+        return BAD(c, "%s: %s: records of %u bytes, wanted %u", c->file, want->name, s->record,
+                   want->record);
     if (s->count > want->max)
         return BAD(c, "%s: %s: %llu records, at most %llu are possible", c->file, want->name,
                    (unsigned long long)s->count, (unsigned long long)want->max);
@@ -73,25 +80,30 @@ static ll_code read_sections(check *c)
 {
     llmir_blob_head h;
     rt_blob *b = c->b;
-    if (b->size < sizeof h) return BAD(c, "%s: tables: %zu bytes, shorter than their header", c->file, b->size);
+    if (b->size < sizeof h)
+        return BAD(c, "%s: tables: %zu bytes, shorter than their header", c->file, b->size);
     memcpy(&h, b->bytes, sizeof h);
     if (h.magic != LLMIR_BLOB_MAGIC) return BAD(c, "%s: tables: wrong magic number", c->file);
-    if (h.size != b->size) return BAD(c, "%s: tables: %llu bytes by their header, %zu by the note", c->file,
-                                      (unsigned long long)h.size, b->size);
-    if (h.n_section > MAX_SECTIONS || sizeof h + (uint64_t)h.n_section * sizeof(llmir_section) > b->size)
+    if (h.size != b->size)
+        return BAD(c, "%s: tables: %llu bytes by their header, %zu by the note", c->file,
+                   (unsigned long long)h.size, b->size);
+    if (h.n_section > MAX_SECTIONS ||
+        sizeof h + (uint64_t)h.n_section * sizeof(llmir_section) > b->size)
         return BAD(c, "%s: tables: %u sections: out of range", c->file, h.n_section);
     uint64_t first = sizeof h + (uint64_t)h.n_section * sizeof(llmir_section);
     for (uint32_t i = 0; i < h.n_section; i++) {
         llmir_section s;
         memcpy(&s, b->bytes + sizeof h + i * sizeof s, sizeof s);
         LL_TRY(add_section(c, &s, i));
-        if (s.offset < first) return BAD(c, "%s: section %u begins inside the section list", c->file, i);
+        if (s.offset < first)
+            return BAD(c, "%s: section %u begins inside the section list", c->file, i);
     }
     for (uint32_t i = 1; i < LLMIR_SEC_END_; i++)
         for (uint32_t j = 1; j < i; j++) {
             const rt_table *x = &b->table[i], *y = &b->table[j];
             if (x->bytes && y->bytes && x->p < y->p + y->bytes && y->p < x->p + x->bytes)
-                return BAD(c, "%s: sections of %s and %s overlap", c->file, shape[i].name, shape[j].name);
+                return BAD(c, "%s: sections of %s and %s overlap", c->file, shape[i].name,
+                           shape[j].name);
         }
     static const unsigned char none[8];
     for (uint32_t i = 1; i < LLMIR_SEC_END_; i++)
@@ -99,7 +111,7 @@ static ll_code read_sections(check *c)
     return LL_OK;
 }
 
-/* ---- fields -------------------------------------------------------------------------------------- */
+/* ---- fields ----------------------------------------------------------------------------- */
 static ll_code str(check *c, llmir_str s, const char *what, uint32_t i)
 {
     if (s < c->b->table[LLMIR_SEC_STRINGS].n) return LL_OK;
@@ -107,24 +119,27 @@ static ll_code str(check *c, llmir_str s, const char *what, uint32_t i)
                c->b->table[LLMIR_SEC_STRINGS].n);
 }
 
-static ll_code index_of(check *c, enum llmir_section_kind kind, uint32_t v, const char *what, uint32_t i)
+static ll_code index_of(check *c, enum llmir_section_kind kind, uint32_t v, const char *what,
+                        uint32_t i)
 {
     if (v < rt_blob_n(c->b, kind)) return LL_OK;
     return BAD(c, "%s: %s %u: number %u of %s, there are %u", c->file, what, i, v, shape[kind].name,
                rt_blob_n(c->b, kind));
 }
 
-static ll_code range_of(check *c, enum llmir_section_kind kind, uint32_t first, uint32_t n, const char *what, uint32_t i)
+static ll_code range_of(check *c, enum llmir_section_kind kind, uint32_t first, uint32_t n,
+                        const char *what, uint32_t i)
 {
     if (first <= rt_blob_n(c->b, kind) && n <= rt_blob_n(c->b, kind) - first) return LL_OK;
-    return BAD(c, "%s: %s %u: %u %s from number %u, there are %u", c->file, what, i, n, shape[kind].name, first,
-               rt_blob_n(c->b, kind));
+    return BAD(c, "%s: %s %u: %u %s from number %u, there are %u", c->file, what, i, n,
+               shape[kind].name, first, rt_blob_n(c->b, kind));
 }
 
 static ll_code linear(check *c, const llmir_linear *l, const char *what, uint32_t i)
 {
-    if (l->n_term > MAX_TERMS) return BAD(c, "%s: %s %u: %u terms, at most %d are possible", c->file, what, i,
-                                          l->n_term, MAX_TERMS);
+    if (l->n_term > MAX_TERMS)
+        return BAD(c, "%s: %s %u: %u terms, at most %d are possible", c->file, what, i, l->n_term,
+                   MAX_TERMS);
     return range_of(c, LLMIR_SEC_TERM, l->term, l->n_term, what, i);
 }
 
@@ -142,7 +157,8 @@ static ll_code check_model(check *c)
     const llmir_str s[] = {m->name, m->arch, m->quant, m->target, m->features};
     for (size_t i = 0; i < sizeof s / sizeof *s; i++) LL_TRY(str(c, s[i], "model", 0));
     if (m->vocab < 1 || m->vocab > 1u << 24 || m->context < 1 || m->context > 1u << 28)
-        return BAD(c, "%s: model: vocabulary %u, context %u: out of range", c->file, m->vocab, m->context);
+        return BAD(c, "%s: model: vocabulary %u, context %u: out of range", c->file, m->vocab,
+                   m->context);
     return LL_OK;
 }
 
@@ -151,7 +167,8 @@ static ll_code check_dims(check *c)
     for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_DIM); i++) {
         const llmir_dim_rec *d = rt_blob_dim(c->b, i);
         LL_TRY(str(c, d->name, "dim", i));
-        if (d->kind >= LLMIR_DIM_END_) return BAD(c, "%s: dim %u: kind %u is unknown", c->file, i, d->kind);
+        if (d->kind >= LLMIR_DIM_END_)
+            return BAD(c, "%s: dim %u: kind %u is unknown", c->file, i, d->kind);
         if (d->kind == LLMIR_DIM_W) LL_TRY(index_of(c, LLMIR_SEC_PLAN, d->arg, "dim", i));
     }
     for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_TERM); i++)
@@ -167,8 +184,8 @@ static ll_code check_kernels(check *c)
         LL_TRY(str(c, k->te, "kernel", i));
         LL_TRY(str(c, k->trace, "kernel", i));
         if (k->scratch > 1u << 30)
-            return BAD(c, "%s: kernel %u: %llu bytes of scratch, at most 1 GiB is possible", c->file, i,
-                       (unsigned long long)k->scratch);
+            return BAD(c, "%s: kernel %u: %llu bytes of scratch, at most 1 GiB is possible",
+                       c->file, i, (unsigned long long)k->scratch);
     }
     for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_VARIANT); i++) {
         LL_TRY(index_of(c, LLMIR_SEC_KERNEL, rt_blob_variant(c->b, i)->kernel, "variant", i));
@@ -195,15 +212,17 @@ static ll_code check_kv(check *c)
         const llmir_pool_rec *p = rt_blob_pool(c->b, i);
         LL_TRY(str(c, p->name, "KV pool", i));
         if (!p->block_bytes || p->block_bytes % 64 || p->block_bytes > 1u << 30)
-            return BAD(c, "%s: KV pool %u: blocks of %llu bytes: wanted a multiple of 64 up to 1 GiB", c->file, i,
-                       (unsigned long long)p->block_bytes);
+            return BAD(c,
+                       "%s: KV pool %u: blocks of %llu bytes: wanted a multiple of 64 up to 1 GiB",
+                       c->file, i, (unsigned long long)p->block_bytes);
     }
     for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_KV); i++) {
         const llmir_kv_rec *k = rt_blob_kv(c->b, i);
         LL_TRY(str(c, k->dtype, "KV layout", i));
         LL_TRY(range_of(c, LLMIR_SEC_POOL, k->pool, k->n_pool, "KV layout", i));
         if (k->block < 16 || k->block > 256 || (k->block & (k->block - 1)))
-            return BAD(c, "%s: KV layout %u: blocks of %u tokens: wanted 16, 32, 64, 128 or 256", c->file, i, k->block);
+            return BAD(c, "%s: KV layout %u: blocks of %u tokens: wanted 16, 32, 64, 128 or 256",
+                       c->file, i, k->block);
     }
     return LL_OK;
 }
@@ -227,15 +246,18 @@ static ll_code check_weights(check *c, uint64_t size)
         LL_TRY(str(c, w->name, "weight", i));
         LL_TRY(str(c, w->packing, "weight", i));
         if (w->offset < at || w->offset % 64 || w->offset > size || w->size > size - w->offset)
-            return BAD(c, "%s: weight %u: %llu bytes at %llu: must be aligned to 64, ascending and inside the %llu "
-                       "bytes of weights", c->file, i, (unsigned long long)w->size, (unsigned long long)w->offset,
+            return BAD(c,
+                       "%s: weight %u: %llu bytes at %llu: must be aligned to 64, ascending and "
+                       "inside the %llu "
+                       "bytes of weights",
+                       c->file, i, (unsigned long long)w->size, (unsigned long long)w->offset,
                        (unsigned long long)size);
         at = w->offset + w->size;
     }
     return LL_OK;
 }
 
-/* ---- programs ------------------------------------------------------------------------------------ */
+/* ---- programs --------------------------------------------------------------------------- */
 static ll_code check_binding(check *c, uint32_t i, const llmir_kv_rec *kv)
 {
     const llmir_binding_rec *x = rt_blob_binding(c->b, i);
@@ -253,15 +275,20 @@ static ll_code check_binding(check *c, uint32_t i, const llmir_kv_rec *kv)
             return BAD(c, "%s: binding %u: KV pool %u of %u", c->file, i, x->index, kv->n_pool);
         room = rt_blob_pool(c->b, kv->pool + x->index)->block_bytes;
         break;
-    case LLMIR_SPACE_INPUT: n = LLMIR_IN_PLAN + 2 * (uint64_t)rt_blob_n(c->b, LLMIR_SEC_PLAN), room = 1; goto numbered;
+    case LLMIR_SPACE_INPUT:
+        n = LLMIR_IN_PLAN + 2 * (uint64_t)rt_blob_n(c->b, LLMIR_SEC_PLAN), room = 1;
+        goto numbered;
     case LLMIR_SPACE_OUTPUT: n = LLMIR_OUT_END_, room = 1; goto numbered;
-    default: return BAD(c, "%s: binding %u: space %u is unknown", c->file, i, x->space);
+    default:
+        return BAD(c, "%s: binding %u: space %u is unknown", c->file, i, x->space);
     numbered:
-        if (x->index >= n) return BAD(c, "%s: binding %u: number %u of %llu", c->file, i, x->index, (unsigned long long)n);
+        if (x->index >= n)
+            return BAD(c, "%s: binding %u: number %u of %llu", c->file, i, x->index,
+                       (unsigned long long)n);
     }
     if (x->at.n_term || x->at.base < 0 || (uint64_t)x->at.base >= room)
-        return BAD(c, "%s: binding %u: offset %lld: must be constant and inside %llu bytes", c->file, i,
-                   (long long)x->at.base, (unsigned long long)room);
+        return BAD(c, "%s: binding %u: offset %lld: must be constant and inside %llu bytes",
+                   c->file, i, (long long)x->at.base, (unsigned long long)room);
     return LL_OK;
 }
 
@@ -282,7 +309,8 @@ static ll_code check_program(check *c, uint32_t i, uint64_t *visits)
         LL_TRY(linear(c, &s->bytes, "step", j));
         LL_TRY(linear(c, &s->ops, "step", j));
         *visits += (uint64_t)s->n_binding + 1;
-        if (*visits > MAX_VISITS) return BAD(c, "%s: program %u: more than %d bindings", c->file, i, MAX_VISITS);
+        if (*visits > MAX_VISITS)
+            return BAD(c, "%s: program %u: more than %d bindings", c->file, i, MAX_VISITS);
         for (uint32_t k = 0; k < s->n_binding; k++)
             LL_TRY(check_binding(c, s->binding + k, rt_blob_kv(c->b, p->kv)));
     }
@@ -293,7 +321,8 @@ static ll_code check_program(check *c, uint32_t i, uint64_t *visits)
 static ll_code check_cover(check *c, uint32_t kv)
 {
     uint32_t n = 0, linked = 0, next = 1;
-    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++) n += rt_blob_program(c->b, i)->kv == kv;
+    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++)
+        n += rt_blob_program(c->b, i)->kv == kv;
     for (bool more = true; more;) {
         uint32_t hits = 0, to = 0;
         for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++) {
@@ -305,21 +334,25 @@ static ll_code check_cover(check *c, uint32_t kv)
         next = more ? to + 1 : next;
     }
     if (n && linked == n) return LL_OK;
-    return BAD(c, "%s: programs of KV layout %u: %u in all, but they do not cover 1 token and up without gap or "
-               "overlap (trouble at %u tokens)", c->file, kv, n, next);
+    return BAD(c,
+               "%s: programs of KV layout %u: %u in all, but they do not cover 1 token and up "
+               "without gap or "
+               "overlap (trouble at %u tokens)",
+               c->file, kv, n, next);
 }
 
 static ll_code check_programs(check *c)
 {
     uint64_t visits = 0;
-    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++) LL_TRY(check_program(c, i, &visits));
+    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++)
+        LL_TRY(check_program(c, i, &visits));
     for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_KV); i++) LL_TRY(check_cover(c, i));
     if (!rt_blob_n(c->b, LLMIR_SEC_KV)) return BAD(c, "%s: no KV layout and no program", c->file);
     return LL_OK;
 }
 
-ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weights_size, const char *file,
-                      ll_error *err)
+ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weights_size,
+                      const char *file, ll_error *err)
 {
     *b = (rt_blob){.bytes = bytes, .size = size};
     check c = {b, file, err};
@@ -335,8 +368,8 @@ ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weigh
     return check_programs(&c);
 }
 
-ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what, uint64_t *out,
-                  ll_error *err)
+ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what,
+                  uint64_t *out, ll_error *err)
 {
     int64_t v = l->base, t;
     bool fits = true;

@@ -1,8 +1,10 @@
-/* engine.c: makes an engine: decides its limits, binds every program's steps to memory, starts the team.
+/* engine.c: makes an engine: decides its limits, binds every program's steps to memory, starts the
+ * team.
  *
- * All memory of steps is one mapping, carved in two passes over the same list (measure, then assign):
- * inputs, plan items, outputs, then the activation arena, which the programs share. Nothing is touched
- * until used. A binding becomes a pointer here, once; a step does no address arithmetic. */
+ * All memory of steps is one mapping, carved in two passes over the same list (measure, then
+ * assign): inputs, plan items, outputs, then the activation arena, which the programs share.
+ * Nothing is touched until used. A binding becomes a pointer here, once; a step does no address
+ * arithmetic. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +24,7 @@ ll_code rt_engine_lock(llmir_engine *e, ll_error *err)
     return ll_fail(err, LL_BUSY, "the engine is in a step that this thread's callback belongs to");
 }
 
-/* ---- limits ----------------------------------------------------------------------------------------- */
+/* ---- limits ----------------------------------------------------------------------------- */
 static ll_code choose_layout(llmir_engine *e, const llmir_engine_params *p, ll_error *err)
 {
     const rt_blob *b = &e->model->blob;
@@ -32,12 +34,14 @@ static ll_code choose_layout(llmir_engine *e, const llmir_engine_params *p, ll_e
         const char *dtype = rt_blob_str(b, k->dtype);
         size_t at = strlen(have);
         snprintf(have + at, sizeof have - at, "%s%s/%u", at ? ", " : "", dtype, k->block);
-        if ((p->kv_dtype && strcmp(p->kv_dtype, dtype)) || (p->kv_block && p->kv_block != k->block)) continue;
+        if ((p->kv_dtype && strcmp(p->kv_dtype, dtype)) || (p->kv_block && p->kv_block != k->block))
+            continue;
         e->layout = k;
         e->kv_no = i;
         return LL_OK;
     }
-    return ll_fail(err, LL_UNSUPPORTED, "%s: no kernels for a KV cache of %.16s in blocks of %u tokens; it has %s",
+    return ll_fail(err, LL_UNSUPPORTED,
+                   "%s: no kernels for a KV cache of %.16s in blocks of %u tokens; it has %s",
                    e->model->path, p->kv_dtype ? p->kv_dtype : "any type", p->kv_block, have);
 }
 
@@ -50,10 +54,11 @@ static ll_code choose_limits(llmir_engine *e, const llmir_engine_params *p, ll_e
         if (r->kv == e->kv_no && r->t_max > t_max) t_max = r->t_max;
     }
     if (p->context > m->context)
-        return ll_fail(err, LL_USAGE, "context %u: the model was made for at most %u", p->context, m->context);
+        return ll_fail(err, LL_USAGE, "context %u: the model was made for at most %u", p->context,
+                       m->context);
     if (p->max_sequences > 1 << 16 || p->max_rows > 1 << 20 || p->max_batch > 1 << 20)
-        return ll_fail(err, LL_USAGE, "max_batch %u, max_sequences %u, max_rows %u: out of range", p->max_batch,
-                       p->max_sequences, p->max_rows);
+        return ll_fail(err, LL_USAGE, "max_batch %u, max_sequences %u, max_rows %u: out of range",
+                       p->max_batch, p->max_sequences, p->max_rows);
     e->max.context = p->context ? p->context : m->context;
     e->max.batch = p->max_batch ? p->max_batch : 512;
     if (e->max.batch > t_max) e->max.batch = t_max;
@@ -70,17 +75,19 @@ static ll_code make_kv(llmir_engine *e, const llmir_engine_params *p, ll_error *
 {
     uint64_t tokens = p->kv_tokens ? p->kv_tokens : e->max.context;
     uint64_t blocks = tokens / e->layout->block + (tokens % e->layout->block > 0);
-    if (blocks > INT32_MAX - 1) return ll_fail(err, LL_USAGE, "kv_tokens %llu: out of range", ULL(tokens));
+    if (blocks > INT32_MAX - 1)
+        return ll_fail(err, LL_USAGE, "kv_tokens %llu: out of range", ULL(tokens));
     uint64_t *bytes = calloc(e->layout->n_pool + 1, sizeof *bytes);
     if (!bytes) return ll_fail(err, LL_NO_SPACE, "no memory for %u KV pools", e->layout->n_pool);
     for (uint32_t i = 0; i < e->layout->n_pool; i++)
         bytes[i] = rt_blob_pool(&e->model->blob, e->layout->pool + i)->block_bytes;
-    ll_code rc = rt_kv_create(&e->kv, e->layout->block, (uint32_t)blocks, bytes, e->layout->n_pool, err);
+    ll_code rc =
+        rt_kv_create(&e->kv, e->layout->block, (uint32_t)blocks, bytes, e->layout->n_pool, err);
     free(bytes);
     return rc;
 }
 
-/* ---- programs --------------------------------------------------------------------------------------- */
+/* ---- programs --------------------------------------------------------------------------- */
 /* The dims of a program at its largest. */
 static void largest_dims(const llmir_engine *e, const llmir_program_rec *p, int64_t dim[RT_DIM_MAX])
 {
@@ -94,7 +101,8 @@ static void largest_dims(const llmir_engine *e, const llmir_program_rec *p, int6
         case LLMIR_DIM_S: dim[i] = s; break;
         case LLMIR_DIM_R: dim[i] = r; break;
         case LLMIR_DIM_W:
-            dim[i] = (int64_t)rt_plan_bound(rt_blob_plan(b, d->arg), (uint64_t)t, (uint64_t)s, e->max.context);
+            dim[i] = (int64_t)rt_plan_bound(rt_blob_plan(b, d->arg), (uint64_t)t, (uint64_t)s,
+                                            e->max.context);
             break;
         case LLMIR_DIM_PAGES: dim[i] = e->max.pages; break;
         case LLMIR_DIM_BLOCKS: dim[i] = e->kv.n_blocks; break;
@@ -122,10 +130,11 @@ static ll_code pick_programs(llmir_engine *e, ll_error *err)
         for (uint32_t k = 0; k < r->n_step; k++) n_buf += rt_blob_step(b, r->step + k)->n_binding;
     }
     e->buf = calloc(n_buf + 1, sizeof *e->buf);
-    return e->buf ? LL_OK : ll_fail(err, LL_NO_SPACE, "no memory for the arguments of %zu steps", n_step);
+    return e->buf ? LL_OK
+                  : ll_fail(err, LL_NO_SPACE, "no memory for the arguments of %zu steps", n_step);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ----------------------------------------------------------------------------- */
 typedef struct carve {
     char *base; /* NULL: measuring */
     uint64_t at;
@@ -170,7 +179,8 @@ static void carve_all(llmir_engine *e, carve *c, uint64_t arena, bool max, bool 
     e->table = cut(c, s * e->max.pages, sizeof *e->table);
     e->rows = cut(c, r, sizeof *e->rows);
     for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_PLAN); i++) {
-        e->item[i] = cut(c, rt_plan_bound(rt_blob_plan(b, i), t, s, e->max.context), sizeof **e->item);
+        e->item[i] =
+            cut(c, rt_plan_bound(rt_blob_plan(b, i), t, s, e->max.context), sizeof **e->item);
         e->first[i] = cut(c, t, sizeof **e->first);
     }
     e->logits = cut(c, r * v, sizeof *e->logits);
@@ -201,9 +211,12 @@ static ll_code make_work(llmir_engine *e, ll_error *err)
     carve c = {.fits = true};
     carve_all(e, &c, arena, max, lse, best);
     void *p = MAP_FAILED;
-    if (c.fits) p = mmap(NULL, c.at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (c.fits)
+        p = mmap(NULL, c.at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                 -1, 0);
     if (p == MAP_FAILED)
-        return ll_fail(err, LL_NO_SPACE, "no memory for steps of %u tokens, %u sequences and %u rows (%llu bytes)",
+        return ll_fail(err, LL_NO_SPACE,
+                       "no memory for steps of %u tokens, %u sequences and %u rows (%llu bytes)",
                        e->max.batch, e->max.sequences, e->max.rows, ULL(c.at));
     e->work = p;
     e->work_bytes = c.at;
@@ -212,7 +225,7 @@ static ll_code make_work(llmir_engine *e, ll_error *err)
     return LL_OK;
 }
 
-/* ---- bindings --------------------------------------------------------------------------------------- */
+/* ---- bindings --------------------------------------------------------------------------- */
 static void *input_of(llmir_engine *e, uint32_t i)
 {
     void *const fixed[] = {e->tokens, e->pos, e->seg, e->start, e->len, e->table, e->rows};
@@ -221,15 +234,18 @@ static void *input_of(llmir_engine *e, uint32_t i)
     return i & 1 ? (void *)e->first[i / 2] : (void *)e->item[i / 2];
 }
 
-/* Outputs that not every program writes have no home; kernels that do write get the arena's spare page. */
-static ll_code bind(llmir_engine *e, const llmir_binding_rec *x, const int64_t *dim, uint64_t arena, void **out,
-                    ll_error *err)
+/* Outputs that not every program writes have no home; kernels that do write get the arena's spare
+ * page. */
+static ll_code bind(llmir_engine *e, const llmir_binding_rec *x, const int64_t *dim, uint64_t arena,
+                    void **out, ll_error *err)
 {
     const rt_blob *b = &e->model->blob;
     void *const outputs[] = {e->logits, e->row_max, e->row_lse, e->cand_id, e->cand_logit};
     uint64_t at, size, end;
     switch (x->space) {
-    case LLMIR_SPACE_WEIGHT: *out = e->model->weights + rt_blob_weight(b, x->index)->offset + x->at.base; break;
+    case LLMIR_SPACE_WEIGHT:
+        *out = e->model->weights + rt_blob_weight(b, x->index)->offset + x->at.base;
+        break;
     case LLMIR_SPACE_KV: *out = e->kv.pool[x->index].base + x->at.base; break;
     case LLMIR_SPACE_INPUT: *out = input_of(e, x->index); break;
     case LLMIR_SPACE_OUTPUT: *out = outputs[x->index]; break;
@@ -237,11 +253,14 @@ static ll_code bind(llmir_engine *e, const llmir_binding_rec *x, const int64_t *
         LL_TRY(rt_linear(b, &x->at, dim, e->model->path, &at, err));
         LL_TRY(rt_linear(b, &x->size, dim, e->model->path, &size, err));
         if (!ll_align_u64(at, 64, &at) || !ll_add_u64(at, size, &end) || end > arena)
-            return ll_fail(err, LL_BAD_INPUT, "%s: a buffer of %llu bytes at %llu is outside the arena of %llu",
+            return ll_fail(err, LL_BAD_INPUT,
+                           "%s: a buffer of %llu bytes at %llu is outside the arena of %llu",
                            e->model->path, ULL(size), ULL(at), ULL(arena));
         *out = e->arena + at;
     }
-    return *out ? LL_OK : ll_fail(err, LL_BAD_INPUT, "%s: an output is written by some programs only", e->model->path);
+    return *out ? LL_OK
+                : ll_fail(err, LL_BAD_INPUT, "%s: an output is written by some programs only",
+                          e->model->path);
 }
 
 static ll_code bind_program(llmir_engine *e, rt_program *p, void ***next, ll_error *err)
@@ -271,7 +290,7 @@ static ll_code bind_all(llmir_engine *e, ll_error *err)
     return LL_OK;
 }
 
-/* ---- profile ---------------------------------------------------------------------------------------- */
+/* ---- profile ---------------------------------------------------------------------------- */
 static uint32_t profile_row(llmir_engine *e, uint32_t kernel, uint32_t site)
 {
     for (uint32_t i = 0; i < e->n_profile; i++)
@@ -300,15 +319,18 @@ static ll_code make_profile(llmir_engine *e, ll_error *err)
     return ok ? LL_OK : ll_fail(err, LL_NO_SPACE, "no memory for the profile of %zu steps", total);
 }
 
-llmir_status llmir_engine_profile(llmir_engine *e, uint32_t i, llmir_profile_row *row, llmir_error *error)
+llmir_status llmir_engine_profile(llmir_engine *e, uint32_t i, llmir_profile_row *row,
+                                  llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, e);
     RT_NOT_NULL(err, row);
     llmir_profile_row r;
     RT_TRY(rt_params(&r, sizeof r, sizeof r, row, "llmir_profile_row", err));
-    if (!e->profile) return (llmir_status)ll_fail(err, LL_USAGE, "the engine was made without profile");
-    if (i >= e->n_profile) return (llmir_status)ll_fail(err, LL_USAGE, "profile row %u of %u", i, e->n_profile);
+    if (!e->profile)
+        return (llmir_status)ll_fail(err, LL_USAGE, "the engine was made without profile");
+    if (i >= e->n_profile)
+        return (llmir_status)ll_fail(err, LL_USAGE, "profile row %u of %u", i, e->n_profile);
     const rt_profile_row *p = &e->profile[i];
     const rt_blob *b = &e->model->blob;
     r.kernel = rt_blob_str(b, rt_blob_kernel(b, p->kernel)->name);
@@ -329,7 +351,7 @@ void llmir_engine_profile_reset(llmir_engine *e)
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------- */
 static void destroy(llmir_engine *e)
 {
     rt_team_destroy(e->team);
@@ -370,7 +392,8 @@ static ll_code build(llmir_engine *e, const llmir_engine_params *p, ll_error *er
 {
     const rt_blob *b = &e->model->blob;
     size_t scratch = 0;
-    if (!e->model->code) return ll_fail(err, LL_USAGE, "%s: opened for information only", e->model->path);
+    if (!e->model->code)
+        return ll_fail(err, LL_USAGE, "%s: opened for information only", e->model->path);
     LL_TRY(choose_layout(e, p, err));
     LL_TRY(choose_limits(e, p, err));
     LL_TRY(make_kv(e, p, err));
@@ -384,8 +407,8 @@ static ll_code build(llmir_engine *e, const llmir_engine_params *p, ll_error *er
     return rt_team_create(p->threads ? p->threads : rt_cpu_count(), scratch, &e->team, err);
 }
 
-llmir_status llmir_engine_create(llmir_model *model, const llmir_engine_params *params, llmir_engine **out,
-                                 llmir_error *error)
+llmir_status llmir_engine_create(llmir_model *model, const llmir_engine_params *params,
+                                 llmir_engine **out, llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, model);

@@ -5,8 +5,9 @@
  *                    memory, inputs and outputs
  *     llmir_session  tokens and KV blocks of a sequence    session.c
  *
- * Locks: engine->lock covers everything of the engine that steps use, and the KV state of its sessions.
- * A session's `busy` flag is taken before the lock, so a second call on it fails instead of waiting. */
+ * Locks: engine->lock covers everything of the engine that steps use, and the KV state of its
+ * sessions. A session's `busy` flag is taken before the lock, so a second call on it fails instead
+ * of waiting. */
 #ifndef LLMIR_RUNTIME_RT_H
 #define LLMIR_RUNTIME_RT_H
 
@@ -35,25 +36,25 @@ struct llmir_model {
     llmir_note note;
     void *blob_bytes;
     rt_blob blob;
-    rt_tok *tok;  /* NULL: none */
-    char *chat;   /* NULL: none */
-    void *lib;    /* NULL: opened for information only */
+    rt_tok *tok; /* NULL: none */
+    char *chat;  /* NULL: none */
+    void *lib;   /* NULL: opened for information only */
     const llmir_module *code;
     char *weights; /* the weights range in memory */
     void *map;
     size_t map_bytes;
 };
 void rt_model_ref(llmir_model *m);
-/* LL_NO_DEVICE naming the first CPU feature of the comma-separated list that is not in `have` (bits of
- * ll_cpu_feature) or not known. */
+/* LL_NO_DEVICE naming the first CPU feature of the comma-separated list that is not in `have` (bits
+ * of ll_cpu_feature) or not known. */
 ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_error *err);
 
 typedef struct rt_program {
     const llmir_program_rec *rec;
     rt_step *step;
-    double *seconds;    /* profiling: per step, not yet folded into rows */
-    uint32_t *row;      /* profiling: the profile row of each step */
-    uint64_t plans;     /* bit i: plan i is used */
+    double *seconds; /* profiling: per step, not yet folded into rows */
+    uint32_t *row;   /* profiling: the profile row of each step */
+    uint64_t plans;  /* bit i: plan i is used */
 } rt_program;
 
 typedef struct rt_profile_row {
@@ -77,14 +78,15 @@ struct llmir_engine {
     rt_limits max;
     rt_program *program;
     uint32_t n_program;
-    void **buf;     /* argument pointers of all steps */
-    void *work;     /* one mapping: inputs, outputs, arena */
+    void **buf; /* argument pointers of all steps */
+    void *work; /* one mapping: inputs, outputs, arena */
     size_t work_bytes;
     int64_t dim[RT_DIM_MAX];
     int32_t *tokens, *pos, *seg, *start, *len, *table, *rows;
     llmir_item **item; /* per plan */
     int32_t **first;
-    float *logits, *row_max, *row_lse, *cand_logit; /* but for logits: NULL when not every program writes them */
+    float *logits, *row_max, *row_lse,
+        *cand_logit; /* but for logits: NULL when not every program writes them */
     int32_t *cand_id;
     char *arena;
     rt_sampler sampler;
@@ -111,24 +113,26 @@ void rt_session_give(llmir_session *s);
 ll_code rt_engine_lock(llmir_engine *e, ll_error *err);
 
 /* llmir_step on sessions that the caller has taken. */
-ll_code rt_step_taken(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params, ll_error *err);
+ll_code rt_step_taken(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params,
+                      ll_error *err);
 
-/* ---- the boundary ---------------------------------------------------------------------------------- */
+/* ---- the boundary ----------------------------------------------------------------------- */
 /* llmir_error and ll_error are the same record; every public function starts with this. */
 ll_error *rt_err(llmir_error *err);
 /* Copies a caller's struct of any known size over zeros. `least`: bytes that must be there. */
-ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const char *what, ll_error *err);
+ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const char *what,
+                  ll_error *err);
 /* Copies back at most what the caller's struct has room for; `size` itself stays the caller's. */
 void rt_results(void *dst, const void *src, size_t known);
 
-#define RT_TRY(expr) /* LL_TRY in a public function */                                               \
-    do {                                                                                            \
-        ll_code rt_try_code_ = (expr);                                                              \
-        if (rt_try_code_ != LL_OK) return (llmir_status)rt_try_code_;                               \
+#define RT_TRY(expr) /* LL_TRY in a public function */                \
+    do {                                                              \
+        ll_code rt_try_code_ = (expr);                                \
+        if (rt_try_code_ != LL_OK) return (llmir_status)rt_try_code_; \
     } while (0)
-#define RT_NOT_NULL(err, p)                                                                         \
-    do {                                                                                            \
-        if (!(p)) return (llmir_status)ll_fail((err), LL_USAGE, "%s: %s is NULL", __func__, #p);    \
+#define RT_NOT_NULL(err, p)                                                                      \
+    do {                                                                                         \
+        if (!(p)) return (llmir_status)ll_fail((err), LL_USAGE, "%s: %s is NULL", __func__, #p); \
     } while (0)
 
 #endif

@@ -1,9 +1,9 @@
 /* step.c: llmir_step: feeds of several sessions become runs of a program.
  *
- * A call is checked in full, its KV blocks are reserved, and then it is cut into runs: each run takes
- * tokens from the feeds in order until T, S or R is full, fills the inputs, makes the plans, lets the team
- * run the program that serves T, and reads the rows it wanted. Lengths are committed at the end; every
- * failure before that gives the blocks back, so a failed call changes nothing. */
+ * A call is checked in full, its KV blocks are reserved, and then it is cut into runs: each run
+ * takes tokens from the feeds in order until T, S or R is full, fills the inputs, makes the plans,
+ * lets the team run the program that serves T, and reads the rows it wanted. Lengths are committed
+ * at the end; every failure before that gives the blocks back, so a failed call changes nothing. */
 #include <math.h>
 #include <string.h>
 
@@ -15,48 +15,57 @@ enum { MAX_FEEDS = 1024 }; /* a list of them is on the stack */
 
 #define ULL(x) ((unsigned long long)(x))
 
-/* ---- checking --------------------------------------------------------------------------------------- */
+/* ---- checking --------------------------------------------------------------------------- */
 static ll_code check_feed(const llmir_engine *e, const llmir_feed *f, size_t i, ll_error *err)
 {
     uint32_t vocab = rt_blob_model(&e->model->blob)->vocab;
     if (!f->session || f->session->engine != e)
-        return ll_fail(err, LL_USAGE, "feed %zu: %s", i, f->session ? "its session is of another engine" : "session is NULL");
+        return ll_fail(err, LL_USAGE, "feed %zu: %s", i,
+                       f->session ? "its session is of another engine" : "session is NULL");
     if (!f->n_tokens || !f->tokens) return ll_fail(err, LL_USAGE, "feed %zu: no tokens", i);
     if (f->n_tokens > e->max.context || f->session->n + f->n_tokens > e->max.context)
-        return ll_fail(err, LL_USAGE, "feed %zu: %zu tokens behind %zu: the context is %u", i, f->n_tokens,
-                       f->session->n, e->max.context);
+        return ll_fail(err, LL_USAGE, "feed %zu: %zu tokens behind %zu: the context is %u", i,
+                       f->n_tokens, f->session->n, e->max.context);
     for (size_t k = 0; k < f->n_tokens; k++)
         if (f->tokens[k] < 0 || (uint32_t)f->tokens[k] >= vocab)
-            return ll_fail(err, LL_USAGE, "feed %zu: token %zu is %d, the vocabulary has %u", i, k, f->tokens[k], vocab);
-    if (f->want > LLMIR_WANT_ALL) return ll_fail(err, LL_USAGE, "feed %zu: want is %u: unknown", i, f->want);
+            return ll_fail(err, LL_USAGE, "feed %zu: token %zu is %d, the vocabulary has %u", i, k,
+                           f->tokens[k], vocab);
+    if (f->want > LLMIR_WANT_ALL)
+        return ll_fail(err, LL_USAGE, "feed %zu: want is %u: unknown", i, f->want);
     if (f->want == LLMIR_WANT_ALL && !f->logits)
         return ll_fail(err, LL_USAGE, "feed %zu: LLMIR_WANT_ALL without room for logits", i);
     if (f->sample && f->sample->size < sizeof *f->sample)
-        return ll_fail(err, LL_USAGE, "feed %zu: sample->size is %zu, wanted %zu", i, f->sample->size, sizeof *f->sample);
+        return ll_fail(err, LL_USAGE, "feed %zu: sample->size is %zu, wanted %zu", i,
+                       f->sample->size, sizeof *f->sample);
     return f->sample ? rt_sample_check(f->sample, err) : LL_OK;
 }
 
-static ll_code reserve(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params, ll_error *err)
+static ll_code reserve(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params,
+                       ll_error *err)
 {
     uint64_t need = 0;
     for (size_t i = 0; i < n; i++)
         need += rt_kv_count(&e->kv, &feed[i]->session->seq, feed[i]->session->n, feed[i]->n_tokens);
-    for (size_t i = 0; i < n; i++) rt_kv_uncount(&e->kv, &feed[i]->session->seq, feed[i]->session->n);
+    for (size_t i = 0; i < n; i++)
+        rt_kv_uncount(&e->kv, &feed[i]->session->seq, feed[i]->session->n);
     if (need > e->kv.n_free) {
         params->kv_needed = need;
         params->kv_free = e->kv.n_free;
-        return ll_fail(err, LL_KV_FULL, "the KV cache is full: %llu blocks of %u tokens are needed, %u of %u are free",
+        return ll_fail(err, LL_KV_FULL,
+                       "the KV cache is full: %llu blocks of %u tokens are needed, %u of %u are "
+                       "free",
                        ULL(need), e->kv.block, e->kv.n_free, e->kv.n_blocks - 1);
     }
-    for (size_t i = 0; i < n; i++) rt_kv_grow(&e->kv, &feed[i]->session->seq, feed[i]->session->n, feed[i]->n_tokens);
+    for (size_t i = 0; i < n; i++)
+        rt_kv_grow(&e->kv, &feed[i]->session->seq, feed[i]->session->n, feed[i]->n_tokens);
     return LL_OK;
 }
 
-/* ---- one run ---------------------------------------------------------------------------------------- */
+/* ---- one run ---------------------------------------------------------------------------- */
 typedef struct batch {
     uint32_t t, s, r;
     uint64_t keys, pairs;
-    size_t first_feed;   /* feed of segment 0; segment i is feed first_feed + i */
+    size_t first_feed; /* feed of segment 0; segment i is feed first_feed + i */
 } batch;
 
 /* Adds the next m tokens of a feed as a segment. */
@@ -70,7 +79,8 @@ static void add_segment(llmir_engine *e, batch *b, const llmir_feed *f, uint32_t
         e->pos[b->t + i] = at + (int32_t)i;
         e->seg[b->t + i] = (int32_t)b->s;
         bool last = s->fed + i + 1 == f->n_tokens;
-        if (f->want == LLMIR_WANT_ALL || (f->want == LLMIR_WANT_NEXT && last)) e->rows[b->r++] = (int32_t)(b->t + i);
+        if (f->want == LLMIR_WANT_ALL || (f->want == LLMIR_WANT_NEXT && last))
+            e->rows[b->r++] = (int32_t)(b->t + i);
     }
     e->start[b->s] = (int32_t)b->t;
     e->len[b->s] = (int32_t)len;
@@ -159,10 +169,12 @@ static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
     rt_program *p = e->program;
     uint32_t items[RT_PLAN_MAX] = {0};
     for (uint32_t i = 0; i < e->n_program; i++)
-        if (b->t >= e->program[i].rec->t_min && b->t <= e->program[i].rec->t_max) p = &e->program[i];
+        if (b->t >= e->program[i].rec->t_min && b->t <= e->program[i].rec->t_max)
+            p = &e->program[i];
     for (uint32_t i = 0; i < rt_blob_n(blob, LLMIR_SEC_PLAN); i++)
         if (p->plans >> i & 1)
-            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->s, e->item[i], e->first[i]);
+            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->s, e->item[i],
+                                    e->first[i]);
     set_dims(e, b, items);
     rt_run run = {p->step, p->rec->n_step, cancelled, e, p->seconds};
     LL_TRY(rt_team_run(e->team, &run, err));
@@ -170,14 +182,16 @@ static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
     return LL_OK;
 }
 
-/* ---- results ---------------------------------------------------------------------------------------- */
+/* ---- results ---------------------------------------------------------------------------- */
 static ll_code sample_row(llmir_engine *e, llmir_feed *f, uint32_t r, ll_error *err)
 {
     static const llmir_sample_params greedy = {.size = sizeof greedy};
     const llmir_sample_params *p = f->sample ? f->sample : &greedy;
     llmir_session *s = f->session;
     size_t n = e->sampler.n;
-    rt_row row = {.logit = e->logits + r * n, .n = (uint32_t)n, .max = e->row_max ? e->row_max + r : NULL,
+    rt_row row = {.logit = e->logits + r * n,
+                  .n = (uint32_t)n,
+                  .max = e->row_max ? e->row_max + r : NULL,
                   .lse = e->row_lse ? e->row_lse + r : NULL};
     if (e->cand_id) {
         row.best_id = e->cand_id + (size_t)r * LLMIR_CANDIDATES;
@@ -202,14 +216,16 @@ static ll_code read_rows(llmir_engine *e, llmir_feed **feed, const batch *b, ll_
         llmir_feed *f = feed[b->first_feed + (size_t)seg];
         size_t of_feed = (size_t)(e->pos[t]) - f->session->n; /* number of the token in its feed */
         if (f->logits)
-            memcpy(f->logits + (f->want == LLMIR_WANT_ALL ? of_feed : 0) * n, e->logits + r * n, n * sizeof *f->logits);
+            memcpy(f->logits + (f->want == LLMIR_WANT_ALL ? of_feed : 0) * n, e->logits + r * n,
+                   n * sizeof *f->logits);
         if (of_feed + 1 == f->n_tokens) LL_TRY(sample_row(e, f, r, err));
     }
     return LL_OK;
 }
 
-/* ---- the call --------------------------------------------------------------------------------------- */
-static ll_code run_all(llmir_engine *e, llmir_feed **feed, size_t n, const llmir_step_params *p, ll_error *err)
+/* ---- the call --------------------------------------------------------------------------- */
+static ll_code run_all(llmir_engine *e, llmir_feed **feed, size_t n, const llmir_step_params *p,
+                       ll_error *err)
 {
     uint64_t done = 0, total = 0;
     size_t next = 0;
@@ -224,12 +240,14 @@ static ll_code run_all(llmir_engine *e, llmir_feed **feed, size_t n, const llmir
         LL_TRY(run_program(e, &b, err));
         LL_TRY(read_rows(e, feed, &b, err));
         done += b.t;
-        if (p->progress && p->progress(p->user, done, total)) return ll_fail(err, LL_CANCELLED, "cancelled");
+        if (p->progress && p->progress(p->user, done, total))
+            return ll_fail(err, LL_CANCELLED, "cancelled");
     }
     return LL_OK;
 }
 
-ll_code rt_step_taken(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params, ll_error *err)
+ll_code rt_step_taken(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params,
+                      ll_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         LL_TRY(check_feed(e, feed[i], i, err));
@@ -244,8 +262,10 @@ ll_code rt_step_taken(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_p
     if (rc == LL_OK) rc = run_all(e, feed, n, params, err);
     for (size_t i = 0; i < n; i++) {
         llmir_session *s = feed[i]->session;
-        if (rc == LL_OK) s->n += feed[i]->n_tokens;
-        else if (rc != LL_KV_FULL) rt_kv_truncate(&e->kv, &s->seq, s->n);
+        if (rc == LL_OK)
+            s->n += feed[i]->n_tokens;
+        else if (rc != LL_KV_FULL)
+            rt_kv_truncate(&e->kv, &s->seq, s->n);
         if (rc == LL_CANCELLED) atomic_store(&s->cancel, false);
         if (rc != LL_OK) feed[i]->next = -1;
     }
@@ -268,7 +288,8 @@ static size_t take_sessions(llmir_feed **feed, size_t n, ll_error *err)
     return n;
 }
 
-llmir_status llmir_step(llmir_engine *engine, llmir_feed *feeds, size_t n, llmir_step_params *params, llmir_error *error)
+llmir_status llmir_step(llmir_engine *engine, llmir_feed *feeds, size_t n,
+                        llmir_step_params *params, llmir_error *error)
 {
     ll_error local = {0}, *err = error ? rt_err(error) : &local;
     RT_NOT_NULL(err, engine);
@@ -276,10 +297,13 @@ llmir_status llmir_step(llmir_engine *engine, llmir_feed *feeds, size_t n, llmir
     llmir_step_params p;
     llmir_feed *feed[MAX_FEEDS];
     RT_TRY(rt_params(&p, sizeof p, sizeof p, params, "llmir_step_params", err));
-    if (!n || n > MAX_FEEDS) return (llmir_status)ll_fail(err, LL_USAGE, "%zu feeds: wanted 1 to %d", n, MAX_FEEDS);
+    if (!n || n > MAX_FEEDS)
+        return (llmir_status)ll_fail(err, LL_USAGE, "%zu feeds: wanted 1 to %d", n, MAX_FEEDS);
     size_t stride = feeds[0].size;
     if (stride < sizeof *feeds || stride > 4096 || stride % _Alignof(llmir_feed))
-        return (llmir_status)ll_fail(err, LL_USAGE, "llmir_feed.size is %zu, this library's struct has %zu", stride, sizeof *feeds);
+        return (llmir_status)ll_fail(err, LL_USAGE,
+                                     "llmir_feed.size is %zu, this library's struct has %zu",
+                                     stride, sizeof *feeds);
     for (size_t i = 0; i < n; i++) feed[i] = (llmir_feed *)(void *)((char *)feeds + i * stride);
     size_t taken = take_sessions(feed, n, err);
     ll_code rc = taken == n ? rt_step_taken(engine, feed, n, &p, err) : err->code;
@@ -289,14 +313,16 @@ llmir_status llmir_step(llmir_engine *engine, llmir_feed *feeds, size_t n, llmir
     return (llmir_status)rc;
 }
 
-llmir_status llmir_sample(const llmir_sample_params *params, float *logits, size_t n, const int32_t *history,
-                          size_t n_history, uint64_t position, int32_t *id, llmir_error *error)
+llmir_status llmir_sample(const llmir_sample_params *params, float *logits, size_t n,
+                          const int32_t *history, size_t n_history, uint64_t position, int32_t *id,
+                          llmir_error *error)
 {
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, logits);
     RT_NOT_NULL(err, id);
     if (n_history) RT_NOT_NULL(err, history);
-    if (n < 1 || n > 1 << 24) return (llmir_status)ll_fail(err, LL_USAGE, "%zu logits: wanted 1 to 2^24", n);
+    if (n < 1 || n > 1 << 24)
+        return (llmir_status)ll_fail(err, LL_USAGE, "%zu logits: wanted 1 to 2^24", n);
     llmir_sample_params p;
     RT_TRY(rt_params(&p, sizeof p, sizeof p, params, "llmir_sample_params", err));
     RT_TRY(rt_sample_check(&p, err));

@@ -2,28 +2,29 @@
  *
  * A module is an ELF shared object followed by two byte ranges that ELF knows nothing about:
  *
- *     0            elf_size     blob_offset              weights_offset (page aligned)      file_size
+ *     0            elf_size     blob_offset              weights_offset (aligned)      file_size
  *     +------------+---+--------+------------------------+----+-----------------------------+
  *     | ELF: code, |pad| blob: tables, tokenizer, texts  | pad| weights, packed for the     |
  *     | note       |   | (sections of fixed records)     |    | target, mapped lazily       |
  *     +------------+---+--------+------------------------+----+-----------------------------+
  *
- * The note (`.note.llmir`, one `llmir_note`) says where they are and carries digests. A loader reads ELF
- * headers, note and blob with bounded `pread` and validates all of it BEFORE `dlopen`; `dlopen` then only
- * supplies function pointers through the one exported symbol, `llmir_module_v1`, a const `llmir_module`.
- * Everything is little-endian.
+ * The note (`.note.llmir`, one `llmir_note`) says where they are and carries digests. A loader
+ * reads ELF headers, note and blob with bounded `pread` and validates all of it BEFORE `dlopen`;
+ * `dlopen` then only supplies function pointers through the one exported symbol,
+ * `llmir_module_v1`, a const `llmir_module`. Everything is little-endian.
  *
  * Kernels on the CPU. A step of a program runs one kernel on the whole team:
  *
  *     uint64_t parts(const llmir_args *a);                        // how many parts this call has
  *     void     run(const llmir_args *a, llmir_team *t, uint32_t thread, void *scratch);
  *
- * `run` is entered by the threads of the team that have work. It asks `t->claim(t, thread)` for a part
- * (the thread's own contiguous range first, then stealing); -1 means no part is left. With the first part
- * in hand it runs its per-thread prologue into `scratch` (64-byte aligned, llmir_kernel_rec.scratch
- * bytes, contents undefined), then part after part. A call of `claim` also reports the part claimed before
- * as finished, so results of a part must be stored by then. The number of parts (below 2^24) depends on
- * the arguments only, never on the thread count: results have the same bits for any team. */
+ * `run` is entered by the threads of the team that have work. It asks `t->claim(t, thread)` for
+ * a part (the thread's own contiguous range first, then stealing); -1 means no part is left.
+ * With the first part in hand it runs its per-thread prologue into `scratch` (64-byte aligned,
+ * llmir_kernel_rec.scratch bytes, contents undefined), then part after part. A call of `claim`
+ * also reports the part claimed before as finished, so results of a part must be stored by then.
+ * The number of parts (below 2^24) depends on the arguments only, never on the thread count:
+ * results have the same bits for any team. */
 #ifndef LLMIR_MODULE_ABI_H
 #define LLMIR_MODULE_ABI_H
 
@@ -36,9 +37,9 @@
 #define LLMIR_NOTE_NAME "LLMIR" /* namesz 6 with its NUL, padded to 8 */
 #define LLMIR_NOTE_TYPE 1u
 
-/* ---- code ---------------------------------------------------------------------------------------- */
+/* ---- code ------------------------------------------------------------------------------- */
 typedef struct llmir_args {
-    void *const *buf;   /* the kernel's buffers, in the order of its parameter list    */
+    void *const *buf;   /* the kernel's buffers, in the order of its parameter list */
     const int64_t *dim; /* the module's symbolic dimensions, by their index (llmir_dim_rec) */
 } llmir_args;
 
@@ -49,7 +50,8 @@ struct llmir_team {
 };
 
 typedef uint64_t (*llmir_parts_fn)(const llmir_args *args);
-typedef void (*llmir_run_fn)(const llmir_args *args, llmir_team *team, uint32_t thread, void *scratch);
+typedef void (*llmir_run_fn)(const llmir_args *args, llmir_team *team, uint32_t thread,
+                             void *scratch);
 
 typedef struct llmir_kernel_code {
     llmir_parts_fn parts;
@@ -58,19 +60,21 @@ typedef struct llmir_kernel_code {
 
 typedef struct llmir_module {
     uint64_t magic;
-    uint32_t abi, size;   /* LLMIR_MODULE_ABI; of this struct                            */
-    uint64_t blob_digest[2]; /* the blob this code belongs to: equal to the note's       */
+    uint32_t abi, size;      /* LLMIR_MODULE_ABI; of this struct */
+    uint64_t blob_digest[2]; /* the blob this code belongs to: equal to the note's */
     uint64_t n_kernel;
-    const llmir_kernel_code *kernel; /* in the order of LLMIR_SEC_KERNEL                 */
+    const llmir_kernel_code *kernel; /* in the order of LLMIR_SEC_KERNEL */
 } llmir_module;
 
-/* ---- the note ------------------------------------------------------------------------------------ */
-/* Digests are {low, high 64 bits} of XXH3-128: they find damage, they are not signatures. A range's digest
- * folds its 1 MiB pieces in order: h = 0; for each piece: h = XXH3-128(h, XXH3-128(piece)). */
+/* ---- the note --------------------------------------------------------------------------- */
+/* Digests are {low, high 64 bits} of XXH3-128: they find damage, they are not signatures. A
+ * range's digest folds its 1 MiB pieces in order: h = 0; for each piece: h = XXH3-128(h,
+ * XXH3-128(piece)). */
 typedef struct llmir_note {
-    uint64_t magic;      /* LLMIR_MODULE_MAGIC */
-    uint32_t abi, size;  /* LLMIR_MODULE_ABI; of this struct */
-    uint64_t required;   /* features a loader must know (enum llmir_required); unknown bit: refuse */
+    uint64_t magic;     /* LLMIR_MODULE_MAGIC */
+    uint32_t abi, size; /* LLMIR_MODULE_ABI; of this struct */
+    /* features a loader must know (enum llmir_required); unknown bit: refuse */
+    uint64_t required;
     uint64_t file_size, elf_size;
     uint64_t blob_offset, blob_size;
     uint64_t weights_offset, weights_size; /* offset a multiple of LLMIR_WEIGHTS_ALIGN */
@@ -83,10 +87,10 @@ typedef struct llmir_note {
 enum llmir_required { LLMIR_REQUIRED_KNOWN = 0 }; /* no bit is defined in ABI 1 */
 enum { LLMIR_WEIGHTS_ALIGN = 4096, LLMIR_DIGEST_PIECE = 1 << 20 };
 
-/* ---- the blob ------------------------------------------------------------------------------------
- *     header | section[n_section] | section bytes, each 8-byte aligned, in any order, not overlapping
- * A section holds `count` records of `record` bytes (or `count` plain bytes, record 1). Unknown kinds are
- * skipped; a record may be longer than the struct here (newer writer), never shorter. */
+/* ---- the blob ---------------------------------------------------------------------------
+ *     header | section[n_section] | section bytes: each 8-byte aligned, any order, no overlap
+ * A section holds `count` records of `record` bytes (or `count` plain bytes, record 1). Unknown
+ * kinds are skipped; a record may be longer than the struct here (newer writer), never shorter. */
 #define LLMIR_BLOB_MAGIC 0x31424f4c424d4c4cu /* "LLMBLOB1" */
 
 typedef struct llmir_blob_head {
@@ -100,8 +104,8 @@ typedef struct llmir_section {
 } llmir_section;
 
 enum llmir_section_kind {
-    LLMIR_SEC_STRINGS = 1, /* bytes: NUL-terminated strings; offset 0 is the empty one. UTF-8         */
-    LLMIR_SEC_MODEL,       /* one llmir_model_rec                                                      */
+    LLMIR_SEC_STRINGS = 1, /* bytes: NUL-terminated strings; offset 0 is the empty one. UTF-8 */
+    LLMIR_SEC_MODEL,       /* one llmir_model_rec */
     LLMIR_SEC_DIM,
     LLMIR_SEC_TERM,
     LLMIR_SEC_KERNEL,
@@ -114,15 +118,16 @@ enum llmir_section_kind {
     LLMIR_SEC_PROGRAM,
     LLMIR_SEC_STEP,
     LLMIR_SEC_BINDING,
-    LLMIR_SEC_PROVENANCE,  /* llmir_pair_rec: input hash, versions, options; no paths, no times        */
-    LLMIR_SEC_TOKENIZER,   /* bytes: <llmir/tokenizer_abi.h>; absent when the model has none           */
-    LLMIR_SEC_CHAT,        /* bytes: the chat template's text; absent when there is none               */
+    LLMIR_SEC_PROVENANCE, /* llmir_pair_rec: input hash, versions, options; no paths, no times */
+    LLMIR_SEC_TOKENIZER,  /* bytes: <llmir/tokenizer_abi.h>; absent when the model has none */
+    LLMIR_SEC_CHAT,       /* bytes: the chat template's text; absent when there is none */
     LLMIR_SEC_END_
 };
 
 typedef uint32_t llmir_str; /* offset into LLMIR_SEC_STRINGS */
 
-/* base + sum over its terms of coef * value(dim). Used for byte counts, offsets and work estimates. */
+/* base + sum over its terms of coef * value(dim). Used for byte counts, offsets and work
+ * estimates. */
 typedef struct llmir_linear {
     int64_t base;
     uint32_t term, n_term; /* a range of LLMIR_SEC_TERM */
@@ -134,24 +139,25 @@ typedef struct llmir_term {
 } llmir_term;
 
 typedef struct llmir_model_rec {
-    llmir_str name, arch, quant; /* "SmolLM2 135M Instruct", "llama", "Q4_1": for people        */
-    llmir_str target;            /* "cpu:x86-64-v4"                                             */
-    llmir_str features;          /* CPU features the code needs: "avx2,fma,avx512vnni" (LLVM's names) */
-    uint32_t vocab, layers, context; /* context: longest sequence the model was made for        */
-    uint64_t parameters;         /* number of weights (elements)                                */
-    uint64_t model_bytes;        /* size of the tensors in the file it was made from            */
+    llmir_str name, arch, quant; /* "SmolLM2 135M Instruct", "llama", "Q4_1": for people */
+    llmir_str target;            /* "cpu:x86-64-v4" */
+    /* CPU features the code needs: "avx2,fma,avx512vnni" (LLVM's names) */
+    llmir_str features;
+    uint32_t vocab, layers, context; /* context: longest sequence the model was made for */
+    uint64_t parameters;             /* number of weights (elements) */
+    uint64_t model_bytes;            /* size of the tensors in the file it was made from */
 } llmir_model_rec;
 
 /* The dims that a kernel reads. The runtime knows a dim by its kind; the name is for people. */
 enum llmir_dim_kind {
-    LLMIR_DIM_T,      /* tokens in this step                                                  */
-    LLMIR_DIM_S,      /* sequences (segments) in this step                                    */
-    LLMIR_DIM_R,      /* rows whose logits are wanted (may be 0)                              */
-    LLMIR_DIM_W,      /* work items of plan number `arg` (may be 0)                           */
-    LLMIR_DIM_PAGES,  /* row stride of the page table, in entries                             */
-    LLMIR_DIM_BLOCKS, /* KV blocks in each pool, the spare one (block 0) included             */
-    LLMIR_DIM_KEYS,   /* sum over segments of their context lengths (for estimates)           */
-    LLMIR_DIM_PAIRS,  /* sum over segments of rows * context length (for estimates)           */
+    LLMIR_DIM_T,      /* tokens in this step */
+    LLMIR_DIM_S,      /* sequences (segments) in this step */
+    LLMIR_DIM_R,      /* rows whose logits are wanted (may be 0) */
+    LLMIR_DIM_W,      /* work items of plan number `arg` (may be 0) */
+    LLMIR_DIM_PAGES,  /* row stride of the page table, in entries */
+    LLMIR_DIM_BLOCKS, /* KV blocks in each pool, the spare one (block 0) included */
+    LLMIR_DIM_KEYS,   /* sum over segments of their context lengths (for estimates) */
+    LLMIR_DIM_PAIRS,  /* sum over segments of rows * context length (for estimates) */
     LLMIR_DIM_END_
 };
 typedef struct llmir_dim_rec {
@@ -160,18 +166,19 @@ typedef struct llmir_dim_rec {
 } llmir_dim_rec;
 
 typedef struct llmir_kernel_rec {
-    llmir_str name;     /* the symbol a profiler shows                   */
-    llmir_str te;       /* canonical tensor expressions                  */
-    llmir_str trace;    /* the schedule, one primitive a line            */
+    llmir_str name;  /* the symbol a profiler shows */
+    llmir_str te;    /* canonical tensor expressions */
+    llmir_str trace; /* the schedule, one primitive a line */
     uint32_t reserved;
-    uint64_t hash[2];   /* of te text, trace and target                  */
-    uint64_t scratch;   /* bytes per thread                              */
+    uint64_t hash[2]; /* of te text, trace and target */
+    uint64_t scratch; /* bytes per thread */
 } llmir_kernel_rec;
 
-/* A site is one place of the model (an expression with its dims), served by variants in rank order. */
+/* A site is one place of the model (an expression with its dims), served by variants in rank
+ * order. */
 typedef struct llmir_site_rec {
     llmir_str name, te, klass, reserved; /* "layer.qkv", canonical text, schedule class */
-    uint64_t hash[2];                    /* of the canonical text                       */
+    uint64_t hash[2];                    /* of the canonical text */
     uint32_t variant, n_variant;         /* a range of LLMIR_SEC_VARIANT; 0 is the default */
 } llmir_site_rec;
 typedef struct llmir_variant_rec {
@@ -179,11 +186,11 @@ typedef struct llmir_variant_rec {
     llmir_str note; /* "rows = 1": when it serves, for people */
 } llmir_variant_rec;
 
-/* ---- KV cache: pools of blocks. Block b of a pool starts at b * block_bytes. ------------------------ */
+/* ---- KV cache: pools of blocks. Block b of a pool starts at b * block_bytes. ------------ */
 typedef struct llmir_kv_rec {
-    llmir_str dtype;       /* "f16", "f32": what --kv names              */
-    uint32_t block;        /* tokens per block: a power of two, 16..256  */
-    uint32_t pool, n_pool; /* a range of LLMIR_SEC_POOL                  */
+    llmir_str dtype;       /* "f16", "f32": what --kv names */
+    uint32_t block;        /* tokens per block: a power of two, 16..256 */
+    uint32_t pool, n_pool; /* a range of LLMIR_SEC_POOL */
 } llmir_kv_rec;
 typedef struct llmir_pool_rec {
     llmir_str name; /* "k", "v", "kv" */
@@ -191,11 +198,12 @@ typedef struct llmir_pool_rec {
     uint64_t block_bytes; /* a multiple of 64 */
 } llmir_pool_rec;
 
-/* ---- plans: ragged work cut into items ---------------------------------------------------------------
- * Each segment has `rows` new tokens, the last of its `keys` tokens. A plan serves the segments whose
- * rows and keys lie in its class; the plans of one group partition all (rows, keys). Rows are cut into
- * tiles of row_tile, the keys that a tile sees into ranges of key_split (0: one range). Items of one row
- * tile are neighbours, part 0 first; every row tile has at least one item. */
+/* ---- plans: ragged work cut into items --------------------------------------------------
+ * Each segment has `rows` new tokens, the last of its `keys` tokens. A plan serves the segments
+ * whose rows and keys lie in its class; the plans of one group partition all (rows, keys). Rows
+ * are cut into tiles of row_tile, the keys that a tile sees into ranges of key_split (0: one
+ * range). Items of one row tile are neighbours, part 0 first; every row tile has at least one
+ * item. */
 typedef struct llmir_plan_rec {
     llmir_str name;
     uint32_t group;
@@ -209,24 +217,26 @@ typedef struct llmir_plan_rec {
 
 typedef struct llmir_item {
     int32_t seg;
-    int32_t row0, rows;  /* flat token indices row0 .. row0 + rows - 1, all of segment seg           */
-    int32_t lo, hi;      /* keys lo .. hi - 1 of the segment (positions)                             */
-    int32_t mask_from;   /* keys in [lo, mask_from) are below every row's own position: no causal mask */
-    int32_t part, parts; /* this item is part number `part` of `parts` of its row tile               */
+    int32_t row0, rows; /* flat token indices row0 .. row0 + rows - 1, all of segment seg */
+    int32_t lo, hi;     /* keys lo .. hi - 1 of the segment (positions) */
+    /* keys in [lo, mask_from) are below every row's own position: no causal mask */
+    int32_t mask_from;
+    int32_t part, parts; /* this item is part number `part` of `parts` of its row tile */
 } llmir_item;
 
-/* ---- weights ------------------------------------------------------------------------------------ */
+/* ---- weights ---------------------------------------------------------------------------- */
 typedef struct llmir_weight_rec {
     llmir_str name, packing; /* "blk.0.attn_q.weight", id of the packing */
     uint64_t offset, size;   /* in the weights range; offset a multiple of 64, ascending */
 } llmir_weight_rec;
 
-/* ---- programs: the steps, in order, for a range of T -------------------------------------------------
- * A program that serves T = 1 only may take T, S and R as 1: rows[0] names the token even when R is 0.
- * A program serves one KV layout and t_min <= T <= t_max; for each KV layout the programs cover 1..max
- * without gap or overlap. Sizes and offsets are linear in the dims at the bucket's maximum (T = t_max or
- * the engine's limit if that is lower, S and R at the engine's limits, W at what the plan can reach);
- * offsets in the arena are rounded up to 64 by the loader, so a writer leaves 64 bytes between buffers. */
+/* ---- programs: the steps, in order, for a range of T ------------------------------------
+ * A program that serves T = 1 only may take T, S and R as 1: rows[0] names the token even when R
+ * is 0. A program serves one KV layout and t_min <= T <= t_max; for each KV layout the programs
+ * cover 1..max without gap or overlap. Sizes and offsets are linear in the dims at the bucket's
+ * maximum (T = t_max or the engine's limit if that is lower, S and R at the engine's limits, W
+ * at what the plan can reach); offsets in the arena are rounded up to 64 by the loader, so a
+ * writer leaves 64 bytes between buffers. */
 typedef struct llmir_program_rec {
     llmir_str name;
     uint32_t kv;
@@ -238,16 +248,18 @@ typedef struct llmir_program_rec {
 typedef struct llmir_step_rec {
     uint32_t kernel, site; /* site UINT32_MAX: none */
     uint32_t binding, n_binding;
-    llmir_linear bytes; /* what it must move at least (weights, KV, activations): limit for profiles */
-    llmir_linear ops;   /* arithmetic operations (multiply and add count two)                       */
+    /* what it must move at least (weights, KV, activations): limit for profiles */
+    llmir_linear bytes;
+    llmir_linear ops; /* arithmetic operations (multiply and add count two) */
 } llmir_step_rec;
 
 enum llmir_space {
-    LLMIR_SPACE_ARENA,  /* index 0; at: offset in the activation arena; size: bytes used             */
-    LLMIR_SPACE_WEIGHT, /* index: LLMIR_SEC_WEIGHT; at.base: offset inside it                         */
-    LLMIR_SPACE_KV,     /* index: pool, counted from the KV layout's first; at.base: offset in a block */
-    LLMIR_SPACE_INPUT,  /* index: enum llmir_input                                                    */
-    LLMIR_SPACE_OUTPUT, /* index: enum llmir_output                                                   */
+    LLMIR_SPACE_ARENA,  /* index 0; at: offset in the activation arena; size: bytes used */
+    LLMIR_SPACE_WEIGHT, /* index: LLMIR_SEC_WEIGHT; at.base: offset inside it */
+    /* index: pool, counted from the KV layout's first; at.base: offset in a block */
+    LLMIR_SPACE_KV,
+    LLMIR_SPACE_INPUT,  /* index: enum llmir_input */
+    LLMIR_SPACE_OUTPUT, /* index: enum llmir_output */
     LLMIR_SPACE_END_
 };
 typedef struct llmir_binding_rec {
@@ -258,22 +270,24 @@ typedef struct llmir_binding_rec {
 
 /* What the engine fills before a step; all int32. */
 enum llmir_input {
-    LLMIR_IN_TOKENS, /* [T] token ids                                                                  */
-    LLMIR_IN_POS,    /* [T] position of each token in its sequence                                     */
-    LLMIR_IN_SEG,    /* [T] segment of each token                                                      */
-    LLMIR_IN_START,  /* [S + 1] first flat token of each segment                                       */
-    LLMIR_IN_LEN,    /* [S] context length, this step's tokens included                                */
-    LLMIR_IN_TABLE,  /* [S][pages] block ids; each row ends in at least one valid spare id            */
-    LLMIR_IN_ROWS,   /* [R] flat token index whose logits are wanted, ascending                        */
-    LLMIR_IN_PLAN,   /* + 2 * plan: llmir_item[W]; + 2 * plan + 1: [T] first item of each row, or -1   */
+    LLMIR_IN_TOKENS, /* [T] token ids */
+    LLMIR_IN_POS,    /* [T] position of each token in its sequence */
+    LLMIR_IN_SEG,    /* [T] segment of each token */
+    LLMIR_IN_START,  /* [S + 1] first flat token of each segment */
+    LLMIR_IN_LEN,    /* [S] context length, this step's tokens included */
+    LLMIR_IN_TABLE,  /* [S][pages] block ids; each row ends in at least one valid spare id */
+    LLMIR_IN_ROWS,   /* [R] flat token index whose logits are wanted, ascending */
+    /* + 2 * plan: llmir_item[W]; + 2 * plan + 1: [T] first item of each row, or -1 */
+    LLMIR_IN_PLAN,
 };
-/* Logits must be written; the rest spares the runtime passes over the row, where every program writes it. */
+/* Logits must be written; the rest spares the runtime passes over the row, where every program
+ * writes it. */
 enum llmir_output {
-    LLMIR_OUT_LOGITS,     /* f32 [R][vocab]                                                            */
-    LLMIR_OUT_MAX,        /* f32 [R]: the largest logit                                                */
-    LLMIR_OUT_LSE,        /* f32 [R]: log of the sum of exponentials                                   */
-    LLMIR_OUT_CAND_ID,    /* s32 [R][LLMIR_CANDIDATES]: ids of the largest logits, best first;          */
-    LLMIR_OUT_CAND_LOGIT, /* f32 [R][LLMIR_CANDIDATES]  equal logits by ascending id                    */
+    LLMIR_OUT_LOGITS,     /* f32 [R][vocab] */
+    LLMIR_OUT_MAX,        /* f32 [R]: the largest logit */
+    LLMIR_OUT_LSE,        /* f32 [R]: log of the sum of exponentials */
+    LLMIR_OUT_CAND_ID,    /* s32 [R][LLMIR_CANDIDATES]: ids of the largest logits, best first; */
+    LLMIR_OUT_CAND_LOGIT, /* f32 [R][LLMIR_CANDIDATES]  equal logits by ascending id */
     LLMIR_OUT_END_
 };
 enum { LLMIR_CANDIDATES = 256 }; /* a model with fewer tokens pads with id -1, logit -inf */

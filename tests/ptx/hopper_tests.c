@@ -39,10 +39,11 @@ static map map2d(run *r, uint64_t addr, unsigned type, uint64_t cols, uint64_t r
 
 static void tma_gemm(run *r)
 {
-    static const int shapes[][3] = {{64, 64, 64}, {128, 64, 192}, {100, 72, 136}, {64, 64, 320}, {1, 8, 8}};
+    static const int shapes[][3] = {{64, 64, 64}, {128, 64, 192}, {100, 72, 136},
+                                    {1, 8, 8},    {64, 64, 328}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-        static uint16_t a[128 * 192], b[128 * 192], c[128 * 128];
+        static uint16_t a[128 * 328], b[128 * 328], c[128 * 128];
         static float got[128 * 128];
         static double want[128 * 128];
         for (int i = 0; i < m * k; i++) a[i] = (uint16_t)((next_u32() & 0x8300) | 0x3800);
@@ -53,10 +54,13 @@ static void tma_gemm(run *r)
                 for (int x = 0; x < k; x++)
                     want[i * n + j] += half_to(a[i * k + x]) * half_to(b[j * k + x]);
             }
-        uint64_t da = up(r, a, (size_t)(m * k) * 2), db = up(r, b, (size_t)(n * k) * 2),
+        int kk = k ? k : 8; /* of the tensor maps */
+        uint64_t da = up(r, a, (size_t)(m * kk) * 2), db = up(r, b, (size_t)(n * kk) * 2),
                  dc = room(r, (size_t)(m * n) * 2);
-        map ta = map2d(r, da, PTX_MAP_F16, (uint64_t)k, (uint64_t)m, (uint64_t)k * 2, 64, 64, 128),
-            tb = map2d(r, db, PTX_MAP_F16, (uint64_t)k, (uint64_t)n, (uint64_t)k * 2, 64, 64, 128),
+        map ta =
+                map2d(r, da, PTX_MAP_F16, (uint64_t)kk, (uint64_t)m, (uint64_t)kk * 2, 64, 64, 128),
+            tb =
+                map2d(r, db, PTX_MAP_F16, (uint64_t)kk, (uint64_t)n, (uint64_t)kk * 2, 64, 64, 128),
             tc = map2d(r, dc, PTX_MAP_F16, (uint64_t)n, (uint64_t)m, (uint64_t)n * 2, 64, 64, 0);
         LAUNCH(r, "tma_gemm", D2((uint32_t)(n + 63) / 64, (uint32_t)(m + 63) / 64), D1(128), 32768,
                &ta, &tb, &tc, &k);

@@ -29,7 +29,7 @@ static uint16_t half_small(float *v)
 }
 static void *get(size_t n)
 {
-    void *p = calloc(1, n);
+    void *p = calloc(1, n ? n : 1);
     if (!p) abort();
     return p;
 }
@@ -97,7 +97,7 @@ static void wmma_shapes(run *r)
 
 static void gemm(run *r)
 {
-    static const int shapes[][3] = {{64, 64, 96}, {100, 70, 136}, {33, 129, 8}};
+    static const int shapes[][3] = {{64, 64, 96}, {100, 70, 136}, {33, 129, 8}, {20, 20, 0}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
         uint16_t *a = get((size_t)(m * k) * 2), *b = get((size_t)(n * k) * 2),
@@ -110,7 +110,7 @@ static void gemm(run *r)
         for (int i = 0; i < m; i++)
             for (int j = 0; j < n; j++)
                 for (int x = 0; x < k; x++) want[i * n + j] += fa[i * k + x] * fb[j * k + x];
-        uint64_t da = up(r, a, (size_t)(m * k) * 2), db = up(r, b, (size_t)(n * k) * 2),
+        uint64_t da = up(r, a, (size_t)(m * k) * 2 + !k), db = up(r, b, (size_t)(n * k) * 2 + !k),
                  dc = room(r, (size_t)(m * n) * 2);
         LAUNCH(r, "gemm", D2((uint32_t)(n + 63) / 64, (uint32_t)(m + 63) / 64), D1(128),
                3 * 128 * 64, &da, &db, &dc, &m, &n, &k);
@@ -244,17 +244,20 @@ static void tensor_forms(run *r)
 
 static void mbarriers(run *r)
 {
-    enum { N = 1000 };
-    static int x[N];
-    uint32_t out[96], want[96] = {0};
-    int n = N;
-    for (int i = 0; i < N; i++)
-        x[i] = (int)next_u32() >> 8, want[i % 96] += (uint32_t)x[i] * (uint32_t)(i / 96 + 1);
-    uint64_t dx = up(r, x, sizeof x), dy = room(r, sizeof out);
-    LAUNCH(r, "ring_sum", D1(1), D1(128), 0, &dx, &dy, &n);
-    down(r, out, dy, sizeof out);
-    same_u32(r, "ring", out, want, 96);
-    dy = room(r, 64 * 4);
+    static const int sizes[] = {1000, 50, 100, 370, 0};
+    uint32_t out[96], want[96];
+    for (int c = 0; c < 5; c++) {
+        static int x[1000];
+        int n = sizes[c];
+        memset(want, 0, sizeof want);
+        for (int i = 0; i < n; i++)
+            x[i] = (int)next_u32() >> 8, want[i % 96] += (uint32_t)x[i] * (uint32_t)(i / 96 + 1);
+        uint64_t dx = up(r, x, (size_t)n * 4 + !n), dy = room(r, sizeof out);
+        LAUNCH(r, "ring_sum", D1(1), D1(128), 0, &dx, &dy, &n);
+        down(r, out, dy, sizeof out);
+        same_u32(r, "ring", out, want, 96);
+    }
+    uint64_t dy = room(r, 64 * 4);
     LAUNCH(r, "phases", D1(1), D1(64), 0, &dy);
     down(r, out, dy, 64 * 4);
     for (uint32_t i = 0; i < 64; i++) want[i] = (i + 10) % 64;

@@ -16,61 +16,85 @@ static void *get(size_t n)
 
 /* ---- reductions ---- */
 
+/* Sizes below and above the number of threads; buffers end where the data ends. */
 static void reduce_tree(run *r)
 {
-    enum { N = 5000 };
-    static float x[N], out[7];
-    double want[7] = {0};
-    int n = N - 13;
-    for (int i = 0; i < N; i++) x[i] = (float)(int)(next_u32() % 1000) / 8; /* sums are exact */
-    for (int i = 0; i < n; i++) want[i / 256 % 7] += x[i];
-    uint64_t dx = up(r, x, sizeof x), dy = room(r, sizeof out);
-    LAUNCH(r, "reduce_tree", D1(7), D1(256), 0, &dx, &dy, &n);
-    down(r, out, dy, sizeof out);
-    near_f32(r, "sum", out, want, 7, 0, 0);
+    static const int sizes[] = {4987, 300, 1793};
+    for (int c = 0; c < 3; c++) {
+        int n = sizes[c];
+        static float x[5000], out[7];
+        double want[7] = {0};
+        for (int i = 0; i < n; i++) x[i] = (float)(int)(next_u32() % 1000) / 8; /* sums are exact */
+        for (int i = 0; i < n; i++) want[i / 256 % 7] += x[i];
+        uint64_t dx = up(r, x, (size_t)n * 4), dy = room(r, sizeof out);
+        LAUNCH(r, "reduce_tree", D1(7), D1(256), 0, &dx, &dy, &n);
+        down(r, out, dy, sizeof out);
+        near_f32(r, "sum", out, want, 7, 0, 0);
+    }
 }
 
 static void reduce_shuffle(run *r)
 {
-    enum { N = 4321 };
-    static int x[N];
-    uint32_t want = 0, got = 0;
-    int n = N;
-    for (int i = 0; i < N; i++) x[i] = (int)next_u32(), want += (uint32_t)x[i];
-    uint64_t dx = up(r, x, sizeof x), dy = up(r, &got, 4);
-    LAUNCH(r, "reduce_shuffle", D1(3), D1(96), 0, &dx, &dy, &n);
-    down(r, &got, dy, 4);
-    same_u32(r, "sum", &got, &want, 1);
-    static double d[1000];
-    double m = -INFINITY, g;
-    n = 777;
-    for (int i = 0; i < n; i++) d[i] = next_f32() * 1e10, m = fmax(m, d[i]);
-    dx = up(r, d, sizeof d), dy = room(r, 8);
-    LAUNCH(r, "reduce_max_f64", D1(1), D1(128), 0, &dx, &dy, &n);
-    down(r, &g, dy, 8);
-    near_f64(r, "max", &g, &m, 1, 0, 0);
+    static const int sizes[] = {4321, 200};
+    for (int c = 0; c < 2; c++) {
+        static int x[5000];
+        static double d[1000];
+        uint32_t want = 0, got = 0;
+        int n = sizes[c];
+        for (int i = 0; i < n; i++) x[i] = (int)next_u32(), want += (uint32_t)x[i];
+        uint64_t dx = up(r, x, (size_t)n * 4), dy = up(r, &got, 4);
+        LAUNCH(r, "reduce_shuffle", D1(3), D1(96), 0, &dx, &dy, &n);
+        down(r, &got, dy, 4);
+        same_u32(r, "sum", &got, &want, 1);
+        static const uint32_t blocks[] = {32, 128, 192, 512};
+        for (int b = 0; b < 4; b++) {
+            double m = -INFINITY, g;
+            n = c ? 20 : 777;
+            for (int i = 0; i < n; i++) d[i] = i * 1e9 + next_f32() * 1e8, m = fmax(m, d[i]);
+            if (c == 0) d[(b * 250 + 33) % n] = m = 1e15 + b; /* found in another warp each time */
+            dx = up(r, d, (size_t)n * 8), dy = room(r, 8);
+            LAUNCH(r, "reduce_max_f64", D1(1), D1(blocks[b]), 0, &dx, &dy, &n);
+            down(r, &g, dy, 8);
+            near_f64(r, "max", &g, &m, 1, 0, 0);
+        }
+    }
 }
 
 /* ---- scans ---- */
 
 static void scans(run *r)
 {
-    enum { N = 200, B = 3 };
+    enum { B = 3 };
     static uint32_t x[4096], y[4096], want[4096];
-    int n = N;
+    static const int sizes[] = {200, 31};
     for (int i = 0; i < 4096; i++) x[i] = next_u32();
-    for (int b = 0; b < B; b++)
-        for (int i = 0; i < N; i++) want[b * N + i] = x[b * N + i] + (i ? want[b * N + i - 1] : 0);
-    uint64_t dx = up(r, x, sizeof x), dy = room(r, sizeof y);
-    LAUNCH(r, "scan_shared", D1(B), D1(256), 2 * 256 * 4, &dx, &dy, &n);
-    down(r, y, dy, B * N * 4);
-    same_u32(r, "shared", y, want, B * N);
-    n = 1000;
-    for (int i = 0; i < n; i++) want[i] = x[i] + (i ? want[i - 1] : 0);
-    dy = room(r, sizeof y);
-    LAUNCH(r, "scan_shuffle", D1(1), D1(128), 0, &dx, &dy, &n);
-    down(r, y, dy, (size_t)n * 4);
-    same_u32(r, "shuffle", y, want, (size_t)n);
+    for (int c = 0; c < 2; c++) {
+        int n = sizes[c];
+        for (int b = 0; b < B; b++)
+            for (int i = 0; i < n; i++)
+                want[b * n + i] = x[b * n + i] + (i ? want[b * n + i - 1] : 0);
+        uint64_t dx = up(r, x, (size_t)(B * n) * 4), dy = room(r, (size_t)(B * n) * 4);
+        uint32_t block = c ? 1 + (uint32_t)n : 256;
+        LAUNCH(r, "scan_shared", D1(B), D1(block), 2 * block * 4, &dx, &dy, &n);
+        down(r, y, dy, (size_t)(B * n) * 4);
+        same_u32(r, "shared", y, want, (size_t)(B * n));
+    }
+    { /* one thread: no step at all */
+        int n = 1;
+        uint64_t dx = up(r, x, 4), dy = room(r, 4);
+        LAUNCH(r, "scan_shared", D1(1), D1(1), 8, &dx, &dy, &n);
+        down(r, y, dy, 4);
+        same_u32(r, "shared", y, x, 1);
+    }
+    static const int lengths[] = {1000, 65, 0};
+    for (int c = 0; c < 3; c++) {
+        int n = lengths[c];
+        for (int i = 0; i < n; i++) want[i] = x[i] + (i ? want[i - 1] : 0);
+        uint64_t dx = up(r, x, (size_t)n * 4 + !n), dy = room(r, (size_t)n * 4 + !n);
+        LAUNCH(r, "scan_shuffle", D1(1), D1(c == 1 ? 32 : 128), 0, &dx, &dy, &n);
+        down(r, y, dy, (size_t)n * 4);
+        same_u32(r, "shuffle", y, want, (size_t)n);
+    }
 }
 
 /* ---- transposes ---- */
@@ -104,15 +128,18 @@ static void transposes(run *r)
 
 static void histograms(run *r)
 {
-    enum { N = 10000 };
-    static uint8_t x[N];
-    uint32_t bins[256] = {0}, want[256] = {0};
-    int n = N;
-    for (int i = 0; i < N; i++) x[i] = (uint8_t)(next_u32() >> 24 & next_u32() >> 16), want[x[i]]++;
-    uint64_t dx = up(r, x, sizeof x), db = up(r, bins, sizeof bins);
-    LAUNCH(r, "histogram", D1(4), D1(160), 0, &dx, &db, &n);
-    down(r, bins, db, sizeof bins);
-    same_u32(r, "bin", bins, want, 256);
+    static const int sizes[] = {10000, 100};
+    for (int c = 0; c < 2; c++) {
+        static uint8_t x[10000];
+        uint32_t bins[256] = {0}, want[256] = {0}, block = c ? 320 : 160;
+        int n = sizes[c];
+        for (int i = 0; i < n; i++)
+            x[i] = (uint8_t)(next_u32() >> 24 & next_u32() >> 16), want[x[i]]++;
+        uint64_t dx = up(r, x, (size_t)n), db = up(r, bins, sizeof bins);
+        LAUNCH(r, "histogram", D1(4), D1(block), 0, &dx, &db, &n);
+        down(r, bins, db, sizeof bins);
+        same_u32(r, "bin", bins, want, 256);
+    }
 }
 
 static void atomics(run *r)
@@ -172,29 +199,33 @@ static int by_key(const void *a, const void *b)
 
 static void sorts(run *r)
 {
-    enum { N = 512 };
-    static float x[3 * N], y[3 * N];
-    double want[3 * N];
-    int n = N;
-    for (int i = 0; i < 3 * N; i++) x[i] = next_f32() * (float)(1 + i % 7);
-    uint64_t dx = up(r, x, sizeof x);
-    LAUNCH(r, "sort_bitonic", D1(3), D1(128), N * 4, &dx, &n);
-    down(r, y, dx, sizeof y);
-    for (int b = 0; b < 3; b++) qsort(x + b * N, N, 4, by_float);
-    for (int i = 0; i < 3 * N; i++) want[i] = x[i];
-    near_f32(r, "bitonic", y, want, 3 * N, 0, 0);
-
-    static uint32_t k[300], v[300], order[300], wk[300], wv[300];
-    n = 300;
-    for (uint32_t i = 0; i < 300; i++)
-        k[i] = sort_keys[i] = next_u32() >> (i % 3 * 12), v[i] = i * 10, order[i] = i;
-    uint64_t dk = up(r, k, sizeof k), dv = up(r, v, sizeof v);
-    LAUNCH(r, "sort_radix", D1(1), D1(320), 0, &dk, &dv, &n);
-    down(r, k, dk, sizeof k), down(r, v, dv, sizeof v);
-    qsort(order, 300, 4, by_key);
-    for (int i = 0; i < 300; i++) wk[i] = sort_keys[order[i]], wv[i] = order[i] * 10;
-    same_u32(r, "keys", k, wk, 300);
-    same_u32(r, "values", v, wv, 300);
+    static const int sizes[] = {512, 64, 1}; /* more and fewer elements than threads */
+    for (int c = 0; c < 3; c++) {
+        static float x[3 * 512], y[3 * 512];
+        static double want[3 * 512];
+        int n = sizes[c], all = 3 * n;
+        for (int i = 0; i < all; i++) x[i] = next_f32() * (float)(1 + i % 7);
+        uint64_t dx = up(r, x, (size_t)all * 4);
+        LAUNCH(r, "sort_bitonic", D1(3), D1(128), (uint32_t)n * 4, &dx, &n);
+        down(r, y, dx, (size_t)all * 4);
+        for (int b = 0; b < 3; b++) qsort(x + b * n, (size_t)n, 4, by_float);
+        for (int i = 0; i < all; i++) want[i] = x[i];
+        near_f32(r, "bitonic", y, want, (size_t)all, 0, 0);
+    }
+    static const uint32_t counts[][2] = {{300, 320}, {20, 32}, {350, 352}};
+    for (int c = 0; c < 3; c++) {
+        static uint32_t k[400], v[400], order[400], wk[400], wv[400];
+        uint32_t n = counts[c][0];
+        for (uint32_t i = 0; i < n; i++)
+            k[i] = sort_keys[i] = next_u32() >> (i % 3 * 12), v[i] = i * 10, order[i] = i;
+        uint64_t dk = up(r, k, n * 4), dv = up(r, v, n * 4);
+        LAUNCH(r, "sort_radix", D1(1), D1(counts[c][1]), 0, &dk, &dv, &n);
+        down(r, k, dk, n * 4), down(r, v, dv, n * 4);
+        qsort(order, n, 4, by_key);
+        for (uint32_t i = 0; i < n; i++) wk[i] = sort_keys[order[i]], wv[i] = order[i] * 10;
+        same_u32(r, "keys", k, wk, n);
+        same_u32(r, "values", v, wv, n);
+    }
 }
 
 /* ---- softmax ---- */
@@ -208,39 +239,53 @@ static float half_to(uint16_t h)
     return h & 0x8000 ? -v : v;
 }
 
+/* One row a block, as many rows as warps; the peak of row b lies with warp b and is so high that any other
+ * maximum overflows. */
+static void softmax_rows(run *r, int cols, int warps)
+{
+    static float x[16 * 800], y[16 * 800];
+    static double want[16 * 800];
+    size_t all = (size_t)(warps * cols);
+    for (size_t i = 0; i < all; i++) x[i] = next_f32() * 20;
+    for (int b = 0; b < warps; b++) {
+        double m = -INFINITY, s = 0;
+        int peak = b * 32 + (int)(next_u32() >> 28);
+        if (peak < cols) x[b * cols + peak] = 150;
+        for (int i = 0; i < cols; i++) m = fmax(m, x[b * cols + i]);
+        for (int i = 0; i < cols; i++) s += want[b * cols + i] = exp(x[b * cols + i] - m);
+        for (int i = 0; i < cols; i++) want[b * cols + i] /= s;
+    }
+    uint64_t dx = up(r, x, all * 4), dy = room(r, all * 4);
+    LAUNCH(r, "softmax_f32", D1((uint32_t)warps), D1((uint32_t)warps * 32), (uint32_t)cols * 4, &dx,
+           &dy, &cols);
+    down(r, y, dy, all * 4);
+    near_f32(r, "f32", y, want, all, 1e-5, 1e-12);
+}
+
 static void softmaxes(run *r)
 {
-    enum { ROWS = 3, COLS = 777 };
-    static float x[ROWS * COLS], y[ROWS * COLS];
-    static double want[ROWS * COLS];
-    int cols = COLS;
-    for (int i = 0; i < ROWS * COLS; i++) x[i] = next_f32() * 20;
-    for (int b = 0; b < ROWS; b++) {
-        double m = -INFINITY, s = 0;
-        for (int i = 0; i < COLS; i++) m = fmax(m, x[b * COLS + i]);
-        for (int i = 0; i < COLS; i++) s += want[b * COLS + i] = exp(x[b * COLS + i] - m);
-        for (int i = 0; i < COLS; i++) want[b * COLS + i] /= s;
-    }
-    uint64_t dx = up(r, x, sizeof x), dy = room(r, sizeof y);
-    LAUNCH(r, "softmax_f32", D1(ROWS), D1(128), COLS * 4, &dx, &dy, &cols);
-    down(r, y, dy, sizeof y);
-    near_f32(r, "f32", y, want, ROWS * COLS, 1e-5, 1e-12);
-
-    enum { PAIRS = 100 };
-    static uint16_t h[ROWS * PAIRS * 2], g[ROWS * PAIRS * 2];
-    int pairs = PAIRS;
-    for (int i = 0; i < ROWS * PAIRS * 2; i++)
-        h[i] = (uint16_t)((next_u32() & 0x83ff) | (12 + next_u32() % 6) << 10);
-    dx = up(r, h, sizeof h), dy = room(r, sizeof g);
-    LAUNCH(r, "softmax_f16", D1(ROWS), D1(32), 0, &dx, &dy, &pairs);
-    down(r, g, dy, sizeof g);
-    for (int b = 0; b < ROWS; b++) {
-        double m = -INFINITY, s = 0, w[PAIRS * 2];
-        float o[PAIRS * 2];
-        for (int i = 0; i < 2 * PAIRS; i++) m = fmax(m, half_to(h[b * 2 * PAIRS + i]));
-        for (int i = 0; i < 2 * PAIRS; i++) s += w[i] = exp(half_to(h[b * 2 * PAIRS + i]) - m);
-        for (int i = 0; i < 2 * PAIRS; i++) w[i] /= s, o[i] = half_to(g[b * 2 * PAIRS + i]);
-        near_f32(r, "f16", o, w, 2 * PAIRS, 1e-3, 1e-7);
+    enum { ROWS = 3 };
+    softmax_rows(r, 777, 4);
+    softmax_rows(r, 300, 7);
+    softmax_rows(r, 20, 1);
+    softmax_rows(r, 40, 2);
+    static const int sizes[] = {100, 10};
+    for (int c = 0; c < 2; c++) {
+        static uint16_t h[ROWS * 200], g[ROWS * 200];
+        int pairs = sizes[c], n = 2 * pairs;
+        for (int i = 0; i < ROWS * n; i++)
+            h[i] = (uint16_t)((next_u32() & 0x83ff) | (12 + next_u32() % 6) << 10);
+        uint64_t dx = up(r, h, (size_t)(ROWS * n) * 2), dy = room(r, (size_t)(ROWS * n) * 2);
+        LAUNCH(r, "softmax_f16", D1(ROWS), D1(32), 0, &dx, &dy, &pairs);
+        down(r, g, dy, (size_t)(ROWS * n) * 2);
+        for (int b = 0; b < ROWS; b++) {
+            double m = -INFINITY, s = 0, w[200];
+            float o[200];
+            for (int i = 0; i < n; i++) m = fmax(m, half_to(h[b * n + i]));
+            for (int i = 0; i < n; i++) s += w[i] = exp(half_to(h[b * n + i]) - m);
+            for (int i = 0; i < n; i++) w[i] /= s, o[i] = half_to(g[b * n + i]);
+            near_f32(r, "f16", o, w, (size_t)n, 1e-3, 1e-7);
+        }
     }
 }
 

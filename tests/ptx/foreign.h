@@ -17,7 +17,7 @@ typedef struct run {
     bool quiet;  /* nothing is printed: a mutant is expected to fail */
     int failed;  /* mistakes so far */
     int reports; /* of them found by the machine: reports, faults, deadlocks */
-    uint64_t buf[32];
+    uint64_t buf[256];
     int n_buf;
 } run;
 

@@ -39,8 +39,8 @@ static map map2d(run *r, uint64_t addr, unsigned type, uint64_t cols, uint64_t r
 
 static void tma_gemm(run *r)
 {
-    static const int shapes[][3] = {{64, 64, 64}, {128, 64, 192}, {100, 72, 136},
-                                    {1, 8, 8},    {64, 64, 328}};
+    static const int shapes[][3] = {
+        {64, 64, 64}, {128, 64, 192}, {100, 72, 136}, {1, 8, 8}, {64, 64, 328}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
         static uint16_t a[128 * 328], b[128 * 328], c[128 * 128];
@@ -91,15 +91,18 @@ static void cluster(run *r)
 
 static void bulk(run *r)
 {
-    enum { N = 500 };
-    static int x[N];
-    static uint32_t y[N], want[N];
-    int n = N;
-    for (int i = 0; i < N; i++) x[i] = (int)next_u32(), want[i] = (uint32_t)x[i] * 3 + (uint32_t)i;
-    uint64_t dx = up(r, x, sizeof x), dy = room(r, sizeof y);
-    LAUNCH(r, "bulk", D1(1), D1(64), 0, &dx, &dy, &n);
-    down(r, y, dy, sizeof y);
-    same_u32(r, "bulk", y, want, N);
+    static const int sizes[] = {500, 20}; /* more and fewer words than threads */
+    for (int c = 0; c < 2; c++) {
+        static int x[500];
+        static uint32_t y[500], want[500];
+        int n = sizes[c];
+        for (int i = 0; i < n; i++)
+            x[i] = (int)next_u32(), want[i] = (uint32_t)x[i] * 3 + (uint32_t)i;
+        uint64_t dx = up(r, x, (size_t)n * 4), dy = room(r, (size_t)n * 4);
+        LAUNCH(r, "bulk", D1(1), D1(64), 0, &dx, &dy, &n);
+        down(r, y, dy, (size_t)n * 4);
+        same_u32(r, "bulk", y, want, (size_t)n);
+    }
 }
 
 const test hopper_tests[] = {{"hopper", "tma_gemm", tma_gemm},

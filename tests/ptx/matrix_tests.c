@@ -16,16 +16,12 @@ static float half_to(uint16_t h)
 /* Small multiples of 1/8: products and sums stay exact in f32. */
 static uint16_t half_small(float *v)
 {
-    int k = (int)(next_u32() >> 20) % 33 - 16;
-    float f = (float)k / 8;
-    uint16_t h = 0;
-    for (uint32_t b = 0; b < 0x7c00; b++)
-        if (half_to((uint16_t)b) == fabsf(f)) {
-            h = (uint16_t)(b | (f < 0 ? 0x8000 : 0));
-            break;
-        }
-    *v = f;
-    return h;
+    static uint16_t of[17];
+    int k = (int)(next_u32() >> 20) % 33 - 16, mag = k < 0 ? -k : k;
+    for (uint32_t b = 0; mag && !of[mag] && b < 0x7c00; b++)
+        if (half_to((uint16_t)b) == (float)mag / 8) of[mag] = (uint16_t)b;
+    *v = (float)k / 8;
+    return (uint16_t)(of[mag] | (k < 0 ? 0x8000 : 0));
 }
 static void *get(size_t n)
 {

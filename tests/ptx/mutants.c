@@ -83,15 +83,6 @@ static bool is_sync(const line *l)
 }
 static bool is_wait(const line *l) { return has(l, "wait_group") || has(l, "wait_all"); }
 static bool is_fence(const line *l) { return has(l, "fence.") || has(l, "membar"); }
-/* The loop around an mbarrier wait: its backward branch. */
-static bool is_wait_loop(const text *t, size_t k)
-{
-    if (!has(&t->l[k], "bra ") || !memchr(t->l[k].s, '@', t->l[k].n)) return false;
-    for (size_t i = k > 6 ? k - 6 : 0; i < k; i++)
-        if (has(&t->l[i], "mbarrier.try_wait") || has(&t->l[i], "mbarrier.test_wait")) return true;
-    return false;
-}
-
 static bool target_is_ahead(const text *t, size_t k)
 {
     const char *b = memmem(t->l[k].s, t->l[k].n, "bra", 3);
@@ -104,6 +95,16 @@ static bool target_is_ahead(const text *t, size_t k)
     memcpy(label, b, n), label[n] = ':', label[n + 1] = 0;
     for (size_t i = k + 1; i < t->n && !has(&t->l[i], ".entry"); i++)
         if (has(&t->l[i], label)) return true;
+    return false;
+}
+
+/* The loop around an mbarrier wait: its backward branch. */
+static bool is_wait_loop(const text *t, size_t k)
+{
+    if (!has(&t->l[k], "bra ") || !memchr(t->l[k].s, '@', t->l[k].n)) return false;
+    if (target_is_ahead(t, k)) return false;
+    for (size_t i = k > 6 ? k - 6 : 0; i < k; i++)
+        if (has(&t->l[i], "mbarrier.try_wait") || has(&t->l[i], "mbarrier.test_wait")) return true;
     return false;
 }
 

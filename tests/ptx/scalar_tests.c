@@ -46,17 +46,18 @@ static void reduce_shuffle(run *r)
         LAUNCH(r, "reduce_shuffle", D1(3), D1(96), 0, &dx, &dy, &n);
         down(r, &got, dy, 4);
         same_u32(r, "sum", &got, &want, 1);
-        static const uint32_t blocks[] = {32, 128, 192, 512};
-        for (int b = 0; b < 4; b++) {
-            double m = -INFINITY, g;
-            n = c ? 20 : 777;
-            for (int i = 0; i < n; i++) d[i] = i * 1e9 + next_f32() * 1e8, m = fmax(m, d[i]);
-            if (c == 0) d[(b * 250 + 33) % n] = m = 1e15 + b; /* found in another warp each time */
-            dx = up(r, d, (size_t)n * 8), dy = room(r, 8);
-            LAUNCH(r, "reduce_max_f64", D1(1), D1(blocks[b]), 0, &dx, &dy, &n);
-            down(r, &g, dy, 8);
-            near_f64(r, "max", &g, &m, 1, 0, 0);
-        }
+        static const uint32_t warps[] = {1, 4, 7, 16}; /* the largest in each warp once */
+        for (int b = 0; b < 4; b++)
+            for (uint32_t peak = 0; peak < warps[b]; peak++) {
+                double m = -INFINITY, g;
+                n = c ? 20 : 777;
+                for (int i = 0; i < n; i++) d[i] = next_f32() * 1e8, m = fmax(m, d[i]);
+                if (peak * 32 + 5 < (uint32_t)n) d[peak * 32 + 5] = m = 1e15;
+                dx = up(r, d, (size_t)n * 8), dy = room(r, 8);
+                LAUNCH(r, "reduce_max_f64", D1(1), D1(warps[b] * 32), 0, &dx, &dy, &n);
+                down(r, &g, dy, 8);
+                near_f64(r, "max", &g, &m, 1, 0, 0);
+            }
     }
 }
 

@@ -118,7 +118,7 @@ static int64_t dim_of(void *ctx, const char *name)
     return 0;
 }
 
-typedef struct world { te_graph *g; te_env *env; const dims *d; void *mem[16]; size_t bytes[16]; te_tensor *t[16]; int n; } world;
+typedef struct world { te_graph *g; te_env *env; const dims *d; void *mem[16], *kept[16]; size_t bytes[16]; te_tensor *t[16]; int n; } world;
 
 static size_t count_of(const world *w, const te_tensor *t)
 {
@@ -145,6 +145,7 @@ static void bind(world *w, const char *name, double (*f)(int i))
     if (te_env_bind_mem(w->env, t, copy, bytes, &err)) fail_msg("%s", err.msg);
     w->t[w->n] = t;
     w->mem[w->n] = mem;
+    w->kept[w->n] = copy;
     w->bytes[w->n++] = bytes;
 }
 
@@ -193,7 +194,10 @@ static void close_world(world *w)
 {
     te_env_destroy(w->env);
     te_graph_destroy(w->g);
-    for (int i = 0; i < w->n; i++) free(w->mem[i]);
+    for (int i = 0; i < w->n; i++) {
+        free(w->mem[i]);
+        free(w->kept[i]);
+    }
 }
 
 static double some(int i) { return (double)(i * 7 % 23 - 11) / 4; }

@@ -61,8 +61,7 @@ void sch_place_allocs(sch *s);
 int sch_block_of(sch *s, const lp_stmt *st, lp_stmt **out, int max);
 bool sch_writes(lp_stmt *st, const lp_buf *b); /* the statement or what is below it */
 bool sch_reads(lp_stmt *st, const lp_buf *b);  /* by a load (a reduce into b does not count) */
-/* The statement's loop nest of `stage` as one run of adjacent statements of one block: *n of them.
- * */
+/* The statements that compute b: one run of neighbours in one block, *n of them. */
 ll_code sch_stage_group(sch *s, lp_buf *b, lp_stmt **out, int max, int *n, ll_error *err);
 /* Replaces loads (of buffer `from`) by fn's expression everywhere below the statement. */
 typedef te_ref (*sch_load_fn)(te_ref load, void *ctx);

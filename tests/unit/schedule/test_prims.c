@@ -2,8 +2,7 @@
  * Format:
  *
  *     --- te                       the definitions, as te prints them
- *     --- dims T=3 S=2             values for the evaluation (optional), tol=1e-5 for what is not
- *     f64
+ *     --- dims T=3 S=2 tol=1e-5    optional: values for the evaluation; noeval leaves it out
  *     --- roots y z                optional: the last definition
  *     --- target cpu:x86-64-v4     optional
  *     --- trace

@@ -112,6 +112,16 @@ static void w90(run *r)
 }
 static void w90_unrolled(run *r) /* k in whole rings of 4 x 64 */ { w90_shape(r, 100, 136, 512); }
 
+/* Its consumers take whole rings: with 7 tiles of k they wait for one that nobody loads. */
+static void w90_unrolled_mistake(run *r)
+{
+    run q = *r;
+    q.quiet = true;
+    w90_shape(&q, 128, 256, 448);
+    if (!q.reports) mistake(r, "a tile that never comes is not reported");
+    r->n_buf = q.n_buf;
+}
+
 /* ---- attention ---- */
 
 typedef struct kv {
@@ -424,14 +434,16 @@ static void gemv(run *r)
 
 /* ---- attention of sm_90a: tokens in whole tiles of 128 (its stores are not guarded) ---- */
 
-static void fa90_case(run *r, int t, int ctx, int heads)
+/* extra: rows of NaN behind the context, as stale cache rows are. */
+static void fa90_case(run *r, int t, int ctx, int heads, int extra)
 {
     enum { D = 128 };
-    int hq = heads, rs = hq * D * 2, items = t / 128, *row_of = get((size_t)ctx * 4);
+    int hq = heads, rs = hq * D * 2, items = (t + 127) / 128, *row_of = get((size_t)ctx * 4);
     for (int j = 0; j < ctx; j++) row_of[j] = j;
-    size_t nq = (size_t)(t * hq * D), nk = (size_t)(ctx * heads * D);
+    size_t nq = (size_t)(t * hq * D), nk = (size_t)((ctx + extra) * heads * D);
     uint16_t *q = halves(nq), *o = get(nq * 2);
-    kv c = {halves(nk), halves(nk), ctx, heads, D};
+    kv c = {halves(nk), halves(nk), ctx + extra, heads, D};
+    for (size_t i = (size_t)(ctx * heads * D); i < nk; i++) c.k[i] = c.v[i] = 0x7e00;
     int *item = get((size_t)items * 16);
     for (int i = 0; i < items; i++)
         item[4 * i] = i * 128, item[4 * i + 1] = 0, item[4 * i + 2] = ctx,
@@ -439,7 +451,8 @@ static void fa90_case(run *r, int t, int ctx, int heads)
     uint64_t dq = up(r, q, nq * 2), dk = up(r, c.k, nk * 2), dv = up(r, c.v, nk * 2),
              d_o = room(r, nq * 2), di = up(r, item, (size_t)items * 16);
     uint64_t dims_q[3] = {D, (uint64_t)hq, (uint64_t)t},
-             dims_k[3] = {D, (uint64_t)heads, (uint64_t)ctx}, st[2] = {D * 2, (uint64_t)rs};
+             dims_k[3] = {D, (uint64_t)heads, (uint64_t)(ctx + extra)},
+             st[2] = {D * 2, (uint64_t)rs};
     uint64_t tq = tensor_map(r, dq, 3, dims_q, st, (uint16_t[]){64, 1, 64}),
              tk = tensor_map(r, dk, 3, dims_k, st, (uint16_t[]){64, 1, 128}),
              tv = tensor_map(r, dv, 3, dims_k, st, (uint16_t[]){64, 1, 128});
@@ -464,8 +477,23 @@ out:
 }
 static void fa90(run *r)
 {
-    fa90_case(r, 128, 128, 1);
-    fa90_case(r, 256, 300, 2);
+    fa90_case(r, 128, 128, 1, 0);
+    fa90_case(r, 256, 300, 2, 0);
+}
+
+/* What is wrong in it, as the machine and the reference tell it (docs/ptxsim.md). */
+static void fa90_mistakes(run *r)
+{
+    run q = *r;
+    q.quiet = true;
+    fa90_case(&q, 100, 128, 1, 0); /* rows behind the last token are stored */
+    if (!q.reports) mistake(r, "stores behind the last token are not reported");
+    q.failed = q.reports = 0;
+    fa90_case(&q, 128, 200, 1, 40); /* probability 0 times NaN of a row that is not in use */
+    if (!q.failed || q.reports)
+        mistake(r, "stale rows of V: %d wrong, %d reports", q.failed, q.reports);
+    q.failed = q.reports = 0;
+    r->n_buf = q.n_buf;
 }
 
 const test spike_tests[] = {
@@ -478,6 +506,8 @@ const test spike_tests[] = {
     {"gemv", "gemv", gemv},
     {"w90", "w90", w90},
     {"w90_unrolled", "w90_unrolled", w90_unrolled},
+    {"w90_unrolled", "w90_unrolled_mistake", w90_unrolled_mistake},
     {"fa90", "fa90", fa90},
+    {"fa90", "fa90_mistakes", fa90_mistakes},
     {0},
 };

@@ -435,7 +435,7 @@ static void gemv(run *r)
 /* ---- attention of sm_90a: tokens in whole tiles of 128 (its stores are not guarded) ---- */
 
 /* extra: rows of NaN behind the context, as stale cache rows are. */
-static void fa90_case(run *r, int t, int ctx, int heads, int extra)
+static void fa90_case(run *r, int t, int ctx, int heads, int extra, bool keys)
 {
     enum { D = 128 };
     int hq = heads, rs = hq * D * 2, items = (t + 127) / 128, *row_of = get((size_t)ctx * 4);
@@ -446,7 +446,7 @@ static void fa90_case(run *r, int t, int ctx, int heads, int extra)
     for (size_t i = (size_t)(ctx * heads * D); i < nk; i++) c.k[i] = c.v[i] = 0x7e00;
     int *item = get((size_t)items * 16);
     for (int i = 0; i < items; i++)
-        item[4 * i] = i * 128, item[4 * i + 1] = 0, item[4 * i + 2] = ctx,
+        item[4 * i] = i * 128, item[4 * i + 1] = 0, item[4 * i + 2] = keys ? ctx : 0,
                  item[4 * i + 3] = ctx - t;
     uint64_t dq = up(r, q, nq * 2), dk = up(r, c.k, nk * 2), dv = up(r, c.v, nk * 2),
              d_o = room(r, nq * 2), di = up(r, item, (size_t)items * 16);
@@ -477,8 +477,8 @@ out:
 }
 static void fa90(run *r)
 {
-    fa90_case(r, 128, 128, 1, 0);
-    fa90_case(r, 256, 300, 2, 0);
+    fa90_case(r, 128, 128, 1, 0, true);
+    fa90_case(r, 256, 300, 2, 0, true);
 }
 
 /* What is wrong in it, as the machine and the reference tell it (docs/ptxsim.md). */
@@ -486,13 +486,15 @@ static void fa90_mistakes(run *r)
 {
     run q = *r;
     q.quiet = true;
-    fa90_case(&q, 100, 128, 1, 0); /* rows behind the last token are stored */
+    fa90_case(&q, 100, 128, 1, 0, true); /* rows behind the last token are stored */
     if (!q.reports) mistake(r, "stores behind the last token are not reported");
     q.failed = q.reports = 0;
-    fa90_case(&q, 128, 200, 1, 40); /* probability 0 times NaN of a row that is not in use */
+    fa90_case(&q, 128, 200, 1, 40, true); /* probability 0 times NaN of a row that is not in use */
     if (!q.failed || q.reports)
         mistake(r, "stale rows of V: %d wrong, %d reports", q.failed, q.reports);
     q.failed = q.reports = 0;
+    fa90_case(&q, 128, 128, 1, 0, false); /* waits for a first tile of keys in any case */
+    if (!q.reports) mistake(r, "an item without keys is not reported");
     r->n_buf = q.n_buf;
 }
 

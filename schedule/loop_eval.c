@@ -84,5 +84,5 @@ ll_code ev_try(const lp_func *f, const ev_trial *t, ll_error *err)
     ev m = {.f = f, .run = &run, .err = err, .trial = true, .skeleton = t->skeleton, .steps = t->steps};
     ll_code code = go(&m);
     finish(&m);
-    return code;
+    return code == LL_CANCELLED ? LL_OK : code;
 }

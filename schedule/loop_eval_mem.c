@@ -307,6 +307,8 @@ static ll_code set_shape(ev *m, ev_buf *b)
     return set_layout(m, b);
 }
 
+enum { MAX_TRIAL = 1 << 22 };
+
 static ll_code need_elems(ev *m, ev_buf *b, bool shared)
 {
     size_t n = (size_t)b->n_elem + 1;
@@ -326,6 +328,7 @@ static ll_code need_elems(ev *m, ev_buf *b, bool shared)
 ll_code ev_enter(ev *m, ev_buf *b)
 {
     LL_TRY(set_shape(m, b));
+    if (m->trial && (b->n_elem > MAX_TRIAL || b->bytes > 8 * MAX_TRIAL)) return LL_CANCELLED; /* too large to try */
     bool shared = b->b->scope == LP_SHARED || b->b->scope == LP_WARPSH;
     LL_TRY(need_elems(m, b, shared));
     if (b->bytes + 8 > b->cap_mem) {

@@ -220,6 +220,35 @@ static bool check_loop(vf *v, const lp_stmt *s)
 
 static bool list(vf *v, const lp_stmt *s);
 
+/* Does a statement below write what e loads? Then a condition on e does not last. */
+typedef struct lasting { const lp_func *f; const te_tensor *t; bool written; } lasting;
+
+static bool note_write(lp_stmt *s, void *ctx)
+{
+    lasting *w = ctx;
+    const lp_buf *b = lp_buf_of(w->f, w->t);
+    w->written = w->written || (s->kind == LP_STORE && s->u.store.buf == b) ||
+                 (s->kind == LP_REDUCE && s->u.reduce.buf == b) || (s->kind == LP_COPY && s->u.copy.dst == b);
+    return !w->written;
+}
+
+typedef struct changes { vf *v; const lp_stmt *body; } changes;
+
+static bool load_lasts(te_ref a, void *ctx)
+{
+    changes *w = ctx;
+    if (a->op != TE_LOAD) return true;
+    lasting x = {w->v->f, a->u.t, false};
+    lp_walk((lp_stmt *)(uintptr_t)w->body, note_write, &x);
+    return !x.written;
+}
+
+static bool lasts(vf *v, te_ref e, const lp_stmt *body)
+{
+    changes w = {v, body};
+    return te_walk(e, load_lasts, &w);
+}
+
 static bool enter_loop(vf *v, const lp_stmt *s)
 {
     if (v->n_loop == VF_MAX_SCOPE) return vf_fail(v, s, "nested too deep");
@@ -235,7 +264,7 @@ static bool enter_loop(vf *v, const lp_stmt *s)
                                      : te_axis(v->g, var->u.axis->name, terms);
         v->n_let++;
     }
-    if (extent->op != TE_INT) vf_assume_le(v, var, extent, 1);
+    if (extent->op != TE_INT && lasts(v, extent, s->u.loop.body)) vf_assume_le(v, var, extent, 1);
     bool ok = list(v, s->u.loop.body) && (!s->u.loop.intrin || vf_intrin(v, s)) &&
               (!lp_is_parallel(s->u.loop.how) || vf_races(v, s));
     if (claim) v->in_claim = false;
@@ -249,13 +278,32 @@ static bool enter_loop(vf *v, const lp_stmt *s)
 static bool enter_guard(vf *v, const lp_stmt *s)
 {
     int facts = v->n_fact;
-    vf_assume(v, s->u.guard.cond, true);
+    if (lasts(v, s->u.guard.cond, s->u.guard.then)) vf_assume(v, s->u.guard.cond, true);
     bool ok = list(v, s->u.guard.then);
     v->n_fact = facts;
-    vf_assume(v, s->u.guard.cond, false);
+    if (lasts(v, s->u.guard.cond, s->u.guard.otherwise)) vf_assume(v, s->u.guard.cond, false);
     ok = ok && list(v, s->u.guard.otherwise);
     v->n_fact = facts;
     return ok;
+}
+
+/* Roles run at once: what one writes, the others may see only through shared memory. */
+static bool check_roles(vf *v, const lp_stmt *s)
+{
+    for (int i = 0; i < v->f->n_buf; i++) {
+        const lp_buf *b = v->f->buf[i];
+        lasting w = {v->f, b->t, false};
+        int writer = -1;
+        if (b->scope == LP_SHARED || b->scope == LP_WARPSH) continue;
+        for (int k = 0; k < s->u.roles.n; k++) {
+            w.written = false;
+            lp_walk(s->u.roles.body[k], note_write, &w);
+            if (w.written && writer >= 0)
+                return vf_fail(v, s, "%s and %s both write %s", s->u.roles.name[writer], s->u.roles.name[k], b->t->name);
+            if (w.written) writer = k;
+        }
+    }
+    return true;
 }
 
 static bool is_pure(te_ref a, void *ctx) { return a->op != TE_LOAD; }
@@ -349,7 +397,7 @@ static bool one(vf *v, const lp_stmt *s)
         if (v->n_roles++) return vf_fail(v, s, "a second roles statement");
         for (int i = 0; i < s->u.roles.n; i++)
             if (!list(v, s->u.roles.body[i])) return false;
-        return true;
+        return check_roles(v, s);
     default: return true;
     }
 }

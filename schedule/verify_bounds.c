@@ -337,7 +337,9 @@ bool vf_bounds(vf *v, const lp_stmt *s)
     case LP_STORE:
         return inside(v, s, s->u.store.buf->t, s->u.store.idx, NULL) &&
                value_inside(v, s, s->u.store.buf, s->u.store.value);
-    case LP_REDUCE: return inside(v, s, s->u.reduce.buf->t, s->u.reduce.idx, NULL);
+    case LP_REDUCE:
+        if (s->u.reduce.buf->t->hi) return vf_fail(v, s, "a reduction into %s, which has a range", s->u.reduce.buf->t->name);
+        return inside(v, s, s->u.reduce.buf->t, s->u.reduce.idx, NULL);
     case LP_MBAR: return inside(v, s, s->u.mbar.buf->t, &s->u.mbar.at, NULL);
     case LP_COPY:
         if (s->u.copy.mbar && !inside(v, s, s->u.copy.mbar->t, &s->u.copy.mbar_at, NULL)) return false;

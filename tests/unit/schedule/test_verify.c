@@ -78,6 +78,22 @@ static void indices_that_are_loaded(void **state)
     refuses(kernel("alloc reg s32 ids[2] in 0..T\nids[0] = raw[0]\ny[0, 0] = x[s64(ids[0]), 0]"), "inside the range of ids");
 }
 
+static void conditions_that_do_not_last(void **state)
+{
+    const char *body = "alloc reg s32 v[1]\nv[0] = raw[0]\nif s64(v[0]) < T {\nif 0 <= s64(v[0]) {\n%s y[s64(v[0]), 0] = 1.0 } }";
+    char s[400];
+    snprintf(s, sizeof s, body, "");
+    accepts(kernel(s));
+    snprintf(s, sizeof s, body, "v[0] = raw[T - 1]\n");
+    refuses(kernel(s), "not proved inside");
+}
+
+static void roles_that_share_a_buffer(void **state)
+{
+    accepts(kernel("for b < 1 @block.x { roles { p warps 1 { y[b, 0] = 0.0 } q warps 1 { pool[b, 0] = 0.0 } } }"));
+    refuses(kernel("for b < 1 @block.x { roles { p warps 1 { y[b, 0] = 0.0 } q warps 1 { y[b, 1] = 0.0 } } }"), "p and q both write y");
+}
+
 static void iterations_that_meet(void **state)
 {
     accepts(kernel("for i < T @parallel { for j < 64 { y[i, j] = 0.0 } }"));
@@ -213,6 +229,8 @@ int main(void)
         cmocka_unit_test(indices_outside_of_their_dimension),
         cmocka_unit_test(facts_that_must_be_combined_or_scaled),
         cmocka_unit_test(indices_that_are_loaded),
+        cmocka_unit_test(conditions_that_do_not_last),
+        cmocka_unit_test(roles_that_share_a_buffer),
         cmocka_unit_test(iterations_that_meet),
         cmocka_unit_test(writes_that_share_a_byte),
         cmocka_unit_test(claimed_loops),

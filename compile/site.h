@@ -6,12 +6,16 @@
 #include "compile/packing.h"
 #include "schedule/rules/rules.h"
 
+/* Where the elements of a KV pool lie: text for `layout`. */
+typedef struct cc_pool_layout { const char *name, *layout; } cc_pool_layout;
+
 typedef struct cc_site_options {
     const ll_target *target;
     int64_t act_block;               /* columns that share a scale of quantised activations; 0: float */
     bool one_row;
     int64_t min_rows, max_rows, page;
     const char *items;
+    const cc_pool_layout *pool; int n_pool;
     rule_knobs knobs;
 } cc_site_options;
 

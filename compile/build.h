@@ -1,0 +1,44 @@
+/* build.h: a model file becomes a module: expressions -> kernels -> schedules -> code -> programs -> model.so.
+ *
+ * For each kind of KV cache and each range of step sizes (one token; many) the model is written as one graph, cut into
+ * kernels (fuse.h), and each distinct kernel is scheduled and compiled once (unique.h). The program is the list of
+ * kernels with what each is bound to; activations share one arena by lifetimes. Weights are packed once for the target.
+ *
+ * Same input and options give the same bytes. Errors leave no file. */
+#ifndef LLMIR_COMPILE_BUILD_H
+#define LLMIR_COMPILE_BUILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { CC_DUMP_TE = 1, CC_DUMP_SCHED = 2, CC_DUMP_LOOP = 4, CC_DUMP_LLVM = 8, CC_DUMP_ASM = 16 };
+
+typedef struct cc_options {
+    const char *target;        /* "cpu", "cpu:x86-64-v3", ...                                */
+    bool f32_activations;      /* contractions read f32 instead of 8-bit activations          */
+    int64_t max_tokens;        /* longest step; 0: 512                                        */
+    const int64_t *kv_block;   /* tokens per page of the KV caches to build; NULL: all          */
+    int n_kv_block;
+    int jobs;                  /* compile jobs at once; 0: one per core                        */
+    unsigned dump;             /* CC_DUMP_*                                                    */
+    const char *dump_dir;      /* NULL: standard output                                        */
+    const char *version;       /* of the tool, for provenance                                  */
+    /* what is being done and how far it is (0..1); may be NULL */
+    void (*progress)(void *user, const char *phase, double fraction);
+    void *user;
+} cc_options;
+
+typedef struct cc_report {
+    char name[128], arch[32], quant[32], target[160];
+    int64_t layers, parameters;
+    int kernels, kernel_calls;  /* distinct; steps of all programs    */
+    int decode_steps;           /* steps of the one-token program     */
+    uint64_t file_bytes, weight_bytes;
+    double seconds_graph, seconds_schedule, seconds_code, seconds_weights, seconds_link;
+} cc_report;
+
+ll_code cc_build(const char *model, const char *out, const cc_options *o, cc_report *report, ll_error *err);
+
+#endif

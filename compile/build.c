@@ -52,7 +52,7 @@ static void add_dims(cc_builder *b)
         llmir_dim_rec r = {.name = cc_blob_str(b->blob, cc_dim_name[i]), .kind = kind[i]};
         cc_blob_add(b->blob, LLMIR_SEC_DIM, &r);
     }
-    llmir_plan_rec plan = {.name = cc_blob_str(b->blob, "items"), .row_tile = cc_plan_rows, .rows_max = UINT32_MAX, .keys_max = UINT32_MAX, .causal = 1};
+    llmir_plan_rec plan = {.name = cc_blob_str(b->blob, "items"), .row_tile = CC_PLAN_ROWS, .rows_min = 1, .rows_max = UINT32_MAX, .keys_min = 1, .keys_max = UINT32_MAX, .causal = 1};
     cc_blob_add(b->blob, LLMIR_SEC_PLAN, &plan);
 }
 
@@ -147,7 +147,7 @@ static ll_code add_weights(cc_builder *b)
     uint64_t at = 0;
     for (int i = 0; i < b->n_weight; i++) {
         cc_stored *s = &b->weight[i];
-        LL_TRY(cc_packer_bytes(s->w, &b->target, &s->bytes, b->err));
+        LL_TRY(cc_packed_bytes(s->w->t, &b->target, &s->bytes, b->err));
         llmir_weight_rec r = {.name = cc_blob_str(b->blob, s->w->t->name), .packing = cc_blob_str(b->blob, s->packing), .offset = at, .size = s->bytes};
         cc_blob_add(b->blob, LLMIR_SEC_WEIGHT, &r);
         at = (at + s->bytes + 63) & ~(uint64_t)63;

@@ -73,6 +73,7 @@ sch *cc_site_schedule(te_graph *g, const cc_kernel *k, const char *name, const c
     r.weight = LL_NEW_N(a, rule_weight, r.n_weight + 1);
     ll_code rc = LL_OK;
     for (int i = 0; i < r.n_weight && rc == LL_OK; i++) rc = describe_weight(s->g, list[i], o, &r.weight[i], err);
+    s->verify_later = true; /* the rule verifies the whole */
     for (int i = 0; i < o->n_pool && rc == LL_OK; i++)
         if (rule_has_stage(s, o->pool[i].name)) rc = rule_do(s, err, "layout %s %s", o->pool[i].name, o->pool[i].layout);
     if (rc == LL_OK) rc = rule_apply(s, &r, &o->knobs, err);

@@ -6,6 +6,8 @@
 #include "compile/packing.h"
 #include "schedule/rules/rules.h"
 
+enum { CC_PLAN_ROWS = 4 }; /* rows of a work item: what `rolling` unrolls */
+
 /* Where the elements of a KV pool lie: text for `layout`. */
 typedef struct cc_pool_layout { const char *name, *layout; } cc_pool_layout;
 

@@ -71,6 +71,23 @@ static void sop_mul(const sop *a, const sop *b, sop *out)
     out->overflow |= a->overflow || b->overflow;
 }
 
+/* e = code + offset; NULL when e is a literal. Widening casts round the whole are the same number. */
+static te_ref without_offset(te_ref e, int64_t *offset)
+{
+    if (e->op == TE_INT) return *offset += e->u.i, NULL;
+    if (e->op == TE_CAST && ll_dtype_is_int(e->src[0]->dtype) && ll_dtype_bits(e->dtype) > ll_dtype_bits(e->src[0]->dtype))
+        return without_offset(e->src[0], offset);
+    if ((e->op == TE_ADD || e->op == TE_SUB) && e->src[1]->op == TE_INT) {
+        *offset += e->op == TE_ADD ? e->src[1]->u.i : -e->src[1]->u.i;
+        return without_offset(e->src[0], offset);
+    }
+    if (e->op == TE_ADD && e->src[0]->op == TE_INT) {
+        *offset += e->src[0]->u.i;
+        return without_offset(e->src[1], offset);
+    }
+    return e;
+}
+
 /* Expands e (float, or integer when under f32()) into products. `wrap` is the float type that integer atoms are
  * converted to, so that an atom of the result is always a float expression. */
 static void expand(te_ref e, ll_dtype wrap, sop *out)
@@ -113,16 +130,17 @@ static void expand(te_ref e, ll_dtype wrap, sop *out)
         return;
     }
     case TE_CAST:
-        /* f32(integer expression), and integer widening: the value is the same number */
-        if (ll_dtype_is_int(e->src[0]->dtype) && (!integer || ll_dtype_bits(e->dtype) > ll_dtype_bits(e->src[0]->dtype))) {
-            te_ref inner = e->src[0];
-            if (inner->op == TE_ADD || inner->op == TE_SUB || inner->op == TE_MUL || inner->op == TE_NEG ||
-                inner->op == TE_CAST || inner->op == TE_INT) {
-                expand(inner, wrap, out);
-                return;
+        /* f32(code + offset): a code that is put together from planes stays one factor, its offset is another term */
+        if (ll_dtype_is_int(e->src[0]->dtype) && !integer) {
+            int64_t offset = 0;
+            te_ref code = without_offset(e->src[0], &offset);
+            if (code) {
+                term t = {.coef = 1, .n = 1};
+                t.f[0] = te_cast(wrap, code);
+                sop_add(out, &t);
             }
-            e = inner;
-            integer = true;
+            if (offset || !code) sop_add(out, &(term){.coef = (double)offset});
+            return;
         }
         break;
     default:

@@ -157,11 +157,24 @@ static bool check_load(te_ref e, void *p)
     return l->local;
 }
 
+/* Does d reduce over as many elements as a row of its source has columns? */
+static bool reduces_rows(const te_tensor *d, int64_t cols)
+{
+    int64_t n = 1;
+    for (int i = 1; i < d->body->n; i++) {
+        te_ref e = d->body->src[i]->u.axis->extent;
+        if (e->op != TE_INT) return true;
+        n *= e->u.i;
+    }
+    return n >= cols;
+}
+
 /* With both cut into `tiles` equal blocks of columns: does block number b of `src` suffice for block b of d? */
 static bool is_local(fuser *f, const te_tensor *d, const te_tensor *src, int64_t tiles)
 {
     int64_t nd = def_columns(d), ns = columns(src->shape, src->ndim);
     if (!nd || !ns || ns % tiles || nd % tiles || d->n_axis < 1) return false;
+    if (te_is_reduce(d->body) && reduces_rows(d, ns)) return false; /* a whole row is no block, however short */
     te_graph *g = f->g;
     int64_t per = nd / tiles;
     te_ref no = te_axis(g, "no", te_int(g, tiles)), ni = te_axis(g, "ni", te_int(g, per));

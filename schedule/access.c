@@ -399,7 +399,8 @@ ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
                 "`%s` writes %s, of which every thread has its own, and what follows %s reads it",
                 sch_text(s, a.v[i].stmt), b->t->name, var->u.axis->name);
     }
-    for (int i = 0; i < a.n && rc == LL_OK; i++)
+    bool once = te_is_int(var->u.axis->extent, 1);
+    for (int i = 0; i < a.n && rc == LL_OK && !once; i++)
         for (int j = i; j < a.n && rc == LL_OK; j++) {
             bool same;
             const sch_access *x = &a.v[i], *y = &a.v[j];

@@ -102,6 +102,8 @@ bool sch_alias(sch *s, const sch_access *a, const sch_access *b, const te_ref *f
 int sch_fixed_vars(sch *s, const lp_stmt *st, te_ref out[SCH_MAX_DEPTH]);
 /* Are the iterations of the loop independent? strict: reduces must not meet either. */
 ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err);
+/* Claims a loop at the top whose iterations the caller knows to be independent. */
+ll_code sch_claim_independent(sch *s, lp_stmt *loop, ll_error *err);
 /* May statement `a` be exchanged with `b` (adjacent, any order)? */
 bool sch_commute(sch *s, lp_stmt *a, lp_stmt *b);
 /* Running `loop`'s body twice for one value leaves what running it once does. */

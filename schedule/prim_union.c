@@ -95,11 +95,13 @@ ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
         lp_stmt *body = loop[i]->u.loop.body;
         lp_subst(s->fn, body, &var, &index, 1);
         start = te_simplify(g, te_add(start, var->u.axis->extent));
-        if (i == argc - 1) {
+        if (i == argc - 1 && !te_is_int(var->u.axis->extent, 1)) {
             *at = body;
             break;
         }
-        *at = lp_if(s->fn, te_lt(parts, start), body, NULL);
+        /* a loop that runs once is told by its one number: the verifier sees that no other part runs it */
+        te_ref mine = te_is_int(var->u.axis->extent, 1) ? te_eq(parts, te_addi(start, -1)) : te_lt(parts, start);
+        *at = lp_if(s->fn, mine, body, NULL);
         (*at)->u.guard.uniform = true;
         at = &(*at)->u.guard.otherwise;
     }
@@ -107,6 +109,5 @@ ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
     lp_stmt *one = lp_for(s->fn, parts, LP_SERIAL, all);
     sch_replace(s, loop[0], one);
     sch_place_allocs(s);
-    const char *claim[] = {name};
-    return sch_claim(s, 1, claim, err);
+    return sch_claim_independent(s, one, err); /* each loop was independent, and none touches what another does */
 }

@@ -334,14 +334,7 @@ static void place_light(fuser *f, int i)
         if (f->d[d->src[s]].home > k) return;
     if (k == NONE || f->out->kernel[k]->class == CC_ROWS) return;
     cc_kernel *kernel = f->out->kernel[k];
-    if (kernel->class == CC_RAGGED) {
-        if (f->one_row) return; /* the combine of parts, and what follows: recomputed by the reader */
-        bool direct = false;
-        for (int s = 0; s < d->n_src; s++) direct |= f->d[d->src[s]].home == k && f->d[d->src[s]].ragged;
-        if (!direct || (d->t->body && te_is_reduce(d->t->body))) return;
-        d->home = k;
-        return;
-    }
+    if (kernel->class == CC_RAGGED) return; /* its results are put together by whoever reads them */
     int group = NONE;
     for (int s = 0; s < d->n_src; s++) {
         def *q = &f->d[d->src[s]];

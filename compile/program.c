@@ -331,7 +331,8 @@ static ll_code run(program *p)
     uint32_t first = 0;
     for (int k = 0; k < n; k++) LL_TRY(add_step(p, k, &first));
     cc_bytes arena = cc_arena_size(p->arena);
-    llmir_program_rec r = {.kv = p->kv_index, .t_min = (uint32_t)p->t_min, .t_max = (uint32_t)p->t_max, .step = first, .n_step = (uint32_t)n};
+    llmir_program_rec r = {.kv = p->kv_index, .t_min = (uint32_t)p->t_min, .t_max = (uint32_t)p->t_max, .step = first, .n_step = (uint32_t)n,
+                           .multiple = p->t_max == 1 ? 1 : CC_PLAN_ROWS};
     r.name = cc_blob_str(b->blob, p->t_max == 1 ? "one" : "many");
     r.arena = linear(b, &arena);
     cc_blob_add(b->blob, LLMIR_SEC_PROGRAM, &r);
@@ -342,7 +343,7 @@ static ll_code run(program *p)
 
 ll_code cc_add_program(cc_builder *b, ll_dtype kv, int64_t block, uint32_t kv_index, int64_t t_min, int64_t t_max)
 {
-    mdl_options mo = {.kv = kv, .kv_block = block, .max_tokens = t_max, .act_block = b->o->f32_activations ? 0 : 32, .act_granule = 32};
+    mdl_options mo = {.kv = kv, .kv_block = block, .max_tokens = t_max, .multiple = t_max == 1 ? 1 : CC_PLAN_ROWS, .act_block = b->o->f32_activations ? 0 : 32, .act_granule = 32};
     mdl_graph *mg;
     LL_TRY(mdl_build_graph(b->model, &mo, &mg, b->err));
     mdl_graph **v = realloc(b->graph, sizeof *v * (size_t)(b->n_graph + 1));

@@ -258,9 +258,9 @@ static void make_inputs(mdl_build *b)
     te_graph *g = b->g;
     int64_t pages = (b->c->context + o->options.kv_block - 1) / o->options.kv_block + SPARE_PAGES;
     bool one = o->options.max_tokens == 1; /* one token of one sequence: sizes are literals */
-    o->T = one ? te_int(g, 1) : te_dim(g, "T", 1, o->options.max_tokens);
+    o->T = one ? te_int(g, 1) : te_dim_multiple(g, "T", b->out->options.multiple, o->options.max_tokens, b->out->options.multiple);
     o->S = one ? te_int(g, 1) : te_dim(g, "S", 1, o->options.max_seqs);
-    o->R = one ? te_int(g, 1) : te_dim(g, "R", 0, o->options.max_tokens);
+    o->R = one ? te_int(g, 1) : te_dim_multiple(g, "R", 0, o->options.max_tokens, b->out->options.multiple);
     o->PAGES = te_dim(g, "PAGES", 1, pages);
     o->BLOCKS = te_dim(g, "BLOCKS", 1, MAX_BLOCKS);
     te_ref keys = te_muli(o->PAGES, o->options.kv_block), shape[2] = {o->S, o->PAGES};
@@ -284,6 +284,8 @@ static ll_code check_options(const mdl_options *o, ll_error *err)
     if (o->max_tokens < 1 || o->max_seqs < 1)
         return ll_fail(err, LL_USAGE, "a step of %lld tokens and %lld sequences",
                        (long long)o->max_tokens, (long long)o->max_seqs);
+    if (o->multiple < 1 || o->max_tokens % o->multiple)
+        return ll_fail(err, LL_USAGE, "steps of a multiple of %lld tokens, at most %lld", (long long)o->multiple, (long long)o->max_tokens);
     if (o->act_block < 0 || (o->act_block && (o->act_granule < 1 || o->act_block % o->act_granule)))
         return ll_fail(err, LL_USAGE,
                        "activation blocks of %lld with sums of %lld, wanted a divisor",
@@ -308,6 +310,7 @@ ll_code mdl_build_graph(const mdl_model *m, const mdl_options *options, mdl_grap
     *out = NULL;
     if (!o.max_tokens) o.max_tokens = MAX_TOKENS;
     if (!o.max_seqs) o.max_seqs = MAX_SEQS;
+    if (!o.multiple) o.multiple = 1;
     LL_TRY(check_options(&o, err));
     mdl_graph *mg = calloc(1, sizeof *mg);
     mdl_build b = {.g = te_graph_create(), .m = m, .c = &m->config, .out = mg, .layer = -1};

@@ -46,6 +46,7 @@ typedef struct mdl_options {
     ll_dtype kv;           /* LL_F16 or LL_F32: what K and V are kept in              */
     int64_t kv_block;      /* tokens per page: a power of two, 16..256                */
     int64_t max_tokens;    /* bound of T; 0: 8192. 1: T, S and R are the literal 1     */
+    int64_t multiple;      /* T and R are multiples of it (the runtime fills up); 0: 1 */
     int64_t max_seqs;      /* bound of S; 0: 1024                                     */
     /* 0: f32 activations. Otherwise contractions with quantised weights read 8-bit ones, with a
      * scale for each act_block columns (where that divides the columns). */

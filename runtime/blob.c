@@ -301,6 +301,9 @@ static ll_code check_program(check *c, uint32_t i, uint64_t *visits)
     LL_TRY(linear(c, &p->arena, "program", i));
     if (!p->t_min || p->t_min > p->t_max || p->t_max > 1u << 20)
         return BAD(c, "%s: program %u: serves %u to %u tokens", c->file, i, p->t_min, p->t_max);
+    if (!p->multiple || p->multiple > LLMIR_MAX_MULTIPLE || p->multiple & (p->multiple - 1) || p->t_max % p->multiple)
+        return BAD(c, "%s: program %u: sizes are multiples of %u, wanted a power of two up to %d that divides %u", c->file, i,
+                   p->multiple, LLMIR_MAX_MULTIPLE, p->t_max);
     for (uint32_t j = p->step; j < p->step + p->n_step; j++) {
         const llmir_step_rec *s = rt_blob_step(c->b, j);
         LL_TRY(index_of(c, LLMIR_SEC_KERNEL, s->kernel, "step", j));

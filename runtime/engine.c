@@ -94,6 +94,9 @@ static void largest_dims(const llmir_engine *e, const llmir_program_rec *p, int6
     const rt_blob *b = &e->model->blob;
     int64_t t = p->t_max < e->max.batch ? p->t_max : e->max.batch;
     int64_t s = e->max.sequences < t ? e->max.sequences : t, r = e->max.rows < t ? e->max.rows : t;
+    t = rt_padded(p, t);
+    r = rt_padded(p, r);
+    s += p->multiple > 1; /* the segment of what is filled up */
     for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_DIM); i++) {
         const llmir_dim_rec *d = rt_blob_dim(b, i);
         switch (d->kind) {
@@ -170,7 +173,13 @@ static bool writes(const llmir_engine *e, enum llmir_output out)
 static void carve_all(llmir_engine *e, carve *c, uint64_t arena, bool max, bool lse, bool best)
 {
     const rt_blob *b = &e->model->blob;
-    uint64_t t = e->max.batch, s = e->max.sequences, r = e->max.rows, v = rt_blob_model(b)->vocab;
+    uint64_t s = (uint64_t)e->max.sequences + 1, v = rt_blob_model(b)->vocab; /* one more segment: see llmir_program_rec.multiple */
+    uint64_t t = 0, r = 0;
+    for (uint32_t i = 0; i < e->n_program; i++) {
+        uint64_t pt = (uint64_t)rt_padded(e->program[i].rec, e->max.batch), pr = (uint64_t)rt_padded(e->program[i].rec, e->max.rows);
+        t = pt > t ? pt : t;
+        r = pr > r ? pr : r;
+    }
     e->tokens = cut(c, t, sizeof *e->tokens);
     e->pos = cut(c, t, sizeof *e->pos);
     e->seg = cut(c, t, sizeof *e->seg);

@@ -135,4 +135,7 @@ void rt_results(void *dst, const void *src, size_t known);
         if (!(p)) return (llmir_status)ll_fail((err), LL_USAGE, "%s: %s is NULL", __func__, #p); \
     } while (0)
 
+/* n tokens or rows as the program wants them. */
+static inline int64_t rt_padded(const llmir_program_rec *p, int64_t n) { return (n + p->multiple - 1) & ~(int64_t)(p->multiple - 1); }
+
 #endif

@@ -120,6 +120,25 @@ static bool fill(llmir_engine *e, llmir_feed **feed, size_t n, size_t *next, bat
     return b->t > 0;
 }
 
+/* Fills T and R up to what the program wants; the tokens go to one more segment over the spare block. */
+static void fill_up(llmir_engine *e, const llmir_program_rec *p, batch *b)
+{
+    uint32_t t = (uint32_t)rt_padded(p, b->t), r = (uint32_t)rt_padded(p, b->r);
+    for (uint32_t i = b->r; i < r; i++) e->rows[i] = e->rows[0];
+    if (t > b->t) {
+        memset(e->table + (size_t)b->s * e->max.pages, 0, sizeof *e->table * e->max.pages);
+        for (uint32_t i = b->t; i < t; i++) {
+            e->tokens[i] = e->pos[i] = 0;
+            e->seg[i] = (int32_t)b->s;
+        }
+        e->len[b->s] = 0;
+        b->s++;
+        e->start[b->s] = (int32_t)t;
+    }
+    b->t = t;
+    b->r = r;
+}
+
 static void set_dims(llmir_engine *e, const batch *b, const uint32_t *items)
 {
     const rt_blob *blob = &e->model->blob;
@@ -173,9 +192,10 @@ static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
             p = &e->program[i];
     for (uint32_t i = 0; i < rt_blob_n(blob, LLMIR_SEC_PLAN); i++)
         if (p->plans >> i & 1)
-            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->s, e->item[i],
-                                    e->first[i]);
-    set_dims(e, b, items);
+            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->s, e->item[i], e->first[i]);
+    batch full = *b;
+    fill_up(e, p->rec, &full);
+    set_dims(e, &full, items);
     rt_run run = {p->step, p->rec->n_step, cancelled, e, p->seconds};
     LL_TRY(rt_team_run(e->team, &run, err));
     if (e->profile) keep_profile(e, p);

@@ -383,6 +383,26 @@ int sch_fixed_vars(sch *s, const lp_stmt *st, te_ref out[SCH_MAX_DEPTH])
 
 /* ---- questions about statements -------------------------------------------------------------- */
 
+static bool outside_loads(te_ref e, te_ref var)
+{
+    if (e == var) return true;
+    if (e->op == TE_LOAD) return false;
+    for (int i = 0; i < e->n; i++)
+        if (outside_loads(e->src[i], var)) return true;
+    return false;
+}
+
+/* The loop reaches the element only through loaded values (work items, page tables): distinct by contract, see verify.c. */
+static bool by_contract(const sch_access *a, te_ref var)
+{
+    bool reached = false;
+    for (int i = 0; i < a->n; i++) {
+        if (outside_loads(a->idx[i], var)) return false;
+        reached = reached || te_uses(a->idx[i], var);
+    }
+    return reached;
+}
+
 ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
 {
     sch_accesses a = {0};
@@ -405,6 +425,7 @@ ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
             bool same;
             const sch_access *x = &a.v[i], *y = &a.v[j];
             if (!sch_conflict(x, y, strict) || sch_is_local(&a, x->buf)) continue;
+            if (by_contract(x, var) && by_contract(y, var)) continue;
             if (!sch_alias(s, x, y, fixed, n_fixed, &var, 1, &same) || same) continue;
             rc = ll_fail(
                 err, LL_NOT_LEGAL, "iterations of %s meet in %s: `%s`%s%s%s", var->u.axis->name,

@@ -109,6 +109,27 @@ static ll_code plain_reduction(sch *s, lp_stmt *loop, lp_stmt **init, lp_stmt **
     return LL_OK;
 }
 
+typedef struct walking { te_ref idx; bool yes; } walking;
+
+static bool note_walk(lp_stmt *st, void *p)
+{
+    walking *w = p;
+    if (st->kind == LP_FOR && te_uses(w->idx, st->u.loop.var)) w->yes = true;
+    if (st->kind == LP_LET && te_uses(w->idx, st->u.let.var)) w->yes = true;
+    return true;
+}
+
+/* Does a loop of the nest move the index? */
+static bool walks(lp_stmt *nest, te_ref idx)
+{
+    walking w = {idx, false};
+    lp_stmt *rest = nest->next;
+    nest->next = NULL;
+    lp_walk(nest, note_walk, &w);
+    nest->next = rest;
+    return w.yes;
+}
+
 ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
 {
     if (argc != 1) return ll_fail(err, LL_USAGE, "wanted LOOP");
@@ -137,8 +158,12 @@ ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
     if (nd == TE_MAX_DIM)
         return ll_fail(err, LL_NOT_LEGAL, "%s has %d dimensions already", b->t->name, nd);
     te_ref shape[TE_MAX_DIM];
+    bool fixed[TE_MAX_DIM]; /* the same all over the nest: loops outside of it walk this dimension */
     shape[0] = var->u.axis->extent;
-    for (int d = 0; d < nd; d++) shape[d + 1] = b->t->shape[d];
+    for (int d = 0; d < nd; d++) {
+        fixed[d] = !walks(group[0], reduce->u.reduce.idx[d]);
+        shape[d + 1] = fixed[d] ? te_int(s->g, 1) : b->t->shape[d];
+    }
     const char *name = lp_fresh_name(s->fn, ll_sprintf(te_arena(s->g), "%s.rf", b->t->name));
     lp_buf *part = sch_buf_new(s, name, (ll_dtype)b->t->dtype, b->param >= 0 ? LP_THREAD : b->scope,
                                shape, nd + 1);
@@ -151,7 +176,7 @@ ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
     root->next = rest;
     te_ref idx[TE_MAX_DIM];
     idx[0] = c_loop->u.loop.var;
-    for (int d = 0; d < nd; d++) idx[d + 1] = c_red->u.reduce.idx[d];
+    for (int d = 0; d < nd; d++) idx[d + 1] = fixed[d] ? te_int(s->g, 0) : c_red->u.reduce.idx[d];
     c_init->u.store.buf = part;
     memcpy(c_init->u.store.idx, idx, sizeof idx);
     c_init->u.store.value = identity(s->g, op, (ll_dtype)b->t->dtype);
@@ -167,9 +192,8 @@ ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
     copy->next = after;
 
     idx[0] = var;
-    for (int d = 0; d < nd; d++) idx[d + 1] = reduce->u.reduce.idx[d];
-    loop->u.loop.body =
-        lp_reduce(s->fn, op, b, reduce->u.reduce.idx, te_load(part->t, idx, nd + 1));
+    for (int d = 0; d < nd; d++) idx[d + 1] = fixed[d] ? te_int(s->g, 0) : reduce->u.reduce.idx[d];
+    loop->u.loop.body = lp_reduce(s->fn, op, b, reduce->u.reduce.idx, te_load(part->t, idx, nd + 1));
     sch_place_allocs(s);
     return LL_OK;
 }

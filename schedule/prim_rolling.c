@@ -1,4 +1,4 @@
-/* prim_rolling.c: `rolling MAX MEMBER ... LOOP TILE [inner=AXIS,AXIS] [plan=ITEMS rows=R]`: a maximum and the sums that
+/* prim_rolling.c: `rolling MAX MEMBER ... LOOP TILE [score=STAGE,..] [inner=AXIS,AXIS] [plan=ITEMS rows=R]`: a maximum and the sums that
  * depend on it in one pass over tiles of their reduction axis.
  *
  *   m[t, h] = max(j: x[t, h, j]);  e[t, h, j] = exp(x[t, h, j] - m[t, h])
@@ -26,6 +26,9 @@
  * (see prim_plan.c): for m.w < W { ... } with an inner loop over the item's rows. The pass runs to the item's last
  * element; each row masks what is past its own end.
  *
+ * score=x: a reduction over axes of its own that members read element by element (x[t, h, j]) is computed in the pass, for
+ * one tile at a time, whole tiles: elements past the end are computed from whatever lies there and masked by who reads them.
+ *
  * Legal when every member's summand is exp(a - m) * b with a and b free of m (looking through rounding casts: then the
  * schedule is approximate), sums start at 0, and all nests are plain. What is produced by other stages (x here) stays
  * where it is; place it with `at`. */
@@ -38,7 +41,7 @@
 #include "schedule/prim.h"
 #include "schedule/stage.h"
 
-enum { MAX_MEMBER = 8 };
+enum { MAX_MEMBER = 8, MAX_SCORE = 4 };
 
 typedef struct member {
     stage_nest nest;
@@ -63,8 +66,9 @@ typedef struct roll {
     const char *items;
     int64_t plan_rows;
     plan_item item;
-    int n_member;
+    int n_member, n_score;
     member m[MAX_MEMBER];
+    member score[MAX_SCORE];     /* nest.red are its own reduction axes */
     bool exact_tiles;            /* the extent is a multiple of the tile: no element is past the end */
     bool approx;
     te_ref jo;
@@ -178,6 +182,58 @@ static ll_code read_member(roll *r, const char *name)
     return LL_OK;
 }
 
+/* A stage over (rows, j) with its own reduction, read at exactly (rows, j) by the members. */
+static ll_code read_score(roll *r, const char *name)
+{
+    if (r->n_score == MAX_SCORE) return ll_fail(r->err, LL_NOT_LEGAL, "rolling: more than %d scores", MAX_SCORE);
+    member *m = &r->score[r->n_score];
+    *m = (member){0};
+    te_tensor *stage = sch_find_stage(r->s, name, r->err);
+    if (!stage) return LL_USAGE;
+    LL_TRY(stage_plain_nest(r->s, stage, &m->nest, r->err));
+    stage_nest *n = &m->nest;
+    if (!n->n_red || n->n_axis != r->n_rows + 1 || n->buf->param >= 0)
+        return ll_fail(r->err, LL_NOT_LEGAL, "rolling: %s is no reduction over the rows of %s and its range", name, r->max.stage->name);
+    te_ref from[TE_MAX_DIM + 1], to[TE_MAX_DIM + 1];
+    for (int i = 0; i <= r->n_rows; i++) {
+        te_ref mine = i < r->n_rows ? r->row[i] : r->j;
+        if (i < r->n_rows && !te_prove_eq(n->axis[i]->u.axis->extent, mine->u.axis->extent))
+            return ll_fail(r->err, LL_NOT_LEGAL, "rolling: axis %s of %s does not match %s", n->axis[i]->u.axis->name, name, mine->u.axis->name);
+        from[i] = n->axis[i];
+        to[i] = mine;
+    }
+    m->j = n->axis[r->n_rows];
+    n->value = te_subst(r->g, n->value, from, to, r->n_rows + 1);
+    n->init = te_subst(r->g, n->init, from, to, r->n_rows + 1);
+    r->n_score++;
+    return LL_OK;
+}
+
+typedef struct reads_at { const roll *r; bool ok; } reads_at;
+
+static bool note_score_read(te_ref e, void *p)
+{
+    reads_at *w = p;
+    if (e->op != TE_LOAD) return true;
+    for (int i = 0; i < w->r->n_score; i++) {
+        if (e->u.t != w->r->score[i].nest.stage) continue;
+        for (int d = 0; d < e->n; d++) {
+            te_ref want = d < w->r->n_rows ? w->r->row[d] : w->r->j;
+            bool unit = d < w->r->n_rows && te_is_int(want->u.axis->extent, 1) && te_is_int(e->src[d], 0);
+            w->ok = w->ok && (e->src[d] == want || unit);
+        }
+    }
+    return w->ok;
+}
+
+static ll_code check_score_reads(roll *r)
+{
+    reads_at w = {r, true};
+    te_walk(r->max.value, note_score_read, &w);
+    for (int i = 0; i < r->n_member; i++) te_walk(r->m[i].nest.value, note_score_read, &w);
+    return w.ok ? LL_OK : ll_fail(r->err, LL_NOT_LEGAL, "rolling: a score is read elsewhere than at its row's own element");
+}
+
 /* ---- one statement: its own loops over the inner rows ------------------------------------------------------ */
 
 typedef struct inst {
@@ -266,6 +322,8 @@ static te_ref reload_node(te_ref e, void *p)
     for (int i = 0; i < l->r->n_member; i++)
         if (!l->r->m[i].sum && e->u.t == l->r->m[i].nest.stage)
             return te_load(l->r->m[i].run->t, at, run_index(l->r, l->q, &l->ji, 1, at));
+    for (int i = 0; i < l->r->n_score; i++)
+        if (e->u.t == l->r->score[i].nest.stage) return te_load(l->r->score[i].run->t, at, run_index(l->r, l->q, &l->ji, 1, at));
     return e;
 }
 
@@ -307,6 +365,25 @@ static lp_stmt *max_step(roll *r, lp_buf *m_new, lp_buf *m_fix)
     q = instance(r, sub(r, stage, "run"));
     n = run_index(r, &q, NULL, 0, at);
     return lp_seq(out, loops(r, q.axis, q.n, lp_store(f, r->max_run, at, te_load(m_new->t, at, n))));
+}
+
+/* One tile of a score. */
+static lp_stmt *score_step(roll *r, member *m)
+{
+    lp_func *f = r->s->fn;
+    const char *stage = m->nest.stage->name;
+    te_ref at[TE_MAX_DIM], from[TE_MAX_DIM], red[TE_MAX_DIM];
+    inst q = instance(r, stage);
+    te_ref ji = named_axis(r, stage, last_part(m->j), te_int(r->g, r->tile), NULL);
+    run_index(r, &q, &ji, 1, at);
+    for (int i = 0; i < m->nest.n_red; i++) {
+        from[i] = m->nest.red[i];
+        red[i] = named_axis(r, stage, last_part(from[i]), from[i]->u.axis->extent, from[i]->u.axis->max);
+    }
+    te_ref v = te_subst(r->g, running(r, &q, m->nest.value, ji), from, red, m->nest.n_red);
+    lp_stmt *s = lp_store(f, m->run, at, running(r, &q, m->nest.init, ji));
+    s = lp_seq(s, loops(r, red, m->nest.n_red, lp_reduce(f, m->nest.reduce_op, m->run, at, v)));
+    return loops(r, q.axis, q.n, lp_for(f, ji, LP_SERIAL, s));
 }
 
 static int fresh_extra(roll *r, const member *m, const char *stage, te_ref *out)
@@ -389,6 +466,10 @@ static lp_stmt *rolled_nest(roll *r)
         for (int k = 0; m->sum && k < m->n_extra; k++) shape[k] = m->extra[k]->u.axis->extent;
         m->run = run_buffer(r, m->sum ? sub(r, m->nest.stage->name, "run") : m->nest.stage->name, (ll_dtype)m->nest.stage->dtype, shape, m->sum ? m->n_extra : 1);
     }
+    for (int i = 0; i < r->n_score; i++) {
+        te_ref tile = te_int(g, r->tile);
+        r->score[i].run = run_buffer(r, r->score[i].nest.stage->name, (ll_dtype)r->score[i].nest.stage->dtype, &tile, 1);
+    }
     /* the pass: to the end of the row, or of the item */
     inst outer = instance(r, "_");
     te_ref end = r->items ? te_min(r->item.hi, r->bound) : te_subst(g, r->extent, outer.from, outer.to, outer.n_sub);
@@ -401,7 +482,9 @@ static lp_stmt *rolled_nest(roll *r)
     inst q = instance(r, sub(r, name, "init"));
     run_index(r, &q, NULL, 0, at);
     lp_stmt *nest = loops(r, q.axis, q.n, lp_store(f, r->max_run, at, lowest(r)));
-    lp_stmt *body = max_step(r, m_new, m_fix);
+    lp_stmt *body = NULL;
+    for (int i = 0; i < r->n_score; i++) body = lp_seq(body, score_step(r, &r->score[i]));
+    body = lp_seq(body, max_step(r, m_new, m_fix));
     for (int i = 0; i < r->n_member; i++) {
         if (!r->m[i].sum) continue;
         nest = lp_seq(nest, reset_or_fix(r, &r->m[i], NULL));
@@ -454,6 +537,7 @@ ll_code sch_rolling(sch *s, int argc0, const char *const *argv0, ll_error *err)
     int argc = argc0;
     const char **argv = sch_args(s, argc0, argv0);
     const char *inner = sch_arg_key(argv, &argc, "inner"), *rows = sch_arg_key(argv, &argc, "rows");
+    const char *score = sch_arg_key(argv, &argc, "score");
     r->items = sch_arg_key(argv, &argc, "plan");
     if (argc < 4 || !sch_arg_int(argv[argc - 1], &r->tile) || r->tile < 1)
         return ll_fail(err, LL_USAGE, "rolling wants MAX MEMBER ... LOOP TILE [inner=AXIS,...] [plan=ITEMS rows=R]");
@@ -476,6 +560,11 @@ ll_code sch_rolling(sch *s, int argc0, const char *const *argv0, ll_error *err)
         if (r->n_member == MAX_MEMBER) return ll_fail(err, LL_NOT_LEGAL, "rolling: more than %d members", MAX_MEMBER);
         LL_TRY(read_member(r, argv[i]));
     }
+    if (score) {
+        char *copy = ll_strdup(te_arena(s->g), score);
+        for (char *save, *a = strtok_r(copy, ",", &save); a; a = strtok_r(NULL, ",", &save)) LL_TRY(read_score(r, a));
+        LL_TRY(check_score_reads(r));
+    }
     if (!r->n_member || !r->m[r->n_member - 1].sum) return ll_fail(err, LL_NOT_LEGAL, "rolling: the last member must be a sum that depends on %s", stage->name);
 
     lp_stmt *last = r->m[r->n_member - 1].nest.top;
@@ -483,6 +572,10 @@ ll_code sch_rolling(sch *s, int argc0, const char *const *argv0, ll_error *err)
     for (int i = 0; i + 1 < r->n_member; i++) {
         sch_detach(s, r->m[i].nest.top);
         if (!r->m[i].sum) stage_drop_buffer(s, r->m[i].nest.buf);
+    }
+    for (int i = 0; i < r->n_score; i++) {
+        sch_detach(s, r->score[i].nest.top);
+        stage_drop_buffer(s, r->score[i].nest.buf);
     }
     lp_stmt *mark = lp_if(s->fn, te_iconst(s->g, LL_BOOL, 1), NULL, NULL); /* where the last member stood */
     sch_replace(s, last, mark);

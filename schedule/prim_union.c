@@ -42,7 +42,11 @@ static ll_code gather(sch *s, int argc, const char *const *argv, lp_stmt **loop,
         for (int j = 0; j < argc; j++)
             if (block[i] == loop[j]) sorted[k++] = loop[j];
     if (k != argc) return ll_fail(err, LL_FAILED, "a loop is not in the block of the first");
-    memcpy(loop, sorted, sizeof *loop * (size_t)argc);
+    /* loops that run once go last: what is not one of them is known to be below them */
+    k = 0;
+    for (int once = 0; once < 2; once++)
+        for (int j = 0; j < argc; j++)
+            if (te_is_int(sorted[j]->u.loop.var->u.axis->extent, 1) == once) loop[k++] = sorted[j];
     return LL_OK;
 }
 
@@ -74,7 +78,12 @@ ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
     if (argc < 2 || argc > MAX_PART)
         return ll_fail(err, LL_USAGE, "wanted 2 to %d loops", MAX_PART);
     LL_TRY(gather(s, argc, argv, loop, err));
-    LL_TRY(clear_between(s, loop, argc, err));
+    lp_stmt *in_order[MAX_PART], *block[MAX_BLOCK];
+    int n_block = sch_block_of(s, loop[0], block, MAX_BLOCK), k = 0;
+    for (int i = 0; i < n_block; i++)
+        for (int j = 0; j < argc; j++)
+            if (block[i] == loop[j]) in_order[k++] = loop[j];
+    LL_TRY(clear_between(s, in_order, argc, err));
     for (int i = 0; i < argc; i++)
         for (int j = i + 1; j < argc; j++)
             if (!sch_commute(s, loop[i], loop[j]))
@@ -105,9 +114,9 @@ ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
         (*at)->u.guard.uniform = true;
         at = &(*at)->u.guard.otherwise;
     }
-    for (int i = 1; i < argc; i++) sch_detach(s, loop[i]);
+    for (int i = 1; i < argc; i++) sch_detach(s, in_order[i]);
     lp_stmt *one = lp_for(s->fn, parts, LP_SERIAL, all);
-    sch_replace(s, loop[0], one);
+    sch_replace(s, in_order[0], one);
     sch_place_allocs(s);
     return sch_claim_independent(s, one, err); /* each loop was independent, and none touches what another does */
 }

@@ -285,26 +285,21 @@ static bool apart_by_digits(vf *v, const where *w, te_ref i, te_ref j)
     return apart_first(v, &x, q, t, r, u) || apart_first(v, &x, r, u, q, t);
 }
 
-typedef struct modulus { te_ref i; int64_t c; } modulus;
-
-static bool find_modulus(te_ref e, void *ctx)
-{
-    modulus *d = ctx;
-    if (e->op == TE_MOD && e->src[1]->op == TE_INT && te_uses(e->src[0], d->i)) d->c = e->src[1]->u.i;
-    return !d->c;
-}
-
-/* Two dimensions together, as after fusing two loops: i / c in one and i % c in the other give i again. */
+/* Two dimensions together, as after fusing two loops: i / c in one and k * (i % c) in the other give k * i again. */
 static bool apart_in_two(vf *v, const access *a, te_ref i, const te_ref *other, te_ref j)
 {
     for (int low = 0; low < a->b->t->ndim; low++) {
-        modulus q = {i, 0};
-        te_walk(a->idx[low], find_modulus, &q);
-        for (int high = 0; q.c > 0 && high < a->b->t->ndim; high++) {
-            if (high == low) continue;
-            te_ref f = te_simplify(v->g, te_add(te_muli(a->idx[high], q.c), a->idx[low]));
-            te_ref h = te_simplify(v->g, te_add(te_muli(other[high], q.c), other[low]));
-            if (apart_in(v, f, i, h, j)) return true;
+        te_affine f = te_affine_of(v->g, a->idx[low]);
+        for (int t = 0; t < f.n; t++) {
+            te_ref m = f.atom[t];
+            if (m->op != TE_MOD || m->src[1]->op != TE_INT || !te_uses(m->src[0], i)) continue;
+            int64_t c = m->src[1]->u.i * f.coef[t];
+            for (int high = 0; c > 0 && high < a->b->t->ndim; high++) {
+                if (high == low) continue;
+                te_ref x = te_simplify(v->g, te_add(te_muli(a->idx[high], c), a->idx[low]));
+                te_ref y = te_simplify(v->g, te_add(te_muli(other[high], c), other[low]));
+                if (apart_in(v, x, i, y, j)) return true;
+            }
         }
     }
     return false;

@@ -194,7 +194,7 @@ static ll_code vector_loop(sch *s, const char *loop, int64_t extent, int64_t lan
 }
 
 /* A reduction whose innermost loop walks memory: partial results per lane, then across the lanes. */
-static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int64_t extent, int64_t lanes, ll_error *err)
+static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int64_t extent, int64_t lanes, bool in_place, ll_error *err)
 {
     if (extent == lanes || (extent < lanes && extent >= 4 && !(extent & (extent - 1)))) {
         rule_try(s, "vectorize %s", red);
@@ -202,6 +202,11 @@ static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int
     }
     if (extent < 2 * lanes || extent % lanes) return LL_OK;
     LL_TRY(rule_do(s, err, "split %s %lld", red, (long long)lanes));
+    if (in_place) { /* its loops are shared with other stages: sum over the lanes of each vector */
+        rule_try(s, "vectorize %s.i", red);
+        rule_try(s, "unroll %s.o", red);
+        return LL_OK;
+    }
     rule_try(s, "reorder %s.i %s.o", red, red);
     if (!rule_try(s, "rfactor %s.i", red)) return LL_OK;
     const char *rf = ll_sprintf(te_arena(s->g), "%s.rf", t->name);
@@ -235,6 +240,12 @@ static ll_code vector_reduction(sch *s, const te_tensor *t, const char *red, int
         rule_try(s, "scope %s reg", rf);
     }
     return LL_OK;
+}
+
+static bool is_param(sch *s, const te_tensor *t)
+{
+    const lp_buf *b = lp_buf_of(s->fn, t);
+    return b && b->param >= 0;
 }
 
 ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error *err)
@@ -287,12 +298,22 @@ ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error 
         }
     }
     int64_t e = rule_const_extent(inner);
-    return e && unit_stride(s, v.value, inner) ? vector_reduction(s, t, inner->u.axis->name, e, lanes, err) : LL_OK;
+    return e && unit_stride(s, v.value, inner) ? vector_reduction(s, t, inner->u.axis->name, e, lanes, inside && !of_stage(v.var[0], t->name) && is_param(s, t), err) : LL_OK;
 }
 
 /* ---- register tiles -------------------------------------------------------------------------------------------- */
 
 typedef struct small_loops { const char *name[128]; int n; const char *const *keep; int n_keep; } small_loops;
+
+typedef struct reduces_into { const char *const *name; int n; bool yes; } reduces_into;
+
+static bool note_reduce(lp_stmt *st, void *p)
+{
+    reduces_into *r = p;
+    for (int i = 0; st->kind == LP_REDUCE && i < r->n; i++)
+        if (!strcmp(st->u.reduce.buf->t->name, r->name[i])) r->yes = true;
+    return !r->yes;
+}
 
 static bool note_small(lp_stmt *st, void *p)
 {
@@ -300,9 +321,9 @@ static bool note_small(lp_stmt *st, void *p)
     if (st->kind != LP_FOR || st->u.loop.how != LP_SERIAL || l->n == 128) return true;
     te_ref v = st->u.loop.var;
     int64_t e = rule_const_extent(v);
-    for (int i = 0; i < l->n_keep; i++)
-        if (of_stage(v, l->keep[i])) return true;
-    if (e >= 1 && e <= 16) l->name[l->n++] = v->u.axis->name;
+    reduces_into r = {l->keep, l->n_keep, false};
+    lp_walk(st->u.loop.body, note_reduce, &r);
+    if (!r.yes && e >= 1 && e <= 16) l->name[l->n++] = v->u.axis->name;
     return true;
 }
 
@@ -313,4 +334,55 @@ void rule_unroll_inside(sch *s, const char *loop, const char *const *keep, int n
     small_loops l = {.keep = keep, .n_keep = n_keep};
     lp_walk(outer->u.loop.body, note_small, &l);
     for (int i = 0; i < l.n; i++) rule_try(s, "unroll %s", l.name[i]);
+}
+
+/* ---- what cannot be registers -------------------------------------------------------------------------------------- */
+
+typedef struct settle { te_ref moving[256]; int n; const lp_buf *bad[64]; int n_bad; sch *s; } settle;
+
+static void check_index(settle *w, const lp_buf *b, const te_ref *idx)
+{
+    if (b->scope != LP_REG) return;
+    for (int d = 0; d < b->t->ndim; d++)
+        for (int i = 0; i < w->n; i++) {
+            if (!te_uses(idx[d], w->moving[i])) continue;
+            for (int k = 0; k < w->n_bad; k++)
+                if (w->bad[k] == b) return;
+            if (w->n_bad < 64) w->bad[w->n_bad++] = b;
+            return;
+        }
+}
+
+static bool check_load(te_ref e, void *p)
+{
+    settle *w = p;
+    const lp_buf *b = e->op == TE_LOAD ? lp_buf_of(w->s->fn, e->u.t) : NULL;
+    if (b) check_index(w, b, e->src);
+    return true;
+}
+
+static te_ref check_expr(te_ref e, void *p)
+{
+    te_walk(e, check_load, p);
+    return e;
+}
+
+static bool check_stmt(lp_stmt *st, void *p)
+{
+    settle *w = p;
+    if (st->kind == LP_FOR && st->u.loop.how != LP_UNROLL && st->u.loop.how != LP_VECTOR && !te_is_int(st->u.loop.var->u.axis->extent, 1) && w->n < 256)
+        w->moving[w->n++] = st->u.loop.var;
+    if (st->kind == LP_STORE) check_index(w, st->u.store.buf, st->u.store.idx);
+    if (st->kind == LP_REDUCE) check_index(w, st->u.reduce.buf, st->u.reduce.idx);
+    lp_each_expr(st, check_expr, w);
+    return true;
+}
+
+ll_code rule_settle_registers(sch *s, ll_error *err)
+{
+    settle *w = LL_NEW(te_arena(s->g), settle);
+    w->s = s;
+    lp_walk(s->fn->body, check_stmt, w);
+    for (int i = 0; i < w->n_bad; i++) LL_TRY(rule_do(s, err, "scope %s thread", w->bad[i]->t->name));
+    return LL_OK;
 }

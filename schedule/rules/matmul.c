@@ -22,7 +22,7 @@ typedef struct mm {
     const rule_kernel *k;
     const rule_knobs *knobs;
     ll_error *err;
-    int64_t lanes;
+    int64_t lanes, rows; /* of a vector; of a row tile */
     int n_made;           /* definitions that factoring made */
     struct { te_tensor *t; const te_tensor *of; bool dot; } made[64]; /* dot: reads the matrix */
 } mm;
@@ -130,11 +130,14 @@ static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer
     const char *k = factored ? "k.o" : "k";
     LL_TRY(rule_do(s, m->err, "at %s %s reg", n, outer));
     if (tile > w->panel) LL_TRY(rule_do(s, m->err, "split %s.n %lld %s.n.p %s.n.q", n, (long long)w->panel, n, n));
-    const char *inner = tile > w->panel ? "n.q" : "n";
-    LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.n.s %s.n.l", n, inner, (long long)m->lanes, n, n));
-    LL_TRY(rule_do(s, m->err, "reorder %s.%s %s.n.s %s.n.l", n, k, n, n));
+    const char *cols = tile > w->panel ? "n.q" : "n";
+    LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.n.s %s.n.l", n, cols, (long long)m->lanes, n, n));
+    const char *t = m->k->one_row ? NULL : y->axis[0]->u.axis->name;
+    if (t) LL_TRY(rule_do(s, m->err, "reorder %s.%s %s.n.s %s.%s %s.n.l", n, k, n, n, t, n));
+    else LL_TRY(rule_do(s, m->err, "reorder %s.%s %s.n.s %s.n.l", n, k, n, n));
     rule_try(s, "unroll %s.n.s.pre", n);
     rule_try(s, "vectorize %s.n.l.pre", n);
+    if (t) rule_try(s, "unroll %s.%s.pre", n, t);
     for (int i = 0; factored; i++) {
         te_tensor *dot = made_dot(m, y, i);
         if (!dot) break;
@@ -142,7 +145,11 @@ static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer
     }
     LL_TRY(rule_do(s, m->err, "vectorize %s.n.l", n));
     LL_TRY(rule_do(s, m->err, "unroll %s.n.s", n));
-    if (tile > w->panel) LL_TRY(rule_do(s, m->err, "unroll %s.n.p", n));
+    if (t) LL_TRY(rule_do(s, m->err, "unroll %s.%s", n, t));
+    if (tile > w->panel) {
+        LL_TRY(rule_do(s, m->err, "unroll %s.n.p", n));
+        rule_try(s, "unroll %s.n.p.pre", n);
+    }
     int64_t ahead = m->knobs->prefetch ? m->knobs->prefetch : 4096;
     if (ahead > 0) rule_try(s, "prefetch %s.packed %s.%s %lld", w->t->name, n, k, (long long)ahead);
     return LL_OK;
@@ -166,16 +173,28 @@ static ll_code column_loop(mm *m, te_tensor *t, const char **loop, int64_t *cols
     return LL_OK;
 }
 
+/* Many rows: row tiles go inside the tiles of columns, so that a panel of weights serves all of them. Gives the loop over
+ * row tiles. */
+static ll_code row_tiles(mm *m, const te_tensor *t, const char *to, const char **tiles)
+{
+    sch *s = m->s;
+    const char *rows = rule_axis_loop(s, t, 0);
+    LL_TRY(rule_do(s, m->err, "split %s %lld tail=exact", rows, (long long)m->rows));
+    *tiles = ll_sprintf(te_arena(s->g), "%s.o", rows);
+    return rule_do(s, m->err, "reorder %s %s %s.i", to, *tiles, rows);
+}
+
 /* The stages of group g in one loop over tiles; gives its name. */
-static ll_code group(mm *m, int g, const char **outer)
+static ll_code group(mm *m, int g, const char **claimed)
 {
     sch *s = m->s;
     const rule_kernel *k = m->k;
     int64_t cols = 0, tile = k->tile[g];
+    const char *inner = NULL, **outer = k->one_row ? claimed : &inner; /* where tiles are computed */
     for (int i = 0; i < k->n_stage; i++)
         if (k->stage[i].group == g && k->stage[i].contraction) cols = rule_const_extent(k->stage[i].t->axis[1]);
-    int64_t tiles = (cols + tile - 1) / tile;
-    *outer = NULL;
+    int64_t n_tile = (cols + tile - 1) / tile;
+    *claimed = NULL;
     for (int i = 0; i < k->n_stage; i++) {
         const rule_stage *st = &k->stage[i];
         if (st->group != g || !st->root) continue;
@@ -187,15 +206,22 @@ static ll_code group(mm *m, int g, const char **outer)
         const char *loop;
         int64_t c;
         LL_TRY(column_loop(m, t, &loop, &c));
-        int64_t per = (c + tiles - 1) / tiles;
+        int64_t per = (c + n_tile - 1) / n_tile;
         if (per > 1) {
             LL_TRY(rule_do(s, m->err, "split %s %lld %s.to %s.ti", loop, (long long)per, t->name, t->name));
             loop = ll_sprintf(te_arena(s->g), "%s.to", t->name);
         }
-        if (!*outer) *outer = loop;
-        else LL_TRY(rule_do(s, m->err, "merge %s %s", *outer, loop));
+        const char *tiles = NULL;
+        if (!k->one_row) LL_TRY(row_tiles(m, t, loop, &tiles));
+        if (!*claimed) {
+            *claimed = loop;
+            inner = tiles;
+        } else {
+            LL_TRY(rule_do(s, m->err, "merge %s %s", *claimed, loop));
+            if (tiles) LL_TRY(rule_do(s, m->err, "merge %s %s", inner, tiles));
+        }
     }
-    if (!*outer) return ll_fail(m->err, LL_FAILED, "%s: group %d has no output", s->fn->name, g);
+    if (!*claimed) return ll_fail(m->err, LL_FAILED, "%s: group %d has no output", s->fn->name, g);
     for (int i = k->n_stage - 1; i >= 0; i--) {
         const rule_stage *st = &k->stage[i];
         if (st->group != g) continue;
@@ -214,6 +240,7 @@ static ll_code group(mm *m, int g, const char **outer)
         if (k->stage[i].contraction && k->stage[i].group == g) {
             keep[n_keep++] = k->stage[i].root ? ll_sprintf(te_arena(s->g), "%s.c", k->stage[i].t->name) : k->stage[i].t->name;
         }
+    for (int i = 0; i < m->n_made && n_keep < 64; i++) keep[n_keep++] = m->made[i].t->name;
     rule_unroll_inside(s, *outer, keep, n_keep);
     return LL_OK;
 }
@@ -274,7 +301,7 @@ static ll_code drop_rows(mm *m)
 
 ll_code rule_matmul(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
 {
-    mm m = {.s = s, .k = k, .knobs = knobs, .err = err, .lanes = rule_lanes(s)};
+    mm m = {.s = s, .k = k, .knobs = knobs, .err = err, .lanes = rule_lanes(s), .rows = 4};
     for (int i = 0; i < k->n_weight; i++) LL_TRY(rule_pack(s, &k->weight[i], err));
     LL_TRY(factor_all(&m));
     if (k->one_row) LL_TRY(drop_rows(&m));

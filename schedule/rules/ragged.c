@@ -79,12 +79,19 @@ static void find_inner(rg *r)
     }
 }
 
+/* A score with the rows of the maximum is computed by `rolling` itself; one with fewer (parts are an axis of the maximum
+ * only) is placed in the pass afterwards. */
+static bool in_pass(const rg *r, const te_tensor *t) { return te_is_reduce(t->body) && t->n_axis == r->max->n_axis + 1; }
+
 static ll_code roll(rg *r, const rule_knobs *knobs, int64_t rows)
 {
     char line[2048];
     int n = snprintf(line, sizeof line, "rolling %s %s", r->max->name, r->exp->name);
     for (int i = 0; i < r->n_sum; i++) n += snprintf(line + n, sizeof line - (size_t)n, " %s", r->sum[i]->name);
     n += snprintf(line + n, sizeof line - (size_t)n, " %s %lld", r->max->body->src[1]->u.axis->name, (long long)r->tile);
+    int scores = 0;
+    for (int i = 0; i < r->n_score; i++)
+        if (in_pass(r, r->score[i])) n += snprintf(line + n, sizeof line - (size_t)n, "%s%s", scores++ ? "," : " score=", r->score[i]->name);
     if (*r->inner_text) n += snprintf(line + n, sizeof line - (size_t)n, " inner=%s", r->inner_text);
     if (!r->k->one_row && r->k->items) n += snprintf(line + n, sizeof line - (size_t)n, " plan=%s rows=%lld", r->k->items, (long long)rows);
     (void)knobs;
@@ -123,30 +130,36 @@ static void statement(rg *r, const char *name, const char *axis, bool reduce)
 
 static const char *part(rg *r, const te_tensor *t, const char *what) { return ll_sprintf(te_arena(r->s->g), "%s.%s", t->name, what); }
 
+static ll_code place_score(rg *r, te_tensor *t)
+{
+    sch *s = r->s;
+    const char *pass = ll_sprintf(te_arena(s->g), "%s.%s.o", r->max->name, r->max->body->src[1]->u.axis->name);
+    s->verify_later = false; /* whether the pass may run over the edge is the verifier's to say */
+    bool free_edge = rule_try(s, "at %s %s reg edge=free", t->name, pass);
+    s->verify_later = true;
+    if (!free_edge) LL_TRY(rule_do(s, r->err, "at %s %s reg", t->name, pass));
+    for (int a = 0; a + 1 < t->n_axis; a++) {
+        te_ref v = rule_loop_var(s, "%s.%s", t->name, t->axis[a]->u.axis->name);
+        if (v && te_is_int(v->u.axis->extent, 1)) LL_TRY(rule_do(s, r->err, "unit %s", v->u.axis->name));
+    }
+    return LL_OK;
+}
+
 /* Scores: made in the pass over tiles; lanes over the elements, what is read once serves all inner rows. */
 static ll_code scores(rg *r)
 {
     sch *s = r->s;
-    const char *j = r->max->body->src[1]->u.axis->name, *pass = ll_sprintf(te_arena(s->g), "%s.%s.o", r->max->name, j);
     for (int i = r->n_score - 1; i >= 0; i--) {
         te_tensor *t = r->score[i];
-        if (!te_is_reduce(t->body)) {
-            LL_TRY(rule_do(s, r->err, "inline %s", t->name));
-            continue;
-        }
-        s->verify_later = false; /* whether the pass may run over the edge is the verifier's to say */
-        bool free_edge = rule_try(s, "at %s %s reg edge=free", t->name, pass);
-        s->verify_later = true;
-        if (!free_edge) LL_TRY(rule_do(s, r->err, "at %s %s reg", t->name, pass));
+        if (!te_is_reduce(t->body)) continue;
         const char *n = t->name, *lane = t->axis[t->n_axis - 1]->u.axis->name;
-        for (int a = 0; a + 1 < t->n_axis; a++)
-            if (te_is_int(rule_loop_var(s, "%s.%s", n, t->axis[a]->u.axis->name) ? rule_loop_var(s, "%s.%s", n, t->axis[a]->u.axis->name)->u.axis->extent : te_int(s->g, 0), 1))
-                rule_try(s, "unit %s.%s", n, t->axis[a]->u.axis->name);
+        if (!in_pass(r, t)) LL_TRY(place_score(r, t));
         int64_t tile = rule_const_extent(rule_loop_var(s, "%s.%s", n, lane));
         if (!tile || tile % r->lanes) continue;
         const char *red = t->body->src[1]->u.axis->name;
         char rows[512] = "";
         size_t at = 0;
+        if (rule_has_loop(s, "%s.r", n)) at += (size_t)snprintf(rows + at, sizeof rows - at, " %s.r", n);
         for (int a = 0; a + 1 < t->n_axis; a++)
             if (rule_has_loop(s, "%s.%s", n, t->axis[a]->u.axis->name))
                 at += (size_t)snprintf(rows + at, sizeof rows - at, " %s.%s", n, t->axis[a]->u.axis->name);
@@ -163,7 +176,10 @@ static ll_code scores(rg *r)
             rule_try(s, "unroll %s.%s", n, t->axis[a]->u.axis->name);
             rule_try(s, "unroll %s.%s.pre", n, t->axis[a]->u.axis->name);
         }
+        rule_try(s, "unroll %s.r", n);
+        rule_try(s, "unroll %s.r.pre", n);
         rule_try(s, "unroll %s.jv", n);
+        rule_try(s, "scope %s reg", n);
         if (rule_try(s, "split %s.%s 16", n, red)) rule_try(s, "unroll %s.%s.i", n, red);
     }
     return LL_OK;
@@ -195,10 +211,12 @@ static void weighted_sum(rg *r, const te_tensor *t)
 ll_code rule_ragged(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
 {
     rg *r = LL_NEW(te_arena(s->g), rg);
-    *r = (rg){.s = s, .k = k, .err = err, .lanes = rule_lanes(s), .tile = knobs->keys ? knobs->keys : 64};
+    *r = (rg){.s = s, .k = k, .err = err, .lanes = rule_lanes(s), .tile = knobs->keys ? knobs->keys : k->page && k->page < 64 ? k->page : 64};
     LL_TRY(roles(r));
     find_inner(r);
-    int64_t rows = knobs->row_tile ? knobs->row_tile : 1;
+    int64_t rows = knobs->row_tile ? knobs->row_tile : 4;
+    for (int i = r->n_score - 1; i >= 0; i--)
+        if (!te_is_reduce(r->score[i]->body)) LL_TRY(rule_do(s, err, "inline %s", r->score[i]->name));
     LL_TRY(roll(r, knobs, rows));
     LL_TRY(scores(r));
     const char *m = r->max->name, *j = ll_sprintf(te_arena(s->g), "%s.i", r->max->body->src[1]->u.axis->name);
@@ -235,6 +253,7 @@ ll_code rule_ragged(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_er
             continue;
         }
         if (n_outer == 0) snprintf(first, sizeof first, "%s", name);
+        else if (!k->one_row && k->items) continue; /* items are distinct by contract: they are the parts */
         else {
             snprintf(outer, sizeof outer, "%s.parts%d", m, n_outer);
             LL_TRY(rule_do(s, err, "fuse %s %s %s", first, name, outer));

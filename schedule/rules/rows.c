@@ -57,6 +57,7 @@ ll_code rule_apply(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_err
     bool later = s->verify_later;
     s->verify_later = true;
     ll_code rc = dispatch(s, k, knobs ? knobs : &none, err);
+    if (rc == LL_OK) rc = rule_settle_registers(s, err);
     s->verify_later = later;
     if (rc == LL_OK) {
         rc = lp_verify(s->fn, err);

@@ -65,6 +65,8 @@ ll_code rule_pack(sch *s, const rule_weight *w, ll_error *err);
 ll_code rule_vectorize_stage(sch *s, te_tensor *t, const char *inside, ll_error *err);
 /* Unrolls the short loops below `loop` whose values are register tiles, except those of the stages keep[]. */
 void rule_unroll_inside(sch *s, const char *loop, const char *const *keep, int n_keep);
+/* Buffers meant for registers that a running loop indexes (its extent fits no unrolling) go to thread scratch. */
+ll_code rule_settle_registers(sch *s, ll_error *err);
 /* The first loop of a stage that runs over rows, by its axis: "stage.axis". */
 const char *rule_axis_loop(sch *s, const te_tensor *t, int axis);
 

@@ -120,9 +120,10 @@ static void options_are_checked(void **st)
                                       {LL_F16, 512},
                                       {LL_F16, 48},
                                       {LL_F16, 16, -1},
-                                      {LL_F16, 16, 1, -1},
-                                      {LL_F16, 16, 1, 1, 32, 0},
-                                      {LL_F16, 16, 1, 1, 32, 24}};
+                                      {LL_F16, 16, 6, .multiple = 4},
+                                      {LL_F16, 16, 1, .max_seqs = -1},
+                                      {LL_F16, 16, 1, .act_block = 32, .act_granule = 0},
+                                      {LL_F16, 16, 1, .act_block = 32, .act_granule = 24}};
     bytes b = load("llama_f16", "model.gguf");
     mdl_model *m;
     mdl_graph *mg;

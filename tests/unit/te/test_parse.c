@@ -256,7 +256,7 @@ static void canonical_text_forgets_names_and_order(void **state)
                         "in f32 b0[T, 64]\n"
                         "in q8_0 b1[32, 64] weight\n"
                         "def f32 b2[i0, i1] = sum(i2: b0[i0, i2] * (f32(b1.d[i1, i2 / 32]) * "
-                        "f32(b1.q[i1, i2])))\n"
+                        "f32(s16(b1.q[i1, i2]) - 128:s16)))\n"
                         "out b2\n");
     ll_str_finish(&a);
     ll_str_finish(&b);

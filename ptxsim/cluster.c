@@ -95,7 +95,6 @@ void ptx_cluster_free(ptx_cluster *cl)
             ptx_copies_free(w);
             free(w->s);
         }
-        if (c->s) ll_map_finish(&c->s->mbar_vc);
         ptx_mbar_forget(c);
         ptx_shadow_free(c->shadow);
         free(c->warp);

@@ -69,6 +69,7 @@ typedef struct cg_buf {
     cg_elem *e;    /* registers: n elements                                           */
     int64_t n;
     te_op pend_op;
+    unsigned inside; /* vector loops round its alloc: every lane has elements of its own  */
     int64_t scratch; /* offset in the thread's scratch                                  */
     cg_v base;       /* memory: first byte                                              */
     int align;
@@ -215,8 +216,11 @@ typedef struct cg_place {
 void cg_place_of(cg *c, cg_buf *b, const te_ref *idx, cg_place *p);
 cg_v cg_place_ptr(cg *c, const cg_place *p, int64_t more_bytes);
 int cg_place_align(const cg_place *p, int64_t more_bytes);
-/* idx[] of a register buffer as element numbers of the lanes over `axes`. */
-void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, int64_t *at);
+/* The axes over which an access at idx[] has lanes. */
+unsigned cg_access_axes(cg *c, const cg_buf *b, const te_ref *idx);
+/* idx[] of a register buffer as element numbers of the lanes over `axes`. A read may name
+ * elements that are not there in lanes whose value is not used (select): any element will do. */
+void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, bool read, int64_t *at);
 cg_v cg_scaled(cg *c, cg_loop *l, int64_t step);
 /* e = *rest + off[lane]: false when a lane's part is known at run time only. */
 bool cg_lane_split(cg *c, te_ref e, unsigned axes, int64_t *off, te_ref *rest);

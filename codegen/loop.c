@@ -1,13 +1,14 @@
 /* loop.c: loops and branches. Unrolled loops are walked once per value with the index as a
  * constant; vector loops become lanes (in pieces of powers of two); serial loops are do-while with
  * their index, the register buffers they write and scaled indices as phis. A loop that may run zero
- * times stands inside a branch.
+ * times stands inside a branch. An extent that differs between vector lanes runs to the greatest,
+ * under a mask.
  *
  *     for i < n {            pre:   br n > 0, body, join        body: i = phi(0, i + 1)
  *       acc[l] += ...               (left out when n >= 1)            acc = phi(initial, next)
  *     }                      join:  acc = phi(...)                    br i + 1 < n, body, join
  *
- * Refused: loops bound to GPUs, extents that differ between lanes, a second claimed loop. */
+ * Refused: loops bound to GPUs, a second claimed loop. */
 #include "codegen/cg.h"
 
 #include <string.h>
@@ -329,23 +330,35 @@ static void loop_end(cg *c, run *r)
     cg_touch(c);
 }
 
-static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
+/* The body once more, for `n` values of var: guarded when there may be none. */
+static void counted_loop(cg *c, te_ref var, cg_v n, bool maybe_none, lp_stmt *body,
+                         const cg_val *lanes)
 {
-    cg_v n = cg_eval(c, extent).v;
-    if (cg_info_of(c, extent).axes)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: the extent of loop '%s' differs between vector lanes",
-                te_show(var));
-    bool maybe_none = te_range_of(extent).lo < 1;
     cg_fork f;
     run *r = LL_NEW(&c->arena, run);
+    cg_val old = c->mask;
     if (maybe_none)
         cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
     loop_begin(c, r, var, n, body);
+    if (lanes) { /* lanes whose own extent is passed rest */
+        cg_v at = cg_splat(c, r->loop.iv, cg_width(lanes->v));
+        cg_val on = {LLVMBuildICmp(B, LLVMIntSLT, at, lanes->v, ""), lanes->axes};
+        c->mask = cg_and_mask(c, old, on);
+        cg_touch(c);
+    }
     cg_block_of(c, body);
+    c->mask = old;
     loop_end(c, r);
     if (!maybe_none) return;
     cg_fork_else(c, &f);
     cg_fork_end(c, &f);
+}
+
+static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
+{
+    cg_val n = cg_eval(c, extent);
+    if (n.axes) counted_loop(c, var, cg_across(c, TE_MAXR, LL_S64, n.v), true, body, &n);
+    else counted_loop(c, var, n.v, te_range_of(extent).lo < 1, body, NULL);
 }
 
 void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body)
@@ -535,7 +548,9 @@ void cg_for(cg *c, lp_stmt *s)
         cg_with_constant(c, var, te_int(c->g, 0), body);
         return;
     }
-    if (s->u.loop.how == LP_UNROLL) {
+    if (cg_info_of(c, n).axes) {
+        serial_loop(c, var, n, body);
+    } else if (s->u.loop.how == LP_UNROLL) {
         if (n->op != TE_INT)
             cg_fail(c, LL_NOT_LEGAL,
                     "codegen: loop '%s' is to be unrolled and its extent %s is not constant",

@@ -383,6 +383,17 @@ static void lanes_that_select_leaves_out_may_name_no_element(void **state)
     same_as_eval(text, NULL, 0);
 }
 
+static void lanes_may_run_loops_of_their_own_length(void **state)
+{
+    static const char text[] =
+        "kernel k(in f32 X[16, 5], in s32 N[16] in 0..6, out f32 Y[16], out s32 C[16]) {\n"
+        "  for i < 16 @vector {\n"
+        "    alloc reg f32 m[16]\n    m[i] = -9.0\n    Y[i] = 0.5\n    C[i] = 0:s32\n"
+        "    for k < s64(N[i]) max 5 { Y[i] += X[i, k]\n C[i] = C[i] + 2:s32\n m[i] max= X[i, k] }\n"
+        "    Y[i] = Y[i] * m[i] } }\n";
+    same_as_eval(text, NULL, 1e-5);
+}
+
 static void prefetch_changes_nothing(void **state)
 {
     static const char text[] = "kernel k(in f32 X[64], out f32 Y[64]) {\n"
@@ -432,6 +443,7 @@ int main(void)
         cmocka_unit_test(rotated_loops_have_constant_rings),
         cmocka_unit_test(buffers_inside_vector_loops_belong_to_a_lane),
         cmocka_unit_test(lanes_that_select_leaves_out_may_name_no_element),
+        cmocka_unit_test(lanes_may_run_loops_of_their_own_length),
         cmocka_unit_test(prefetch_changes_nothing),
         cmocka_unit_test(run_time_register_indices_are_refused),
     };

@@ -99,6 +99,20 @@ static ptxsim_code place_vars(ptxsim *m, ptx_module *mod, ptxsim_error *err)
     return PTXSIM_OK;
 }
 
+/* The variables of a module that goes away (or never came to be). */
+static void forget_vars(ptxsim *m, ptx_module *mod)
+{
+    for (uint32_t i = 0; i < mod->n_var; i++) {
+        ptx_var *v = mod->var[i];
+        if (v->space == PTX_SHARED || v->external || !v->addr) continue;
+        ptx_alloc *a = ptx_memory_find(&m->mem, v->addr);
+        if (!a || a->base != v->addr || a->freed) continue;
+        ptx_memory_drop(a);
+        a->freed = true;
+        m->mem.used -= a->size;
+    }
+}
+
 /* ---- kernels ---- */
 
 static uint32_t volume(const uint32_t n[3]) { return n[0] ? n[0] * n[1] * n[2] : 0; }
@@ -169,6 +183,7 @@ ptxsim_code ptxsim_load(ptxsim *m, const char *text, size_t n, const char *name,
         m->modules = mod;
         *out = mod;
     } else {
+        forget_vars(m, &mod->ast);
         free_module(mod);
     }
     pthread_mutex_unlock(&m->lock);
@@ -185,15 +200,7 @@ void ptxsim_unload(ptxsim_module *mod)
             *p = mod->next;
             break;
         }
-    for (uint32_t i = 0; i < mod->ast.n_var; i++) { /* its variables are gone for kernels of other modules */
-        ptx_var *v = mod->ast.var[i];
-        if (v->space == PTX_SHARED || v->external) continue;
-        ptx_alloc *a = ptx_memory_find(&m->mem, v->addr);
-        if (a && a->base == v->addr && !a->freed) {
-            a->freed = true;
-            m->mem.used -= a->size;
-        }
-    }
+    forget_vars(m, &mod->ast);
     pthread_mutex_unlock(&m->lock);
     free_module(mod);
 }

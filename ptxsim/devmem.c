@@ -77,7 +77,7 @@ ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_
     return PTXSIM_OK;
 }
 
-static void release(ptx_alloc *a)
+void ptx_memory_drop(ptx_alloc *a)
 {
     if (a->map_bytes) munmap(a->host, a->map_bytes);
     if (a->init) munmap(a->init, (a->size + 63) / 64 * 8 + 8);
@@ -89,7 +89,7 @@ static void release(ptx_alloc *a)
 void ptx_memory_finish(ptx_memory *mem)
 {
     for (size_t i = 0; i < mem->n; i++) {
-        release(mem->alloc[i]);
+        ptx_memory_drop(mem->alloc[i]);
         free(mem->alloc[i]->writer);
         free(mem->alloc[i]->touched);
         free(mem->alloc[i]);
@@ -173,7 +173,7 @@ ptxsim_code ptxsim_free(ptxsim *m, uint64_t addr, ptxsim_error *err)
     if (!a || a->base != addr || !a->user) r = fail(err, PTXSIM_USAGE, "no allocation starts here", addr);
     else if (a->freed) r = fail(err, PTXSIM_USAGE, "freed twice", addr);
     if (!r) {
-        release(a);
+        ptx_memory_drop(a);
         a->freed = true;
         m->mem.used -= a->size;
     }

@@ -29,6 +29,7 @@ ptx_handler *const *ptx_handlers(void);
 #undef PTX_H
 
 #ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed" /* not every loop can be vectorised, and none has to be */
 #define PTX_VECTORISE _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define PTX_VECTORISE _Pragma("GCC ivdep")

@@ -95,6 +95,7 @@ struct ptxsim_kernel {
 };
 
 void ptx_memory_finish(ptx_memory *mem);
+void ptx_memory_drop(ptx_alloc *a); /* frees the memory, keeps the entry */
 ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out, ptxsim_error *err);
 ptx_alloc *ptx_memory_find(const ptx_memory *mem, uint64_t addr); /* the one with base <= addr, nearest; may not hold it */
 void ptx_init_set(ptx_alloc *a, uint64_t off, uint64_t n, bool value);
@@ -130,8 +131,10 @@ typedef struct ptx_tally {
     ll_map mma;               /* text -> count */
 } ptx_tally;
 
+enum { PTX_MEMO = 64 };
 typedef struct ptx_worker {
     ptx_run *run;
+    ptxsim_report *memo[PTX_MEMO]; /* findings of this worker by a hash of their place */
     ptx_tally tally;
     uint64_t clock, rng;
 } ptx_worker;

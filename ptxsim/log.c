@@ -64,11 +64,17 @@ static void add(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptxsim_kind kind
     ptxsim_log *l = r->log;
     uint32_t line = in->x->st->pos.line;
     if (lane >= PTX_LANES) lane = w->live ? (uint32_t)__builtin_ctz(w->live) : 0;
+    ptxsim_report **memo = &ptx_worker_of(w)->memo[(line * 31 + other * 7 + (uint32_t)kind) % PTX_MEMO];
+    if (*memo && (*memo)->kind == kind && (*memo)->line == line && (*memo)->other_line == other) {
+        __atomic_fetch_add(&(*memo)->times, 1, __ATOMIC_RELAXED); /* a mistake in a loop comes a million times */
+        return;
+    }
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < l->n; i++) {
         ptxsim_report *p = l->report[i];
         if (p->kind != kind || p->line != line || p->other_line != other) continue;
-        p->times++;
+        __atomic_fetch_add(&p->times, 1, __ATOMIC_RELAXED);
+        *memo = p;
         pthread_mutex_unlock(&r->lock);
         return;
     }
@@ -94,7 +100,7 @@ static void add(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptxsim_kind kind
         char *copy = n < 0 ? NULL : ll_try_alloc(&l->arena, strlen(text) + 1);
         if (copy) memcpy(copy, text, strlen(text) + 1);
         p->text = copy ? copy : "";
-        l->report[l->n++] = p;
+        l->report[l->n++] = *memo = p;
     }
     pthread_mutex_unlock(&r->lock);
 }

@@ -1,5 +1,5 @@
-/* foreign_main.c: runs every test on every architecture its file was compiled for, with the blocks and warps
- * in order and in two shuffled orders: foreign DIR_OF_COMPILED DIR_OF_EMITTED [TEST]. */
+/* foreign_main.c: runs every test on every architecture its file was compiled for, with the blocks
+ * and warps in order and in two shuffled orders: foreign DIR_OF_COMPILED DIR_OF_EMITTED [TEST]. */
 #include "foreign.h"
 
 #include <glob.h>

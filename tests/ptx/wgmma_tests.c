@@ -1,6 +1,6 @@
-/* wgmma_tests.c: one product m64n16 for every input type and swizzle, from PTX written here: A and B come by
- * TMA with the swizzle that the matrix descriptors name, k runs through the whole swizzled row in steps of
- * 32 bytes; once with A from registers (f16) and with scales of -1. */
+/* wgmma_tests.c: one product m64n16 for every input type and swizzle, from PTX written here: A and
+ * B come by TMA with the swizzle that the matrix descriptors name, k runs through the whole
+ * swizzled row in steps of 32 bytes; once with A from registers (f16) and with scales of -1. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

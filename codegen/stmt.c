@@ -113,6 +113,37 @@ static void store_stmt(cg *c, lp_stmt *s)
     c->mem_epoch++;
 }
 
+/* The factors of a product, in order; false when there are more than `max`. */
+static bool factors_of(te_ref e, te_ref *out, int *n, int max)
+{
+    if (e->op == TE_MUL)
+        return factors_of(e->src[0], out, n, max) && factors_of(e->src[1], out, n, max);
+    if (*n == max) return false;
+    out[(*n)++] = e;
+    return true;
+}
+
+/* A product as two operands of a fused step. Factors that all lanes share are multiplied as scalars
+ * first: x * w[l] * y becomes w[l] * (x * y). */
+static void two_operands(cg *c, te_ref product, te_ref *a, te_ref *b)
+{
+    te_ref f[8], shared = NULL, lanes = NULL;
+    int n = 0, last = -1;
+    *a = product->src[0];
+    *b = product->src[1];
+    if (!factors_of(product, f, &n, 8)) return;
+    for (int i = 0; i < n; i++) { /* what was just computed comes last: the rest is ready then */
+        cg_info info = cg_info_of(c, f[i]);
+        if (!info.axes) shared = shared ? te_mul(shared, f[i]) : f[i];
+        else if (last < 0 || info.reg) last = i;
+    }
+    if (!shared || last < 0) return;
+    for (int i = 0; i < n; i++)
+        if (i != last && cg_info_of(c, f[i]).axes) lanes = lanes ? te_mul(lanes, f[i]) : f[i];
+    *a = lanes ? te_mul(shared, lanes) : shared;
+    *b = f[last];
+}
+
 /* acc + value, products fused into it: a sum may be re-associated. */
 static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
 {
@@ -123,8 +154,9 @@ static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
     }
     if (wide && value->op == TE_NEG) return accumulate(c, acc, value->src[0], axes, !minus);
     if (wide && value->op == TE_MUL) {
-        cg_v a = cg_spread(c, cg_eval(c, value->src[0]), axes),
-             b = cg_spread(c, cg_eval(c, value->src[1]), axes);
+        te_ref x, y;
+        two_operands(c, value, &x, &y);
+        cg_v a = cg_spread(c, cg_eval(c, x), axes), b = cg_spread(c, cg_eval(c, y), axes);
         return cg_fma(c, minus ? LLVMBuildFNeg(B, a, "") : a, b, acc);
     }
     cg_v v = cg_spread(c, cg_eval(c, value), axes);

@@ -394,6 +394,20 @@ static void lanes_may_run_loops_of_their_own_length(void **state)
     same_as_eval(text, NULL, 1e-5);
 }
 
+static void products_inside_sums_may_be_reordered(void **state)
+{
+    static const char text[] =
+        "kernel k(in f32 X[8, 16], in f32 c[8], out f32 Y[16], out f32 Z[16]) {\n"
+        "  alloc reg f32 a[16]\n  alloc reg f32 b[16]\n"
+        "  for l < 16 @vector { a[l] = 0.0\n b[l] = 0.0 }\n"
+        "  for i < 8 {\n"
+        "    for m < 16 @vector {\n"
+        "      a[m] += X[i, m] * c[i] * X[i, m] * c[i] - c[i] * (c[7] * X[i, m])\n"
+        "      b[m] += (a[m] * c[0]) * (a[m] * X[i, m]) * 0.125 } }\n"
+        "  for o < 16 @vector { Y[o] = a[o]\n Z[o] = b[o] } }\n";
+    same_as_eval(text, NULL, 1e-5);
+}
+
 static void prefetch_changes_nothing(void **state)
 {
     static const char text[] = "kernel k(in f32 X[64], out f32 Y[64]) {\n"
@@ -444,6 +458,7 @@ int main(void)
         cmocka_unit_test(buffers_inside_vector_loops_belong_to_a_lane),
         cmocka_unit_test(lanes_that_select_leaves_out_may_name_no_element),
         cmocka_unit_test(lanes_may_run_loops_of_their_own_length),
+        cmocka_unit_test(products_inside_sums_may_be_reordered),
         cmocka_unit_test(prefetch_changes_nothing),
         cmocka_unit_test(run_time_register_indices_are_refused),
     };

@@ -8,6 +8,7 @@
  *   mem.c     loads and stores of lanes at a place
  *   eval.c    expressions: which vector axes and loops they depend on, memo, hoisting, masks
  *   dot.c     nests that are one instruction
+ *   promote.c thread buffers that are registers while a loop runs
  *   loop.c    loops and branches;  stmt.c: the other statements
  *   x86.c     the two functions of a kernel, object files
  *
@@ -257,6 +258,17 @@ void cg_return_from(cg *c, cg_spot s);
 
 /* ---- dot.c ---- */
 void cg_dot(cg *c, lp_stmt *nest);
+
+/* ---- promote.c ---- */
+enum { CG_MAX_PROMOTED = 8 };
+typedef struct cg_promoted {
+    int n;
+    cg_buf *b[CG_MAX_PROMOTED];
+    bool *used[CG_MAX_PROMOTED];
+} cg_promoted;
+/* In front of a loop over `body`: thread buffers that become registers until cg_demote. */
+cg_promoted cg_promote(cg *c, lp_stmt *body);
+void cg_demote(cg *c, const cg_promoted *p);
 
 /* ---- loop.c ---- */
 typedef struct cg_writes { /* register buffers that a piece of code writes and that live outside of

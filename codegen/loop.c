@@ -339,6 +339,7 @@ static void counted_loop(cg *c, te_ref var, cg_v n, bool maybe_none, lp_stmt *bo
     cg_val old = c->mask;
     if (maybe_none)
         cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
+    cg_promoted p = cg_promote(c, body);
     loop_begin(c, r, var, n, body);
     if (lanes) { /* lanes whose own extent is passed rest */
         cg_v at = cg_splat(c, r->loop.iv, cg_width(lanes->v));
@@ -349,6 +350,7 @@ static void counted_loop(cg *c, te_ref var, cg_v n, bool maybe_none, lp_stmt *bo
     cg_block_of(c, body);
     c->mask = old;
     loop_end(c, r);
+    cg_demote(c, &p);
     if (!maybe_none) return;
     cg_fork_else(c, &f);
     cg_fork_end(c, &f);
@@ -357,8 +359,10 @@ static void counted_loop(cg *c, te_ref var, cg_v n, bool maybe_none, lp_stmt *bo
 static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
 {
     cg_val n = cg_eval(c, extent);
-    if (n.axes) counted_loop(c, var, cg_across(c, TE_MAXR, LL_S64, n.v), true, body, &n);
-    else counted_loop(c, var, n.v, te_range_of(extent).lo < 1, body, NULL);
+    if (n.axes)
+        counted_loop(c, var, cg_across(c, TE_MAXR, LL_S64, n.v), true, body, &n);
+    else
+        counted_loop(c, var, n.v, te_range_of(extent).lo < 1, body, NULL);
 }
 
 void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body)

@@ -134,8 +134,10 @@ static void two_operands(cg *c, te_ref product, te_ref *a, te_ref *b)
     if (!factors_of(product, f, &n, 8)) return;
     for (int i = 0; i < n; i++) { /* what was just computed comes last: the rest is ready then */
         cg_info info = cg_info_of(c, f[i]);
-        if (!info.axes) shared = shared ? te_mul(shared, f[i]) : f[i];
-        else if (last < 0 || info.reg) last = i;
+        if (!info.axes)
+            shared = shared ? te_mul(shared, f[i]) : f[i];
+        else if (last < 0 || info.reg)
+            last = i;
     }
     if (!shared || last < 0) return;
     for (int i = 0; i < n; i++)

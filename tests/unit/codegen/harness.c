@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+int random_u8_max = 255;
 static uint64_t state = 88172645463325252ull;
 
 uint32_t random_bits(void)
@@ -108,6 +109,7 @@ static void fill(const te_tensor *t, kernel *k, void *mem, size_t bytes)
         return;
     }
     ll_dtype_int_range(d, &lo, &hi);
+    if (d == LL_U8) hi = random_u8_max;
     if (t->lo) lo = number(k, t->lo);
     if (t->hi) hi = number(k, t->hi) - 1;
     uint64_t span = (uint64_t)hi - (uint64_t)lo + 1;

@@ -96,6 +96,7 @@ static void golden_texts_run(void **state)
 
 int main(int argc, char **argv)
 {
+    random_u8_max = 119;
     n_dir = argc - 1;
     dir = argv + 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(golden_texts_run)};

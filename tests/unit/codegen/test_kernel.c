@@ -408,6 +408,25 @@ static void products_inside_sums_may_be_reordered(void **state)
     same_as_eval(text, NULL, 1e-5);
 }
 
+static void thread_buffers_are_registers_round_sums(void **state)
+{
+    static const char text[] =
+        "dim T in 0..20\n"
+        "kernel k(in f32 X[T, 64], in f32 q[T, 3], out f32 Y[3, 64], out s32 C[5]) {\n"
+        "  alloc thread f32 s[3, 64]\n  alloc thread s32 n[5]\n"
+        "  for z < 3 { for i < 64 @vector { s[z, i] = f32(z) } }\n"
+        "  for y < 5 { n[y] = 7:s32 }\n"
+        "  for j < 4 @unroll {\n"
+        "    for d < T {\n"
+        "      for g < 3 @unroll { for l < 16 @vector { s[g, j * 16 + l] += X[d, j * 16 + l] * q[d, g] } }\n"
+        "      n[j] += 2:s32\n"
+        "      if d % 3 == 1 { n[4] max= s32(d) + n[j] } } }\n"
+        "  for o < 3 { for h < 64 @vector { Y[o, h] = s[o, h] } }\n"
+        "  for p < 5 { C[p] = n[p] } }\n";
+    same_as_eval(text, (int64_t[]){0}, 1e-5);
+    same_as_eval(text, (int64_t[]){11}, 1e-5);
+}
+
 static void prefetch_changes_nothing(void **state)
 {
     static const char text[] = "kernel k(in f32 X[64], out f32 Y[64]) {\n"
@@ -459,6 +478,7 @@ int main(void)
         cmocka_unit_test(lanes_that_select_leaves_out_may_name_no_element),
         cmocka_unit_test(lanes_may_run_loops_of_their_own_length),
         cmocka_unit_test(products_inside_sums_may_be_reordered),
+        cmocka_unit_test(thread_buffers_are_registers_round_sums),
         cmocka_unit_test(prefetch_changes_nothing),
         cmocka_unit_test(run_time_register_indices_are_refused),
     };

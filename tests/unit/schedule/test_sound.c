@@ -1,6 +1,7 @@
-/* What lp_verify accepts must run: random kernels (loops of every kind, guards, lets, affine indices with quotients and
- * remainders, codes of 4 bits) are verified; each accepted one runs without an error and leaves the same bytes for every
- * order of its iterations. Refused ones prove nothing; enough must be accepted.
+/* What lp_verify accepts must run: random kernels (loops of every kind, guards, lets, affine
+ * indices with quotients and remainders, codes of 4 bits) are verified; each accepted one runs
+ * without an error and leaves the same bytes for every order of its iterations. Refused ones prove
+ * nothing; enough must be accepted.
  *
  *     test_sound [CASES [SEED]]       a failure prints the kernel and the seed that repeats it */
 #include <setjmp.h>
@@ -81,8 +82,10 @@ static void loop(maker *m)
     bool claim = m->depth == 1 && !m->claimed && draw(m, 3) == 0;
     indent(m);
     const char *mark = claim ? " @claim" : how[draw(m, 5)];
-    if (strcmp(mark, " @vector") != 0 && draw(m, 3) == 0) ll_str_addf(&m->s, "for %s < T%s {\n", v, mark);
-    else if (strcmp(mark, "") == 0 && m->n_var && draw(m, 4) == 0) ll_str_addf(&m->s, "for %s < %s + 1 {\n", v, any_var(m));
+    if (strcmp(mark, " @vector") != 0 && draw(m, 3) == 0)
+        ll_str_addf(&m->s, "for %s < T%s {\n", v, mark);
+    else if (strcmp(mark, "") == 0 && m->n_var && draw(m, 4) == 0)
+        ll_str_addf(&m->s, "for %s < %s + 1 {\n", v, any_var(m));
     else ll_str_addf(&m->s, "for %s < %d%s {\n", v, 1 + draw(m, 8), mark);
     m->claimed = m->claimed || claim;
     m->var[m->n_var++] = v;
@@ -121,7 +124,8 @@ static void make(maker *m, uint64_t seed)
 {
     *m = (maker){.r = seed * 0x9E3779B97F4A7C15u, .depth = 1};
     draw(m, 2);
-    ll_str_add(&m->s, "dim T in 1..7\nkernel k(in s32 x[8], inout s32 p[T, 8], inout u4 c[8], inout s32 y[8]) {\n");
+    ll_str_add(&m->s, "dim T in 1..7\nkernel k(in s32 x[8], inout s32 p[T, 8], inout u4 c[8], "
+                      "inout s32 y[8]) {\n");
     loop(m);
     if (!m->claimed && draw(m, 3) == 0) loop(m);
     ll_str_add(&m->s, "}\n");
@@ -131,14 +135,18 @@ static int64_t dim_T(void *ctx, const char *name) { return *(int64_t *)ctx; }
 
 typedef struct memory { int32_t x[8], p[56], y[8]; uint8_t c[4]; } memory;
 
-static void run(const lp_func *f, int64_t T, uint64_t seed, memory *out, const char *text, uint64_t repeat)
+static void run(const lp_func *f, int64_t T, uint64_t seed, memory *out, const char *text,
+                uint64_t repeat)
 {
     memory m = {.x = {3, 1, 4, 1, 5, 9, 2, 6}};
     for (int i = 0; i < 56; i++) m.p[i] = i * 11 % 17;
     for (int i = 0; i < 8; i++) m.y[i] = -i;
-    lp_run r = {(void *[]){m.x, m.p, m.c, m.y}, (size_t[]){sizeof m.x, (size_t)T * 32, sizeof m.c, sizeof m.y}, dim_T, &T, seed};
+    lp_run r = {(void *[]){m.x, m.p, m.c, m.y},
+                (size_t[]){sizeof m.x, (size_t)T * 32, sizeof m.c, sizeof m.y}, dim_T, &T, seed};
     ll_error err = {0};
-    if (lp_eval(f, &r, &err)) fail_msg("accepted, but %s (T = %d, case %llu):\n%s", err.msg, (int)T, (unsigned long long)repeat, text);
+    if (lp_eval(f, &r, &err))
+        fail_msg("accepted, but %s (T = %d, case %llu):\n%s", err.msg, (int)T,
+                 (unsigned long long)repeat, text);
     *out = m;
 }
 
@@ -163,14 +171,16 @@ static void what_is_accepted_runs_the_same_in_every_order(void **state)
                 for (uint64_t s = 1; s < 6; s++) {
                     run(f, T, s, &other, text, seed);
                     if (memcmp(&first, &other, sizeof first))
-                        fail_msg("accepted, but its order matters (T = %d, case %llu):\n%s", (int)T, (unsigned long long)seed, text);
+                        fail_msg("accepted, but its order matters (T = %d, case %llu):\n%s", (int)T,
+                                 (unsigned long long)seed, text);
                 }
             }
         }
         te_graph_destroy(g);
         ll_str_finish(&m.s);
     }
-    print_message("%ld of %ld accepted, %ld of them with parallel loops\n", accepted, n_cases, parallel);
+    print_message("%ld of %ld accepted, %ld of them with parallel loops\n", accepted, n_cases,
+                  parallel);
     assert_true(accepted * 20 > n_cases);
     assert_true(parallel * 40 > n_cases);
 }
@@ -179,6 +189,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1) n_cases = atol(argv[1]);
     if (argc > 2) first_seed = strtoull(argv[2], NULL, 10);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_accepted_runs_the_same_in_every_order)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_accepted_runs_the_same_in_every_order)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,9 @@
  * whole granules and neighbouring halves are never confused. Kernels whose only barriers are whole-block ones
  * need one reader record per granule; others keep the last read of every warp.
  *
+ * Flags: a strong store behind a fence (or a release) publishes what the warp knew at the fence; a strong load
+ * hears it, and knows it after its next fence (or at once when it acquires).
+ *
  * No race: equal values stored; both accesses atomic or volatile; same lane. */
 #include "ptxsim/check.h"
 
@@ -46,9 +49,17 @@ ptx_shadow *ptx_shadow_new(ptx_run *r, uint32_t bytes)
     return NULL;
 }
 
+static void drop_flags(ptx_shadow *s)
+{
+    for (size_t i = 0; i < s->flags.n; i++) free(s->flags.entry[i].value);
+    ll_map_finish(&s->flags);
+    s->flags = (ll_map){ 0 };
+}
+
 void ptx_shadow_free(ptx_shadow *s)
 {
     if (!s) return;
+    drop_flags(s);
     void *all[] = { s->init, s->w, s->r, s->pend, s->pi, s->rclk };
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]);
     free(s);
@@ -59,6 +70,7 @@ void ptx_shadow_reset(ptx_shadow *s)
 {
     memset(s->init, 0, s->bytes / 8 + 16);
     if (s->n_pend) memset(s->pend, 0, s->n);
+    if (s->flags.n) drop_flags(s);
     s->n_pend = 0;
     s->actors = 0;
     memset(s->proxy, 0, sizeof s->proxy);
@@ -135,6 +147,8 @@ void ptx_sync_start(ptx_warp *w)
 {
     uint32_t base = w->cta->cluster->tick;
     for (uint32_t k = 0; k < PTX_VC; k++) w->s->vc[k] = base;
+    memset(w->s->fence_vc, 0, sizeof w->s->fence_vc);
+    memset(w->s->heard_vc, 0, sizeof w->s->heard_vc);
     w->s->seen_min = base;
     w->s->tick = base + 1;
 }
@@ -165,6 +179,29 @@ void ptx_sync_acquire(ptx_warp *w, const uint32_t *vc)
     if (!checked(w)) return;
     join(w->s->vc, vc);
     see(w);
+}
+
+void ptx_sync_fence(ptx_warp *w)
+{
+    if (!checked(w)) return;
+    join(w->s->vc, w->s->heard_vc);
+    memcpy(w->s->fence_vc, w->s->vc, sizeof w->s->fence_vc);
+    w->s->fence_vc[w->index] = w->s->tick;
+    next_tick(w);
+    see(w);
+}
+
+/* A strong access to granule g of the own block. */
+static void flag(ptx_warp *w, ptx_shadow *s, uint32_t g, uint32_t kind)
+{
+    bool write = kind & (PTX_WRITE | PTX_ATOMIC), read = !(kind & PTX_WRITE);
+    uint32_t *vc = ll_map_get_u64(&s->flags, g);
+    if (!vc && write && (vc = calloc(PTX_VC, sizeof *vc)) && !ll_map_set_u64(&s->flags, g, vc)) free(vc), vc = NULL;
+    if (!vc) return;
+    if (read && kind & PTX_SYNC) ptx_sync_acquire(w, vc);
+    else if (read) join(w->s->heard_vc, vc);
+    if (write && kind & PTX_SYNC) ptx_sync_release(w, vc);
+    else if (write) join(vc, w->s->fence_vc);
 }
 
 /* A whole-block barrier: everything any warp of the block did is over for all of them. */
@@ -385,6 +422,8 @@ void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32
         }
     }
     if (write && !(kind & PTX_ATOMIC)) ptx_shadow_meet(w, in, c, off, size, m, bytes);
+    for (uint32_t i = 0; i < PTX_LANES && strong && w->cta == c && w->run->code->fences; i++)
+        if (m >> i & 1) flag(w, s, off[i] >> s->shift, kind);
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
         uint32_t g = off[i] >> s->shift;

@@ -18,6 +18,7 @@ struct ptx_shadow {
                                       whole-block barriers, where one reader record is enough */
     uint8_t *pend;                 /* 1: a copy in flight will write it; 2: one still reads it */
     uint64_t *pi;                  /* of a copy in flight: its record */
+    ll_map flags;                  /* granule of strong accesses -> stamps published through it */
     uint32_t n_pend;
     uint32_t actors;               /* bit 0: the asynchronous proxy was here; bit 1: another block */
     uint32_t start;                /* time at which the block started */

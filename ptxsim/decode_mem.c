@@ -131,6 +131,7 @@ static ptxsim_code dec_ld(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
         return PTXSIM_OK;
     }
     PTX_RET(ptx_mem_opnd(d, &st->opnd[1], space, &l->mem));
+    if (l->kind & PTX_SYNC) d->code->fences = true;
     if (l->kind & PTX_SYNC || (l->kind & PTX_STRONG && (space == PTX_GLOBAL || space == PTX_GENERIC))) d->code->grid_sync = true;
     note_grain(d, space, l->total, false);
     in->flags |= PTX_I_OWN_VALID;
@@ -154,7 +155,7 @@ static ptxsim_code dec_st(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     if (l->mem.space == PTX_PARAM) return ptx_dec_fail(d, st->pos, "%s: kernel parameters cannot be written", st->text);
     PTX_RET(elements(d, &st->opnd[1], l, false));
     note_grain(d, space, l->total, true);
-    if (l->kind & PTX_SYNC) d->code->grid_sync = true;
+    if (l->kind & PTX_SYNC) d->code->grid_sync = d->code->fences = true;
     in->cls = mem_class(space, true);
     in->flags |= PTX_I_OWN_VALID;
     in->fn = ptx_hfn(d, PTX_H_st);
@@ -191,6 +192,7 @@ static ptxsim_code dec_atom(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     ptx_space space = take_space(d);
     if (space != PTX_GENERIC && space != PTX_GLOBAL && space != PTX_SHARED && space != PTX_CLUSTER) return ptx_dec_fail(d, st->pos, "%s: no atomics in this state space", st->text);
     l->kind = PTX_ATOMIC | PTX_STRONG | (take_order(d) & PTX_SYNC);
+    if (l->kind & PTX_SYNC) d->code->fences = true;
     ptx_take(d, "noftz");
     bool hint = take_cache(d);
     l->n = take_vector(d);
@@ -375,16 +377,17 @@ static ptxsim_code dec_st_or_async(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 
 /* ---- fences and hints ---- */
 
-/* u0: bit 0 orders device-wide, bit 1 asynchronous proxy, bit 2 initialised mbarriers. */
+/* u0: bit 0 orders device-wide, bit 1 asynchronous proxy, bit 2 initialised mbarriers, bit 3 memory of any kind. */
 static ptxsim_code dec_fence(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 {
-    static const char *const words[] = { "sc", "acq_rel", "acquire", "release", "cta", "cluster", "proxy", "alias", "proxy::alias",
+    static const char *const words[] = { "sc", "acq_rel", "acquire", "release", "cta", "cluster", "alias", "proxy::alias",
                                          "shared::cta", "shared::cluster", "global", "to_proxy::async", "from_proxy::async", "sync_restrict::shared::cta",
                                          "sync_restrict::shared::cluster", "level::eviction", NULL };
     if (!st->n_mod) return ptx_dec_fail(d, st->pos, "%s: the scope is missing", st->op);
     if (ptx_take(d, "gpu") || ptx_take(d, "sys") || ptx_take(d, "gl")) in->u0 |= 1;
     if (ptx_take(d, "async") || ptx_take(d, "async::generic") || ptx_take(d, "async.global")) in->u0 |= 2;
     if (ptx_take(d, "mbarrier_init")) in->u0 |= 4;
+    else if (!ptx_take(d, "proxy")) in->u0 |= 8, d->code->fences = true;
     bool tensormap = ptx_take(d, "tensormap::generic") || ptx_take(d, "tensormap");
     take_any(d, words);
     in->cls = PTXSIM_C_BARRIER;

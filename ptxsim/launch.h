@@ -49,6 +49,7 @@ typedef struct ptx_code {
     uint32_t shared_base, shared_static, dyn_offset; /* first byte; end of static; start of dynamic   */
     uint32_t shared_grain, global_grain; /* smallest store or load: granule of the shadows             */
     bool simple_sync;        /* every barrier is a whole-block bar.sync 0: no named barriers, mbarriers */
+    bool fences;             /* memory fences, acquire or release: flags in memory may order */
     bool grid_sync;          /* fences, volatile or acquire/release on global memory: blocks may wait   */
     bool uses_cluster;
 } ptx_code;
@@ -61,7 +62,8 @@ typedef struct ptx_alloc {
     uint64_t base, size;
     uint8_t *host;
     uint64_t *init;          /* one bit per byte; NULL: everything counts as written */
-    uint32_t *writer;        /* per granule: block + 1 that wrote last in this launch; NULL: not tracked */
+    uint64_t *writer;        /* per granule: (block + 1) << 32 | its fences so far, of the last write in this
+                                launch; NULL: not tracked */
     uint8_t *touched;        /* per 32-byte sector: counters; NULL: not counted */
     size_t map_bytes;        /* of host; 0: not ours */
     bool freed, user;        /* user: made by ptxsim_alloc (leaks are counted) */
@@ -164,6 +166,7 @@ typedef struct ptx_warp_sched {
     struct ptx_copies *copies;
     uint8_t *local;           /* local memory: lane l at l * local_bytes */
     uint8_t *local_init;      /* one byte per byte; NULL: not checked */
+    uint32_t fence_vc[PTX_MAX_WARPS + 2], heard_vc[PTX_MAX_WARPS + 2]; /* flags in memory: check.c */
     uint32_t vc[PTX_MAX_WARPS + 2]; /* what happened before: see check.c */
     uint32_t tick;            /* own time */
     uint32_t wg_issued, wg_stamp[64], wg_at_commit[64]; /* warpgroup operations: check.c */

@@ -224,6 +224,7 @@ int ptx_h_cp_mbar_arrive(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 int ptx_h_fence(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     if (in->u0 & 6) ptx_sync_proxy(w, in->u0 & 4);
+    if (in->u0 & 8) ptx_sync_fence(w);
     if (in->u0 & 1) ptx_global_fence(w);
     return PTX_GO;
 }

@@ -76,6 +76,7 @@ void ptx_sync_release_to(ptx_warp *w, ptx_cta *c, uint32_t *vc);     /* into a b
 void ptx_sync_release_async(ptx_cta *c, uint32_t *vc);               /* of the asynchronous proxy */
 void ptx_sync_proxy(ptx_warp *w, bool mbarriers_only);               /* fence.proxy.async, fence.mbarrier_init */
 bool ptx_sync_proxied(const ptx_cta *c, uint32_t actor, uint32_t time); /* an mbarrier initialised then */
+void ptx_sync_fence(ptx_warp *w);                                    /* fence, membar */
 void ptx_global_fence(ptx_warp *w);
 
 /* check_global.c: blocks of one launch against each other. */

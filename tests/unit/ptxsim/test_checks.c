@@ -146,6 +146,22 @@ static void blocks_that_write_the_same_word(void **state)
     clean(80, "mov.u32 %r1, %ctaid.x;\nshl.b32 %r2, %r1, 7;\ncvt.u64.u32 %d1, %r2;\nadd.s64 %mine, %mine, %d1;\nst.global.u32 [%mine], %r1;\n", 9, 32);
 }
 
+/* A flag in shared memory, and a sum that the last of three blocks completes: both need their fences. */
+static void flags_order_behind_fences(void **state)
+{
+#define FLAG_A "setp.lt.u32 %p2, %t, 32;\n@%p2 st.shared.u32 [s+1024], 0;\nbar.sync 0;\n@%p2 bra P;\nxor.b32 %r1, %r31, 128;\nW: ld.volatile.shared.u32 %r3, [s+1024];\nsetp.eq.u32 %p3, %r3, 0;\n@%p3 bra W;\n"
+#define FLAG_B "ld.shared.u32 %r2, [%r1];\nst.global.u32 [%mine], %r2;\nret;\nP: st.shared.u32 [%r31], %t;\nbar.warp.sync -1;\n"
+#define FLAG_C "setp.eq.u32 %p1, %t, 0;\n@%p1 st.volatile.shared.u32 [s+1024], 1;\n"
+    clean(80, FLAG_A "membar.cta;\n" FLAG_B "membar.cta;\n" FLAG_C, 1, 64);
+    finds(80, FLAG_A "membar.cta;\n" FLAG_B FLAG_C, 1, 64, PTXSIM_R_RACE);
+    finds(80, FLAG_A FLAG_B "membar.cta;\n" FLAG_C, 1, 64, PTXSIM_R_RACE);
+#define LAST_A "mov.u32 %r1, %ctaid.x;\nmul.wide.u32 %d1, %r1, 4;\nadd.s64 %d1, %d1, %out;\nst.global.u32 [%d1+64], %r1;\n"
+#define LAST_B "atom.global.add.u32 %r2, [%out], 1;\nsetp.ne.u32 %p1, %r2, 2;\n@%p1 ret;\n"
+#define LAST_C "ld.global.u32 %r3, [%out+64];\nld.global.u32 %r4, [%out+68];\nld.global.u32 %r5, [%out+72];\nadd.u32 %r3, %r3, %r4;\nst.global.u32 [%out+4], %r3;\n"
+    clean(80, LAST_A "membar.gl;\n" LAST_B "membar.gl;\n" LAST_C, 3, 1);
+    finds(80, LAST_A LAST_B LAST_C, 3, 1, PTXSIM_R_GLOBAL_CONFLICT);
+}
+
 /* The same finding is kept once and counted; the order of blocks and warps does not change what is found. */
 static void findings_are_counted_and_stable(void **state)
 {
@@ -171,6 +187,7 @@ int main(void)
         cmocka_unit_test(barriers_and_masks),
         cmocka_unit_test(mbarriers_order_what_they_should),
         cmocka_unit_test(blocks_that_write_the_same_word),
+        cmocka_unit_test(flags_order_behind_fences),
         cmocka_unit_test(findings_are_counted_and_stable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

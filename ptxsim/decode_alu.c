@@ -94,6 +94,7 @@ static ptxsim_code dec_float(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, ptx_t
     if (op == 'f' && r == PTX_RND_NONE)
         return ptx_dec_fail(d, st->pos, "%s: a rounding modifier is missing", st->text);
     if (r == PTX_RND_NONE) r = PTX_RN;
+    d->x->fma = op == 'f' && t == PTX_F32;
     in->u0 = (uint32_t)op;
     in->u1 = (uint32_t)r | (uint32_t)ftz << 8 | (uint32_t)sat << 9;
     in->fn = ptx_hfn(d, t == PTX_F64 ? PTX_H_arith_f64 : PTX_H_arith_f32);

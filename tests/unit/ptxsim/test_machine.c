@@ -214,7 +214,8 @@ static void counters_are_exact(void **state)
         ".shared .align 8 .b8 s[1024];\nmov.u32 %r9, s;\nshl.b32 %r1, %t, 3;\nadd.u32 %r1, %r1, "
         "%r9;\nst.shared.u32 [%r1], %t;\nbar.sync 0;\n"
         "mul.wide.u32 %d1, %t, 64;\nadd.s64 %d1, %d1, %out;\nld.global.v2.u32 {%r2, %r3}, "
-        "[%d1];\nsetp.lt.u32 %p1, %t, 7;\n@%p1 bra L;\nadd.u32 %r2, %r2, 1;\nL: ret;\n}\n";
+        "[%d1];\nsetp.lt.u32 %p1, %t, 7;\n@%p1 bra L;\nadd.u32 %r2, %r2, 1;\n"
+        "fma.rn.f32 %f1, 0f3F800000, 0f3F800000, 0f3F800000;\nL: ret;\n}\n";
     machine x;
     ptxsim_counters c;
     machine_run(&x, 80, text, 1, 32, NULL, 1024, (ptxsim_launch){ .counters = true });
@@ -229,6 +230,7 @@ static void counters_are_exact(void **state)
     assert_int_equal(c.shared_ideal, 1);
     assert_int_equal(c.divergent_branches, 1);
     assert_int_equal(c.barriers, 1);
+    assert_int_equal(c.fma_f32, 25); /* the lanes that did not branch over it */
     assert_int_equal(c.warp_inst[PTXSIM_C_LD_GLOBAL], 1);
     char *json = ptxsim_log_text(x.log, true);
     assert_non_null(strstr(json, "\"global_sectors\":32,"));

@@ -23,18 +23,21 @@
 
 enum { MAX_ARG = 64, MAX_THREAD = 64, PIECE = 1 << 18 };
 
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-_Noreturn static void die(const char *msg) {
+_Noreturn static void die(const char *msg)
+{
     fprintf(stderr, "kernel: %s\n", msg);
     exit(1);
 }
 
-static void *pages(size_t n) {
+static void *pages(size_t n)
+{
     n = (n + (4u << 20)) & ~(size_t)((2u << 20) - 1);
     char *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) die("out of memory");
@@ -55,7 +58,8 @@ typedef struct team {
     range r[MAX_THREAD];
 } team;
 
-static int64_t claim(llmir_team *lt, uint32_t thread) {
+static int64_t claim(llmir_team *lt, uint32_t thread)
+{
     team *t = (team *)lt;
     for (uint32_t i = 0; i < t->t.n_threads; i++) {
         range *r = &t->r[(thread + i) % t->t.n_threads];
@@ -66,7 +70,8 @@ static int64_t claim(llmir_team *lt, uint32_t thread) {
     return -1;
 }
 
-static void deal(team *t, long parts) {
+static void deal(team *t, long parts)
+{
     long n = t->t.n_threads;
     for (long i = 0; i < n; i++) {
         atomic_store(&t->r[i].next, parts * i / n);
@@ -94,7 +99,8 @@ static struct {
     bool reading;
 } g;
 
-static void barrier(int c) {
+static void barrier(int c)
+{
     if (g.threads == 1) return;
     if (atomic_fetch_add(&g.arrived, 1) + 1 == g.threads) {
         atomic_store(&g.arrived, 0);
@@ -106,7 +112,8 @@ static void barrier(int c) {
 
 static volatile uint8_t sinkhole;
 
-__attribute__((target("avx2"))) static void read_share(int thread) {
+__attribute__((target("avx2"))) static void read_share(int thread)
+{
     size_t n = g.bytes / (size_t)g.threads & ~(size_t)255;
     const uint8_t *p = g.data + n * (size_t)thread;
     __m256i a = _mm256_setzero_si256();
@@ -118,7 +125,8 @@ __attribute__((target("avx2"))) static void read_share(int thread) {
     sinkhole = (uint8_t)_mm256_extract_epi8(a, 0);
 }
 
-static void work(int thread) {
+static void work(int thread)
+{
     if (g.reading) {
         read_share(thread);
         return;
@@ -129,7 +137,8 @@ static void work(int thread) {
     }
 }
 
-static void *worker(void *arg) {
+static void *worker(void *arg)
+{
     int id = (int)(intptr_t)arg;
     for (int turn = 1;; turn++) {
         while (atomic_load_explicit(&g.go, memory_order_acquire) < turn) _mm_pause();
@@ -139,7 +148,8 @@ static void *worker(void *arg) {
     return NULL;
 }
 
-static double round_trip(void) {
+static double round_trip(void)
+{
     for (int c = 0; c < g.n_call; c++) deal(&g.call[c].team, (long)g.code.parts(&g.call[c].args));
     atomic_store(&g.at_call, 0);
     atomic_store(&g.done, 0);
@@ -150,7 +160,8 @@ static double round_trip(void) {
     return now() - t;
 }
 
-static int ascending(const void *a, const void *b) {
+static int ascending(const void *a, const void *b)
+{
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
@@ -167,7 +178,8 @@ typedef struct options {
     int64_t value[MAX_ARG];
 } options;
 
-static options read_options(int argc, char **argv) {
+static options read_options(int argc, char **argv)
+{
     options o = {.target = "cpu", .mb = 512, .reps = 7};
     g.threads = 1;
     for (int i = 1; i < argc; i++) {
@@ -198,14 +210,16 @@ static options read_options(int argc, char **argv) {
     return o;
 }
 
-static int64_t number(const lp_func *f, te_ref e, const int64_t *dim) {
+static int64_t number(const lp_func *f, te_ref e, const int64_t *dim)
+{
     te_ref to[MAX_ARG];
     for (int i = 0; i < f->n_dim; i++) to[i] = te_int(f->g, dim[i]);
     e = te_simplify(f->g, te_subst(f->g, e, f->dim, to, f->n_dim));
     return e->op == TE_INT ? e->u.i : 0;
 }
 
-static void load(cg_job *job, ll_error *err) {
+static void load(cg_job *job, ll_error *err)
+{
     void *object[2] = {job->code.object, NULL};
     size_t bytes[2] = {job->code.object_bytes, 0};
     char path[] = "/tmp/llmir-kernel-XXXXXX";
@@ -223,7 +237,8 @@ static void load(cg_job *job, ll_error *err) {
 }
 
 /* Small numbers; indices inside their range. */
-static void fill(const lp_func *f, const te_tensor *t, const int64_t *dim, uint8_t *p, size_t n) {
+static void fill(const lp_func *f, const te_tensor *t, const int64_t *dim, uint8_t *p, size_t n)
+{
     uint64_t s = 88172645463325252ull;
     if (t->hi) {
         int64_t lo = t->lo ? number(f, t->lo, dim) : 0, hi = number(f, t->hi, dim);
@@ -244,7 +259,8 @@ static void fill(const lp_func *f, const te_tensor *t, const int64_t *dim, uint8
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     options o = read_options(argc, argv);
     ll_error err = {0};
     void *text;

@@ -1,5 +1,5 @@
-/* ptxsim: speed of the PTX machine on one core: an FMA chain, mma.m16n8k16, and shared-memory code with and
- * without checks. These are times of the simulator; they say nothing about a GPU. */
+/* ptxsim: speed of the PTX machine on one core: an FMA chain, mma.m16n8k16, and shared-memory code
+ * with and without checks. These are times of the simulator; they say nothing about a GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

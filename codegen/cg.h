@@ -8,6 +8,7 @@
  *   mem.c     loads and stores of lanes at a place
  *   eval.c    expressions: which vector axes and loops they depend on, memo, hoisting, masks
  *   dot.c     nests that are one instruction
+ *   promote.c thread buffers that are registers while a loop runs
  *   loop.c    loops and branches;  stmt.c: the other statements
  *   x86.c     the two functions of a kernel, object files
  *
@@ -69,6 +70,7 @@ typedef struct cg_buf {
     cg_elem *e;    /* registers: n elements                                           */
     int64_t n;
     te_op pend_op;
+    unsigned inside; /* vector loops round its alloc: every lane has elements of its own  */
     int64_t scratch; /* offset in the thread's scratch                                  */
     cg_v base;       /* memory: first byte                                              */
     int align;
@@ -215,8 +217,11 @@ typedef struct cg_place {
 void cg_place_of(cg *c, cg_buf *b, const te_ref *idx, cg_place *p);
 cg_v cg_place_ptr(cg *c, const cg_place *p, int64_t more_bytes);
 int cg_place_align(const cg_place *p, int64_t more_bytes);
-/* idx[] of a register buffer as element numbers of the lanes over `axes`. */
-void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, int64_t *at);
+/* The axes over which an access at idx[] has lanes. */
+unsigned cg_access_axes(cg *c, const cg_buf *b, const te_ref *idx);
+/* idx[] of a register buffer as element numbers of the lanes over `axes`. A read may name
+ * elements that are not there in lanes whose value is not used (select): any element will do. */
+void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, bool read, int64_t *at);
 cg_v cg_scaled(cg *c, cg_loop *l, int64_t step);
 /* e = *rest + off[lane]: false when a lane's part is known at run time only. */
 bool cg_lane_split(cg *c, te_ref e, unsigned axes, int64_t *off, te_ref *rest);
@@ -253,6 +258,17 @@ void cg_return_from(cg *c, cg_spot s);
 
 /* ---- dot.c ---- */
 void cg_dot(cg *c, lp_stmt *nest);
+
+/* ---- promote.c ---- */
+enum { CG_MAX_PROMOTED = 8 };
+typedef struct cg_promoted {
+    int n;
+    cg_buf *b[CG_MAX_PROMOTED];
+    bool *used[CG_MAX_PROMOTED];
+} cg_promoted;
+/* In front of a loop over `body`: thread buffers that become registers until cg_demote. */
+cg_promoted cg_promote(cg *c, lp_stmt *body);
+void cg_demote(cg *c, const cg_promoted *p);
 
 /* ---- loop.c ---- */
 typedef struct cg_writes { /* register buffers that a piece of code writes and that live outside of

@@ -16,7 +16,8 @@ typedef struct nest {
     lp_stmt *body;
 } nest;
 
-static nest open_nest(cg *c, lp_stmt *s) {
+static nest open_nest(cg *c, lp_stmt *s)
+{
     nest r = {.row = s->u.loop.intrin};
     for (; s && s->kind == LP_FOR; s = s->u.loop.body) {
         te_ref n = cg_prep(c, s->u.loop.var->u.axis->extent);
@@ -41,12 +42,14 @@ static nest open_nest(cg *c, lp_stmt *s) {
 }
 
 /* What the accumulator's type was made from: the cast is part of the instruction. */
-static te_ref operand(te_ref product, int i, const lp_intrin *row) {
+static te_ref operand(te_ref product, int i, const lp_intrin *row)
+{
     te_ref e = product->src[i];
     return e->op == TE_CAST && e->dtype == row->acc ? e->src[0] : e;
 }
 
-static bool fits(te_ref e, ll_dtype want, int64_t lo, int64_t hi) {
+static bool fits(te_ref e, ll_dtype want, int64_t lo, int64_t hi)
+{
     if (ll_dtype_is_float(want) || ll_dtype_is_float((ll_dtype)e->dtype)) return e->dtype == want;
     if (lo == hi) ll_dtype_int_range(want, &lo, &hi);
     te_range r = te_range_of(e);
@@ -58,7 +61,8 @@ static bool fits_b(te_ref e, const lp_intrin *row) { return fits(e, row->b, row-
 
 /* The low 8 bits of e as bytes: sums, products and bit operations of wider integers need no more
  * than those. */
-static te_ref low_byte(cg *c, te_ref e) {
+static te_ref low_byte(cg *c, te_ref e)
+{
     if (ll_dtype_bits((ll_dtype)e->dtype) <= 8) return e->dtype == LL_U8 ? e : te_cast(LL_U8, e);
     bool ring = e->op == TE_ADD || e->op == TE_SUB || e->op == TE_MUL || e->op == TE_AND ||
                 e->op == TE_OR || e->op == TE_XOR;
@@ -69,14 +73,16 @@ static te_ref low_byte(cg *c, te_ref e) {
     return te_cast(LL_U8, e);
 }
 
-static cg_val operand_value(cg *c, te_ref e, ll_dtype want) {
+static cg_val operand_value(cg *c, te_ref e, ll_dtype want)
+{
     bool bytes = !ll_dtype_is_float(want) && ll_dtype_bits((ll_dtype)e->dtype) > 8;
     return cg_eval(c, bytes ? te_simplify(c->g, low_byte(c, e)) : e);
 }
 
 /* ---- the forms of `how` ---- */
 
-static int words(const char *s, char out[3][64]) {
+static int words(const char *s, char out[3][64])
+{
     int n = 0;
     while (*s && n < 3) {
         size_t k = strcspn(s, " ");
@@ -88,12 +94,14 @@ static int words(const char *s, char out[3][64]) {
     return n;
 }
 
-static cg_v as(cg *c, cg_v v, cg_t elt, int bytes) {
+static cg_v as(cg *c, cg_v v, cg_t elt, int bytes)
+{
     unsigned bits = elt == c->i16 ? 16 : 32;
     return LLVMBuildBitCast(B, v, cg_wide(elt, bytes * 8 / (int)bits), "");
 }
 
-static cg_v madd(cg *c, const char *name, cg_v acc, cg_v a, cg_v b, int bytes, bool a_signed) {
+static cg_v madd(cg *c, const char *name, cg_v acc, cg_v a, cg_v b, int bytes, bool a_signed)
+{
     cg_v x = as(c, a, c->i16, bytes), y = as(c, b, c->i16, bytes);
     cg_v eight = cg_int(c, LLVMTypeOf(x), 8);
     cg_v even = a_signed ? LLVMBuildAShr(B, LLVMBuildShl(B, x, eight, ""), eight, "")
@@ -105,7 +113,8 @@ static cg_v madd(cg *c, const char *name, cg_v acc, cg_v a, cg_v b, int bytes, b
     return LLVMBuildAdd(B, acc, cg_call(c, name, NULL, 0, hi, 2), "");
 }
 
-static cg_v instruction(cg *c, const lp_intrin *row, cg_v acc, cg_v a, cg_v b) {
+static cg_v instruction(cg *c, const lp_intrin *row, cg_v acc, cg_v a, cg_v b)
+{
     char w[3][64];
     int n = words(row->llvm, w), bytes = row->n * row->k * ll_dtype_bits(row->a) / 8;
     if (n == 2 && !strcmp(w[0], "dot")) {
@@ -136,7 +145,8 @@ static cg_v instruction(cg *c, const lp_intrin *row, cg_v acc, cg_v a, cg_v b) {
     cg_fail(c, LL_UNSUPPORTED, "codegen: no code for @%s: '%s'", row->name, row->llvm);
 }
 
-static void check_target(cg *c, const lp_intrin *row) {
+static void check_target(cg *c, const lp_intrin *row)
+{
     char w[3][64];
     int n = words(row->requires, w);
     for (int i = 0; i < n; i++) {
@@ -147,7 +157,8 @@ static void check_target(cg *c, const lp_intrin *row) {
     }
 }
 
-void cg_dot(cg *c, lp_stmt *s) {
+void cg_dot(cg *c, lp_stmt *s)
+{
     nest t = open_nest(c, s);
     check_target(c, t.row);
     te_ref idx[TE_MAX_DIM], sum = cg_prep(c, t.body->u.reduce.value);
@@ -184,7 +195,7 @@ void cg_dot(cg *c, lp_stmt *s) {
     cg_v a = cg_spread(c, operand_value(c, x, t.row->a), all),
          b = cg_spread(c, operand_value(c, y, t.row->b), all);
     if (acc->e) {
-        cg_reg_place(c, acc, idx, lanes, at);
+        cg_reg_place(c, acc, idx, lanes, false, at);
         cg_v old = cg_reg_get(c, acc, at, t.row->n);
         cg_reg_put(c, acc, at, t.row->n, instruction(c, t.row, old, a, b));
     } else {

@@ -16,21 +16,24 @@ typedef struct memo {
 
 /* ---- lanes ---- */
 
-int cg_lanes(const cg *c, unsigned axes) {
+int cg_lanes(const cg *c, unsigned axes)
+{
     int n = 1;
     for (int i = 0; i < c->n_vec; i++)
         if (axes >> i & 1) n *= c->vec[i].extent;
     return n;
 }
 
-int cg_lane_digit(const cg *c, unsigned axes, int lane, int i) {
+int cg_lane_digit(const cg *c, unsigned axes, int lane, int i)
+{
     for (int k = c->n_vec - 1; k > i; k--)
         if (axes >> k & 1) lane /= c->vec[k].extent;
     return lane % c->vec[i].extent;
 }
 
 /* The lane of `from` that lane `lane` of the superset `to` reads. */
-static int source_lane(const cg *c, unsigned from, unsigned to, int lane) {
+static int source_lane(const cg *c, unsigned from, unsigned to, int lane)
+{
     int r = 0;
     for (int i = 0; i < c->n_vec; i++)
         if (from >> i & 1) r = r * c->vec[i].extent + cg_lane_digit(c, to, lane, i);
@@ -39,7 +42,8 @@ static int source_lane(const cg *c, unsigned from, unsigned to, int lane) {
 
 /* Whole neighbours repeat (a 4-byte group over 16 lanes): one wider element is splat instead of
  * bytes shuffled. */
-static cg_v spread_tail(cg *c, cg_v v, int n) {
+static cg_v spread_tail(cg *c, cg_v v, int n)
+{
     int w = cg_width(v);
     cg_t elt = cg_scalar_type(v);
     unsigned bits = LLVMGetTypeKind(elt) == LLVMIntegerTypeKind ? LLVMGetIntTypeWidth(elt)
@@ -52,7 +56,8 @@ static cg_v spread_tail(cg *c, cg_v v, int n) {
     return LLVMBuildBitCast(B, cg_splat(c, one, n / w), cg_wide(elt, n), "");
 }
 
-cg_v cg_spread(cg *c, cg_val v, unsigned axes) {
+cg_v cg_spread(cg *c, cg_val v, unsigned axes)
+{
     int n = cg_lanes(c, axes);
     if (v.axes == axes) return v.v;
     if (!v.axes) return cg_splat(c, v.v, n);
@@ -68,7 +73,8 @@ cg_v cg_spread(cg *c, cg_val v, unsigned axes) {
 
 /* ---- scopes and memo ---- */
 
-void cg_open(cg *c, cg_v opener, bool guard, cg_loop *loop) {
+void cg_open(cg *c, cg_v opener, bool guard, cg_loop *loop)
+{
     if (c->top + 1 == CG_MAX_SCOPE)
         cg_fail(c, LL_UNSUPPORTED, "codegen: more than %d loops and branches inside each other",
                 CG_MAX_SCOPE);
@@ -81,25 +87,29 @@ void cg_open(cg *c, cg_v opener, bool guard, cg_loop *loop) {
     cg_touch(c);
 }
 
-void cg_shut(cg *c) {
+void cg_shut(cg *c)
+{
     ll_map_finish(&c->scope[c->top].memo);
     memset(&c->scope[c->top].memo, 0, sizeof(ll_map));
     c->cur = --c->top;
     cg_touch(c);
 }
 
-static void forget_info(cg *c) {
+static void forget_info(cg *c)
+{
     ll_map_finish(&c->info);
     memset(&c->info, 0, sizeof c->info);
 }
 
-void cg_touch(cg *c) {
+void cg_touch(cg *c)
+{
     c->reg_epoch++;
     c->mem_epoch++;
     forget_info(c);
 }
 
-cg_spot cg_goto_scope(cg *c, int level) {
+cg_spot cg_goto_scope(cg *c, int level)
+{
     cg_spot s = {c->cur, LLVMGetInsertBlock(B)};
     if (level >= c->cur) return s;
     c->cur = level;
@@ -107,7 +117,8 @@ cg_spot cg_goto_scope(cg *c, int level) {
     return s;
 }
 
-void cg_return_from(cg *c, cg_spot s) {
+void cg_return_from(cg *c, cg_spot s)
+{
     c->cur = s.cur;
     if (s.cur < c->top)
         LLVMPositionBuilderBefore(B, c->scope[s.cur + 1].opener);
@@ -115,7 +126,8 @@ void cg_return_from(cg *c, cg_spot s) {
         LLVMPositionBuilderAtEnd(B, s.at);
 }
 
-bool cg_recall(cg *c, const void *key, size_t n, cg_val *out) {
+bool cg_recall(cg *c, const void *key, size_t n, cg_val *out)
+{
     for (int s = c->cur; s >= 0; s--) {
         memo *m = ll_map_get(&c->scope[s].memo, key, n);
         if (!m || (m->reg && m->reg != c->reg_epoch) || (m->mem && m->mem != c->mem_epoch))
@@ -126,7 +138,8 @@ bool cg_recall(cg *c, const void *key, size_t n, cg_val *out) {
     return false;
 }
 
-void cg_remember(cg *c, const void *key, size_t n, cg_val v, bool reg, bool mem) {
+void cg_remember(cg *c, const void *key, size_t n, cg_val v, bool reg, bool mem)
+{
     memo *m = LL_NEW(&c->arena, memo);
     m->val = v;
     m->reg = reg ? c->reg_epoch : 0;
@@ -137,13 +150,15 @@ void cg_remember(cg *c, const void *key, size_t n, cg_val v, bool reg, bool mem)
 
 /* ---- what an expression depends on ---- */
 
-cg_bind *cg_bound(cg *c, te_ref node) {
+cg_bind *cg_bound(cg *c, te_ref node)
+{
     for (int i = c->n_bind - 1; i >= 0; i--)
         if (c->bind[i].node == node) return &c->bind[i];
     return NULL;
 }
 
-cg_buf *cg_buf_of(cg *c, const te_tensor *t) {
+cg_buf *cg_buf_of(cg *c, const te_tensor *t)
+{
     const lp_buf *b = lp_buf_of(c->fn, t);
     cg_buf *r = b ? ll_map_get_ptr(&c->bufs, b) : NULL;
     if (!r)
@@ -152,19 +167,22 @@ cg_buf *cg_buf_of(cg *c, const te_tensor *t) {
     return r;
 }
 
-static bool may_divide_by_zero(te_ref e) {
+static bool may_divide_by_zero(te_ref e)
+{
     if ((e->op != TE_DIV && e->op != TE_MOD) || ll_dtype_is_float((ll_dtype)e->dtype)) return false;
     te_range r = te_range_of(e->src[1]);
     return r.lo <= 0 && r.hi >= 0;
 }
 
-static int innermost_guard(const cg *c) {
+static int innermost_guard(const cg *c)
+{
     int s = c->cur;
     while (s > 0 && !c->scope[s].guard) s--;
     return s;
 }
 
-static void leaf_info(cg *c, te_ref e, cg_info *r) {
+static void leaf_info(cg *c, te_ref e, cg_info *r)
+{
     if (e->op != TE_AXIS && e->op != TE_VAR) return;
     for (int i = 0; i < c->n_vec; i++)
         if (c->vec[i].axis == e) {
@@ -179,7 +197,8 @@ static void leaf_info(cg *c, te_ref e, cg_info *r) {
     r->level = b->scope;
 }
 
-cg_info cg_info_of(cg *c, te_ref e) {
+cg_info cg_info_of(cg *c, te_ref e)
+{
     cg_info *hit = ll_map_get_ptr(&c->info, e);
     if (hit) return *hit;
     cg_info r = {0};
@@ -206,6 +225,7 @@ cg_info cg_info_of(cg *c, te_ref e) {
         r.load |= b->e == NULL;
         r.mem |= b->e == NULL && !b->constant;
         r.level = guard > r.level ? guard : r.level;
+        r.axes |= b->inside;
     }
     hit = LL_NEW(&c->arena, cg_info);
     *hit = r;
@@ -213,14 +233,16 @@ cg_info cg_info_of(cg *c, te_ref e) {
     return r;
 }
 
-te_ref cg_prep(cg *c, te_ref e) {
+te_ref cg_prep(cg *c, te_ref e)
+{
     if (c->n_env) e = te_subst(c->g, e, c->env_from, c->env_to, c->n_env);
     return te_simplify(c->g, e);
 }
 
 /* ---- masks ---- */
 
-cg_val cg_and_mask(cg *c, cg_val a, cg_val b) {
+cg_val cg_and_mask(cg *c, cg_val a, cg_val b)
+{
     if (!a.v) return b;
     if (!b.v) return a;
     unsigned axes = a.axes | b.axes;
@@ -228,7 +250,8 @@ cg_val cg_and_mask(cg *c, cg_val a, cg_val b) {
 }
 
 /* Lanes over `axes` that are active for some lane of the mask's other axes. */
-cg_v cg_mask_for(cg *c, unsigned axes) {
+cg_v cg_mask_for(cg *c, unsigned axes)
+{
     cg_val m = c->mask;
     if (!m.v) return NULL;
     unsigned kept = m.axes & axes;
@@ -248,7 +271,8 @@ cg_v cg_mask_for(cg *c, unsigned axes) {
 }
 
 /* Every index of the load is proved inside its dimension. */
-static bool in_bounds(cg *c, te_ref load) {
+static bool in_bounds(cg *c, te_ref load)
+{
     const te_tensor *t = load->u.t;
     for (int i = 0; i < load->n; i++) {
         te_range r = te_range_of(load->src[i]);
@@ -259,7 +283,8 @@ static bool in_bounds(cg *c, te_ref load) {
     return true;
 }
 
-static bool not_risky(te_ref e, void *ctx) {
+static bool not_risky(te_ref e, void *ctx)
+{
     cg *c = ctx;
     if (e->op == TE_LOAD) return cg_buf_of(c, e->u.t)->e != NULL || in_bounds(c, e);
     return !may_divide_by_zero(e);
@@ -269,7 +294,8 @@ static bool risky(cg *c, te_ref e) { return !te_walk(e, not_risky, c); }
 
 /* ---- nodes ---- */
 
-static cg_v dim_value(cg *c, te_ref e) {
+static cg_v dim_value(cg *c, te_ref e)
+{
     int slot = -1;
     for (int i = 0; i < c->fn->n_dim; i++)
         if (c->fn->dim[i] == e || !strcmp(c->fn->dim[i]->u.dim->name, e->u.dim->name))
@@ -285,17 +311,18 @@ static cg_v dim_value(cg *c, te_ref e) {
     return v;
 }
 
-static cg_val lane_numbers(cg *c, int i) {
+static cg_val lane_numbers(cg *c, int i)
+{
     cg_v e[CG_MAX_LANES];
     for (int k = 0; k < c->vec[i].extent; k++) e[k] = cg_int(c, c->i64, k);
     return (cg_val){LLVMConstVector(e, (unsigned)c->vec[i].extent), 1u << i};
 }
 
-static cg_val leaf(cg *c, te_ref e) {
+static cg_val leaf(cg *c, te_ref e)
+{
     ll_dtype t = (ll_dtype)e->dtype;
     switch (e->op) {
-    case TE_INT:
-        return (cg_val){cg_int(c, cg_elt(c, t), e->u.i), 0};
+    case TE_INT: return (cg_val){cg_int(c, cg_elt(c, t), e->u.i), 0};
     case TE_FLT:
         if (t == LL_F16 || t == LL_F32 || t == LL_F64)
             return (cg_val){cg_real(c, cg_elt(c, t), e->u.f), 0};
@@ -305,23 +332,21 @@ static cg_val leaf(cg *c, te_ref e) {
             te_value_store(t, &raw, 0, v);
             return (cg_val){cg_int(c, cg_elt(c, t), (int64_t)raw), 0};
         }
-    case TE_DIM:
-        return (cg_val){dim_value(c, e), 0};
-    default:
-        break;
+    case TE_DIM: return (cg_val){dim_value(c, e), 0};
+    default: break;
     }
     for (int i = 0; i < c->n_vec; i++)
         if (c->vec[i].axis == e) return lane_numbers(c, i);
     return cg_bound(c, e)->val;
 }
 
-static cg_val load(cg *c, te_ref e) {
+static cg_val load(cg *c, te_ref e)
+{
     cg_buf *b = cg_buf_of(c, e->u.t);
     if (b->e) {
         int64_t at[CG_MAX_LANES];
-        unsigned axes = 0;
-        for (int i = 0; i < e->n; i++) axes |= cg_info_of(c, e->src[i]).axes;
-        cg_reg_place(c, b, e->src, axes, at);
+        unsigned axes = cg_access_axes(c, b, e->src);
+        cg_reg_place(c, b, e->src, axes, true, at);
         return (cg_val){cg_reg_get(c, b, at, cg_lanes(c, axes)), axes};
     }
     cg_place p;
@@ -332,7 +357,8 @@ static cg_val load(cg *c, te_ref e) {
 
 /* Index arithmetic over lanes: a scalar and constants. Comparisons become 32-bit: base + lane < n
  * is lane < clamp(n - base). */
-static bool lane_index(cg *c, te_ref e, unsigned axes, cg_val *out) {
+static bool lane_index(cg *c, te_ref e, unsigned axes, cg_val *out)
+{
     int64_t off[CG_MAX_LANES];
     te_ref rest;
     if (e->dtype != LL_S64 || e->op < TE_ADD || e->op > TE_NOT ||
@@ -346,7 +372,8 @@ static bool lane_index(cg *c, te_ref e, unsigned axes, cg_val *out) {
     return true;
 }
 
-static bool lane_compare(cg *c, te_ref e, unsigned axes, cg_val *out) {
+static bool lane_compare(cg *c, te_ref e, unsigned axes, cg_val *out)
+{
     int64_t off[CG_MAX_LANES];
     te_ref rest;
     if (e->op < TE_LT || e->op > TE_NE || e->src[0]->dtype != LL_S64) return false;
@@ -370,7 +397,8 @@ static bool lane_compare(cg *c, te_ref e, unsigned axes, cg_val *out) {
     return true;
 }
 
-static cg_val branch_value(cg *c, te_ref e, cg_val cond) {
+static cg_val branch_value(cg *c, te_ref e, cg_val cond)
+{
     if (!risky(c, e)) return cg_eval(c, e);
     cg_val old = c->mask;
     c->mask = cg_and_mask(c, old, cond);
@@ -383,7 +411,8 @@ static cg_val branch_value(cg *c, te_ref e, cg_val cond) {
     return v;
 }
 
-static cg_val select_node(cg *c, te_ref e) {
+static cg_val select_node(cg *c, te_ref e)
+{
     cg_val cond = cg_eval(c, e->src[0]);
     cg_val no = {LLVMBuildNot(B, cond.v, ""), cond.axes};
     cg_val a = branch_value(c, e->src[1], cond), b = branch_value(c, e->src[2], no);
@@ -393,7 +422,8 @@ static cg_val select_node(cg *c, te_ref e) {
     return (cg_val){cg_apply(c, e, s), axes};
 }
 
-static cg_val operator_node(cg *c, te_ref e) {
+static cg_val operator_node(cg *c, te_ref e)
+{
     unsigned axes = 0;
     cg_val s[3];
     cg_v v[3];
@@ -411,7 +441,8 @@ static cg_val operator_node(cg *c, te_ref e) {
     return (cg_val){cg_apply(c, e, v), axes};
 }
 
-static cg_val eval_node(cg *c, te_ref e, unsigned axes) {
+static cg_val eval_node(cg *c, te_ref e, unsigned axes)
+{
     cg_val v;
     if (e->n == 0) return leaf(c, e);
     if (e->op == TE_LOAD) return load(c, e);
@@ -421,12 +452,14 @@ static cg_val eval_node(cg *c, te_ref e, unsigned axes) {
     return operator_node(c, e);
 }
 
-static bool hoistable(te_ref e, const cg_info *i) {
+static bool hoistable(te_ref e, const cg_info *i)
+{
     bool integer = ll_dtype_is_int((ll_dtype)e->dtype);
     return integer && !i->axes && !i->reg && !i->mem;
 }
 
-cg_val cg_eval(cg *c, te_ref e) {
+cg_val cg_eval(cg *c, te_ref e)
+{
     cg_val v;
     if (e->op == TE_AXIS || e->op == TE_VAR || te_is_const(e)) return cg_info_of(c, e), leaf(c, e);
     if (cg_recall(c, &e, sizeof e, &v)) return v;

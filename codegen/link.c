@@ -28,7 +28,8 @@ typedef struct table {
 
 static LLVMValueRef i64(table *t, uint64_t v) { return LLVMConstInt(t->i64, v, 0); }
 
-static LLVMValueRef kernel_function(table *t, const char *kernel, const char *what) {
+static LLVMValueRef kernel_function(table *t, const char *kernel, const char *what)
+{
     char name[512];
     snprintf(name, sizeof name, "%s.%s", kernel, what);
     LLVMValueRef f = LLVMGetNamedFunction(t->mod, name);
@@ -38,7 +39,8 @@ static LLVMValueRef kernel_function(table *t, const char *kernel, const char *wh
     return f;
 }
 
-static LLVMValueRef global(table *t, const char *name, LLVMValueRef init, unsigned align) {
+static LLVMValueRef global(table *t, const char *name, LLVMValueRef init, unsigned align)
+{
     LLVMValueRef g = LLVMAddGlobal(t->mod, LLVMTypeOf(init), name);
     LLVMSetInitializer(g, init);
     LLVMSetGlobalConstant(g, 1);
@@ -46,7 +48,8 @@ static LLVMValueRef global(table *t, const char *name, LLVMValueRef init, unsign
     return g;
 }
 
-static LLVMValueRef kernel_array(table *t, const char *const *name, int n) {
+static LLVMValueRef kernel_array(table *t, const char *const *name, int n)
+{
     LLVMValueRef *row = malloc(sizeof *row * (size_t)(n + 1));
     if (!row) return NULL;
     LLVMTypeRef pair = LLVMStructTypeInContext(t->ctx, (LLVMTypeRef[]){t->ptr, t->ptr}, 2, 0);
@@ -62,7 +65,8 @@ static LLVMValueRef kernel_array(table *t, const char *const *name, int n) {
 }
 
 /* Room for the note, in its ELF form; whoever writes the file fills the description. */
-static void reserve_note(table *t) {
+static void reserve_note(table *t)
+{
     static const char name[8] = LLMIR_NOTE_NAME;
     LLVMValueRef f[5] = {LLVMConstInt(t->i32, strlen(LLMIR_NOTE_NAME) + 1, 0),
                          LLVMConstInt(t->i32, sizeof(llmir_note), 0),
@@ -76,7 +80,8 @@ static void reserve_note(table *t) {
 
 ll_code cg_table_object(const ll_target *target, const char *const *kernel_name, int n,
                         const void *blob, size_t blob_bytes, void **object, size_t *object_bytes,
-                        ll_error *err) {
+                        ll_error *err)
+{
     LLVMTargetMachineRef m;
     LL_TRY(cg_machine(target, &m, err));
     table t = {.ctx = LLVMContextCreate()};
@@ -115,7 +120,8 @@ ll_code cg_table_object(const ll_target *target, const char *const *kernel_name,
 
 /* ---- ld ---- */
 
-static int memory_file(const void *p, size_t n, ll_error *err) {
+static int memory_file(const void *p, size_t n, ll_error *err)
+{
     int fd = memfd_create("object", 0);
     for (size_t at = 0; fd >= 0 && at < n;) {
         ssize_t k = write(fd, (const char *)p + at, n - at);
@@ -130,7 +136,8 @@ static int memory_file(const void *p, size_t n, ll_error *err) {
     return fd;
 }
 
-static ll_code run_ld(char *const *argv, ll_error *err) {
+static ll_code run_ld(char *const *argv, ll_error *err)
+{
     int out = memfd_create("messages", MFD_CLOEXEC), status = 0;
     posix_spawn_file_actions_t act;
     posix_spawn_file_actions_init(&act);
@@ -156,7 +163,8 @@ static ll_code run_ld(char *const *argv, ll_error *err) {
     return r;
 }
 
-ll_code cg_link(const char *path, void *const *object, const size_t *bytes, int n, ll_error *err) {
+ll_code cg_link(const char *path, void *const *object, const size_t *bytes, int n, ll_error *err)
+{
     static const char *const option[] = {
         "ld", "-shared", "--build-id=none", "--hash-style=gnu", "-z", "noexecstack", "-z", "relro",
         "-z", "now",     "--no-undefined",  "-Bsymbolic",       "-o"};

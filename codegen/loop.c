@@ -1,13 +1,14 @@
 /* loop.c: loops and branches. Unrolled loops are walked once per value with the index as a
  * constant; vector loops become lanes (in pieces of powers of two); serial loops are do-while with
  * their index, the register buffers they write and scaled indices as phis. A loop that may run zero
- * times stands inside a branch.
+ * times stands inside a branch. An extent that differs between vector lanes runs to the greatest,
+ * under a mask.
  *
  *     for i < n {            pre:   br n > 0, body, join        body: i = phi(0, i + 1)
  *       acc[l] += ...               (left out when n >= 1)            acc = phi(initial, next)
  *     }                      join:  acc = phi(...)                    br i + 1 < n, body, join
  *
- * Refused: loops bound to GPUs, extents that differ between lanes, a second claimed loop. */
+ * Refused: loops bound to GPUs, a second claimed loop. */
 #include "codegen/cg.h"
 
 #include <string.h>
@@ -16,7 +17,8 @@
 
 enum { MAX_PIECES = 8 };
 
-void cg_push_vec(cg *c, te_ref axis, int extent) {
+void cg_push_vec(cg *c, te_ref axis, int extent)
+{
     int lanes = cg_lanes(c, (1u << c->n_vec) - 1);
     if (c->n_vec == CG_MAX_VEC || lanes * extent > CG_MAX_LANES)
         cg_fail(
@@ -28,7 +30,8 @@ void cg_push_vec(cg *c, te_ref axis, int extent) {
     cg_touch(c);
 }
 
-static void push_env(cg *c, te_ref from, te_ref to) {
+static void push_env(cg *c, te_ref from, te_ref to)
+{
     if (c->n_env == CG_MAX_ENV)
         cg_fail(c, LL_UNSUPPORTED,
                 "codegen: more than %d unrolled loops and lets inside each other", CG_MAX_ENV);
@@ -37,7 +40,8 @@ static void push_env(cg *c, te_ref from, te_ref to) {
     cg_touch(c);
 }
 
-cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope) {
+cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope)
+{
     if (c->n_bind == CG_MAX_BIND)
         cg_fail(c, LL_UNSUPPORTED, "codegen: more than %d loops and lets inside each other",
                 CG_MAX_BIND);
@@ -47,7 +51,8 @@ cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope) {
 
 /* ---- which register buffers a piece of code writes ---- */
 
-static bool note_write(lp_stmt *s, void *ctx) {
+static bool note_write(lp_stmt *s, void *ctx)
+{
     cg_writes *w = ctx;
     if (s->kind != LP_STORE && s->kind != LP_REDUCE) return true;
     const lp_buf *lp = s->kind == LP_STORE ? s->u.store.buf : s->u.reduce.buf;
@@ -61,7 +66,8 @@ static bool note_write(lp_stmt *s, void *ctx) {
     return true;
 }
 
-static cg_writes written_in(cg *c, lp_stmt *s) {
+static cg_writes written_in(cg *c, lp_stmt *s)
+{
     cg_writes w = {.c = c};
     lp_walk(s, note_write, &w);
     return w;
@@ -69,13 +75,15 @@ static cg_writes written_in(cg *c, lp_stmt *s) {
 
 /* ---- branches ---- */
 
-static cg_elem *copy_elems(cg *c, const cg_buf *b) {
+static cg_elem *copy_elems(cg *c, const cg_buf *b)
+{
     cg_elem *e = ll_alloc(&c->arena, sizeof *e * (size_t)(b->n ? b->n : 1));
     memcpy(e, b->e, sizeof *e * (size_t)b->n);
     return e;
 }
 
-void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *a, lp_stmt *b) {
+void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *a, lp_stmt *b)
+{
     f->w = written_in(c, a);
     cg_writes more = written_in(c, b);
     for (int i = 0; i < more.n; i++) {
@@ -95,7 +103,8 @@ void cg_fork_begin(cg *c, cg_fork *f, cg_v cond, lp_stmt *a, lp_stmt *b) {
     cg_open(c, br, true, NULL);
 }
 
-void cg_fork_else(cg *c, cg_fork *f) {
+void cg_fork_else(cg *c, cg_fork *f)
+{
     for (int i = 0; i < f->w.n; i++) {
         cg_buf *b = f->w.b[i];
         cg_reg_flush(c, b);
@@ -113,7 +122,8 @@ void cg_fork_else(cg *c, cg_fork *f) {
     cg_open(c, br, true, NULL);
 }
 
-void cg_fork_end(cg *c, cg_fork *f) {
+void cg_fork_end(cg *c, cg_fork *f)
+{
     cg_v *other[64];
     for (int i = 0; i < f->w.n; i++) {
         cg_reg_flush(c, f->w.b[i]);
@@ -149,14 +159,16 @@ typedef struct run {
     int n_bind;
 } run;
 
-static int64_t widest(const cg *c, int64_t most, int64_t n) {
+static int64_t widest(const cg *c, int64_t most, int64_t n)
+{
     int64_t w = 1;
     int64_t room = CG_MAX_LANES / cg_lanes(c, (1u << c->n_vec) - 1);
     while (w * 2 <= n && w * 2 <= most && w * 2 <= room) w *= 2;
     return w;
 }
 
-static int64_t first_width(cg *c, te_ref extent) {
+static int64_t first_width(cg *c, te_ref extent)
+{
     int64_t w = c->target->vector_bytes / 4;
     if (extent->op != TE_INT || (extent->u.i > 64 && extent->u.i > MAX_PIECES * w)) return w;
     return widest(c, 64, extent->u.i);
@@ -167,13 +179,15 @@ typedef struct reads {
     bool found;
 } reads;
 
-static te_ref note_read(te_ref e, void *ctx) {
+static te_ref note_read(te_ref e, void *ctx)
+{
     reads *r = ctx;
     r->found = r->found || te_loads(e, r->t);
     return e;
 }
 
-static bool note_use(lp_stmt *s, void *ctx) {
+static bool note_use(lp_stmt *s, void *ctx)
+{
     reads *r = ctx;
     if (s->kind == LP_STORE && s->u.store.buf->t == r->t) r->found = true;
     lp_each_expr(s, note_read, r);
@@ -181,7 +195,8 @@ static bool note_use(lp_stmt *s, void *ctx) {
 }
 
 /* Is an element of b read or set below s, other than by sums into it? */
-static bool used_in(const cg_buf *b, lp_stmt *s) {
+static bool used_in(const cg_buf *b, lp_stmt *s)
+{
     reads r = {b->lp->t, false};
     lp_walk(s, note_use, &r);
     return r.found;
@@ -190,7 +205,8 @@ static bool used_in(const cg_buf *b, lp_stmt *s) {
 /* Sums of vector lanes into one register element, below s: their lanes are carried round the loop
  * and combined when the element is read (unless the loop itself reads it). `vec`: the vector loops
  * round the statement, `lanes` their lanes. */
-static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_vec, int64_t lanes) {
+static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_vec, int64_t lanes)
+{
     for (; s; s = s->next) {
         if (s->kind == LP_FOR) {
             te_ref n = cg_prep(c, s->u.loop.var->u.axis->extent);
@@ -219,7 +235,8 @@ static void plan_pending(cg *c, lp_stmt *loop, lp_stmt *s, te_ref *vec, int n_ve
     }
 }
 
-static void carry_in(cg *c, run *r) {
+static void carry_in(cg *c, run *r)
+{
     r->g = ll_alloc(&c->arena, sizeof *r->g * 64);
     r->init = ll_alloc(&c->arena, sizeof *r->init * 64);
     for (int i = 0; i < r->w.n; i++) {
@@ -245,7 +262,8 @@ static void carry_in(cg *c, run *r) {
     cg_open(c, br, false, &r->loop);
 }
 
-static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body) {
+static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body)
+{
     r->n = n;
     r->loop.n_scaled = r->loop.n_cursor = 0;
     r->w = written_in(c, body);
@@ -258,7 +276,8 @@ static void loop_begin(cg *c, run *r, te_ref var, cg_v n, lp_stmt *body) {
 
 /* Pending lanes that the loop does not carry (another width, an unplanned sum) are combined inside
  * it. */
-static void keep_planned(cg *c, cg_buf *b, const cg_groups *g) {
+static void keep_planned(cg *c, cg_buf *b, const cg_groups *g)
+{
     for (int64_t i = 0; i < b->n; i++) {
         bool planned = false;
         for (int k = 0; k < g->n; k++)
@@ -268,7 +287,8 @@ static void keep_planned(cg *c, cg_buf *b, const cg_groups *g) {
     }
 }
 
-static void loop_end(cg *c, run *r) {
+static void loop_end(cg *c, run *r)
+{
     cg_v *next[64];
     for (int i = 0; i < r->w.n; i++) {
         next[i] = ll_alloc(&c->arena, sizeof(cg_v) * (size_t)(r->g[i].n + 1));
@@ -310,25 +330,43 @@ static void loop_end(cg *c, run *r) {
     cg_touch(c);
 }
 
-static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body) {
-    cg_v n = cg_eval(c, extent).v;
-    if (cg_info_of(c, extent).axes)
-        cg_fail(c, LL_NOT_LEGAL, "codegen: the extent of loop '%s' differs between vector lanes",
-                te_show(var));
-    bool maybe_none = te_range_of(extent).lo < 1;
+/* The body once more, for `n` values of var: guarded when there may be none. */
+static void counted_loop(cg *c, te_ref var, cg_v n, bool maybe_none, lp_stmt *body,
+                         const cg_val *lanes)
+{
     cg_fork f;
     run *r = LL_NEW(&c->arena, run);
+    cg_val old = c->mask;
     if (maybe_none)
         cg_fork_begin(c, &f, LLVMBuildICmp(B, LLVMIntSGT, n, cg_int(c, c->i64, 0), ""), body, NULL);
+    cg_promoted p = cg_promote(c, body);
     loop_begin(c, r, var, n, body);
+    if (lanes) { /* lanes whose own extent is passed rest */
+        cg_v at = cg_splat(c, r->loop.iv, cg_width(lanes->v));
+        cg_val on = {LLVMBuildICmp(B, LLVMIntSLT, at, lanes->v, ""), lanes->axes};
+        c->mask = cg_and_mask(c, old, on);
+        cg_touch(c);
+    }
     cg_block_of(c, body);
+    c->mask = old;
     loop_end(c, r);
+    cg_demote(c, &p);
     if (!maybe_none) return;
     cg_fork_else(c, &f);
     cg_fork_end(c, &f);
 }
 
-void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body) {
+static void serial_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
+{
+    cg_val n = cg_eval(c, extent);
+    if (n.axes)
+        counted_loop(c, var, cg_across(c, TE_MAXR, LL_S64, n.v), true, body, &n);
+    else
+        counted_loop(c, var, n.v, te_range_of(extent).lo < 1, body, NULL);
+}
+
+void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body)
+{
     int env = c->n_env;
     push_env(c, var, value);
     cg_block_of(c, body);
@@ -339,7 +377,8 @@ void cg_with_constant(cg *c, te_ref var, te_ref value, lp_stmt *body) {
 /* ---- vector loops ---- */
 
 /* The axis over the lanes of a piece of `width` values of `var`: the same one each time. */
-static te_ref piece_axis(cg *c, te_ref var, int64_t width) {
+static te_ref piece_axis(cg *c, te_ref var, int64_t width)
+{
     struct {
         te_ref var;
         int64_t width;
@@ -351,7 +390,8 @@ static te_ref piece_axis(cg *c, te_ref var, int64_t width) {
     return a;
 }
 
-static void vector_piece(cg *c, te_ref var, te_ref first, int64_t width, lp_stmt *body) {
+static void vector_piece(cg *c, te_ref var, te_ref first, int64_t width, lp_stmt *body)
+{
     if (width == 1) {
         cg_with_constant(c, var, first, body);
         return;
@@ -369,7 +409,8 @@ static void vector_piece(cg *c, te_ref var, te_ref first, int64_t width, lp_stmt
 }
 
 /* first .. first + n, n a constant, in pieces of powers of two */
-static void vector_pieces(cg *c, te_ref var, te_ref first, int64_t n, int64_t most, lp_stmt *body) {
+static void vector_pieces(cg *c, te_ref var, te_ref first, int64_t n, int64_t most, lp_stmt *body)
+{
     for (int64_t at = 0, w; at < n; at += w) {
         w = widest(c, most, n - at);
         vector_piece(c, var, te_simplify(c->g, te_addi(first, at)), w, body);
@@ -378,7 +419,8 @@ static void vector_pieces(cg *c, te_ref var, te_ref first, int64_t n, int64_t mo
 
 /* A serial loop over pieces of `w`, then the rest one by one (or, when constant, in smaller
  * pieces). */
-static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *body) {
+static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *body)
+{
     te_ref whole = te_simplify(c->g, te_divi(extent, w)),
            o = te_axis(c->g, var->u.axis->name, whole);
     te_ref first = te_muli(o, w);
@@ -409,7 +451,8 @@ static void vector_long(cg *c, te_ref var, te_ref extent, int64_t w, lp_stmt *bo
     cg_touch(c);
 }
 
-static void vector_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body) {
+static void vector_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body)
+{
     int64_t w = c->target->vector_bytes / 4;
     if (extent->op != TE_INT)
         vector_long(c, var, extent, w, body);
@@ -421,13 +464,15 @@ static void vector_loop(cg *c, te_ref var, te_ref extent, lp_stmt *body) {
 
 /* ---- the loop over parts ---- */
 
-static cg_v claim(cg *c) {
+static cg_v claim(cg *c)
+{
     cg_v slot = LLVMBuildLoad2(B, c->ptr, c->team, "claim");
     cg_t arg[2] = {c->ptr, c->i32}, fn = LLVMFunctionType(c->i64, arg, 2, 0);
     return LLVMBuildCall2(B, fn, slot, (cg_v[]){c->team, c->thread}, 2, "part");
 }
 
-static void claim_loop(cg *c, lp_stmt *s) {
+static void claim_loop(cg *c, lp_stmt *s)
+{
     if (c->claimed || c->top)
         cg_fail(c, LL_NOT_LEGAL, "codegen: '%s': a kernel has one claimed loop, at its top level",
                 te_show(s->u.loop.var));
@@ -455,7 +500,8 @@ static void claim_loop(cg *c, lp_stmt *s) {
 
 cg_v cg_claim(cg *c) { return claim(c); }
 
-static void rotate_loop(cg *c, lp_stmt *s, te_ref extent) {
+static void rotate_loop(cg *c, lp_stmt *s, te_ref extent)
+{
     int n = s->u.loop.rotate < 1 ? 1 : s->u.loop.rotate;
     te_ref turns = te_simplify(c->g, te_divi(te_addi(extent, n - 1), n)),
            o = te_axis(c->g, s->u.loop.var->u.axis->name, turns);
@@ -486,7 +532,8 @@ static void rotate_loop(cg *c, lp_stmt *s, te_ref extent) {
     cg_fork_end(c, &f);
 }
 
-void cg_for(cg *c, lp_stmt *s) {
+void cg_for(cg *c, lp_stmt *s)
+{
     te_ref var = s->u.loop.var, n = cg_prep(c, var->u.axis->extent);
     lp_stmt *body = s->u.loop.body;
     if (s->u.loop.intrin) {
@@ -505,7 +552,9 @@ void cg_for(cg *c, lp_stmt *s) {
         cg_with_constant(c, var, te_int(c->g, 0), body);
         return;
     }
-    if (s->u.loop.how == LP_UNROLL) {
+    if (cg_info_of(c, n).axes) {
+        serial_loop(c, var, n, body);
+    } else if (s->u.loop.how == LP_UNROLL) {
         if (n->op != TE_INT)
             cg_fail(c, LL_NOT_LEGAL,
                     "codegen: loop '%s' is to be unrolled and its extent %s is not constant",

@@ -17,7 +17,8 @@
 
 #define B (c->b)
 
-static cg_v finish_load(cg *c, const cg_place *p, cg_v v, int align) {
+static cg_v finish_load(cg *c, const cg_place *p, cg_v v, int align)
+{
     LLVMSetAlignment(v, (unsigned)(align < 1 ? 1 : align));
     if (p->buf->constant) {
         cg_v none = LLVMMetadataAsValue(c->ctx, LLVMMDNodeInContext2(c->ctx, NULL, 0));
@@ -27,7 +28,8 @@ static cg_v finish_load(cg *c, const cg_place *p, cg_v v, int align) {
 }
 
 /* `n` neighbours of type `elt` at byte `at` from lane 0. */
-static cg_v load_run(cg *c, const cg_place *p, cg_t elt, int64_t at, int n) {
+static cg_v load_run(cg *c, const cg_place *p, cg_t elt, int64_t at, int n)
+{
     cg_v v = LLVMBuildLoad2(B, cg_wide(elt, n), cg_place_ptr(c, p, at), "");
     return finish_load(c, p, v, cg_place_align(p, at));
 }
@@ -41,7 +43,8 @@ typedef struct wide_key {
 
 /* The same, kept: several expressions read parts of it (nibbles of one byte, windows of a shuffle).
  */
-static cg_v load_kept(cg *c, const cg_place *p, cg_t elt, int64_t at, int n) {
+static cg_v load_kept(cg *c, const cg_place *p, cg_t elt, int64_t at, int n)
+{
     wide_key key;
     memset(&key, 0, sizeof key);
     key.base = p->ptr;
@@ -58,14 +61,16 @@ static cg_v load_kept(cg *c, const cg_place *p, cg_t elt, int64_t at, int n) {
 
 /* ---- unmasked loads of whole bytes ---- */
 
-static bool consecutive(const int64_t *off, int n, int64_t step) {
+static bool consecutive(const int64_t *off, int n, int64_t step)
+{
     for (int i = 0; i < n; i++)
         if (off[i] - off[0] != i * step) return false;
     return true;
 }
 
 /* Longest power of two R such that the lanes fall into runs of R neighbours. */
-static int run_length(const int64_t *off, int lanes, int64_t step) {
+static int run_length(const int64_t *off, int lanes, int64_t step)
+{
     int r = lanes;
     for (; r > 1; r /= 2) {
         bool ok = true;
@@ -75,7 +80,8 @@ static int run_length(const int64_t *off, int lanes, int64_t step) {
     return r;
 }
 
-static void span_of(const int64_t *off, int lanes, int64_t *lo, int64_t *hi) {
+static void span_of(const int64_t *off, int lanes, int64_t *lo, int64_t *hi)
+{
     *lo = *hi = off[0];
     for (int i = 1; i < lanes; i++) {
         if (off[i] < *lo) *lo = off[i];
@@ -85,7 +91,8 @@ static void span_of(const int64_t *off, int lanes, int64_t *lo, int64_t *hi) {
 
 /* All lanes lie in [lo, lo + span) elements: one load, or two that overlap, and a shuffle. */
 static cg_v load_span(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int64_t lo,
-                      int64_t span, int size) {
+                      int64_t span, int size)
+{
     int w = 1, lane[CG_MAX_LANES];
     while (w * 2 < span) w *= 2;
     if (span == 1) return cg_splat(c, load_kept(c, p, elt, lo, 1), p->lanes);
@@ -102,7 +109,8 @@ static cg_v load_span(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, i
                       lane, p->lanes);
 }
 
-static cg_v load_runs(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size, int run) {
+static cg_v load_runs(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size, int run)
+{
     cg_v part[CG_MAX_LANES];
     int n = p->lanes / run;
     cg_t as = elt;
@@ -121,7 +129,8 @@ static cg_v load_runs(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, i
     return as == elt ? v : LLVMBuildBitCast(B, v, cg_wide(elt, p->lanes), "");
 }
 
-static cg_v load_bytes(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size) {
+static cg_v load_bytes(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, int size)
+{
     if (consecutive(byte, p->lanes, size)) return load_run(c, p, elt, byte[0], p->lanes);
     int64_t lo, hi;
     span_of(byte, p->lanes, &lo, &hi);
@@ -136,7 +145,8 @@ static cg_v load_bytes(cg *c, const cg_place *p, cg_t elt, const int64_t *byte, 
 /* ---- masks ---- */
 
 /* Addresses of all lanes as one vector (the scalar address for one lane). */
-static cg_v lane_ptrs(cg *c, const cg_place *p, int64_t more) {
+static cg_v lane_ptrs(cg *c, const cg_place *p, int64_t more)
+{
     cg_v off;
     if (p->dyn) {
         off = LLVMBuildAShr(B, p->dyn, cg_int(c, LLVMTypeOf(p->dyn), 3), "");
@@ -152,7 +162,8 @@ static cg_v lane_ptrs(cg *c, const cg_place *p, int64_t more) {
 }
 
 /* 64 zero bytes that a load with no active lane reads instead. */
-static cg_v zero_page(cg *c) {
+static cg_v zero_page(cg *c)
+{
     if (c->zero_page) return c->zero_page;
     cg_t t = LLVMArrayType2(c->i8, 64);
     c->zero_page = LLVMAddGlobal(c->mod, t, "nothing");
@@ -163,7 +174,8 @@ static cg_v zero_page(cg *c) {
     return c->zero_page;
 }
 
-static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v mask, bool row) {
+static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v mask, bool row)
+{
     int n = p->lanes;
     if (n == 1) {
         cg_v at = LLVMBuildSelect(B, mask, lane_ptrs(c, p, more), zero_page(c), "");
@@ -182,7 +194,8 @@ static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v m
 }
 
 /* One access per lane at run-time addresses, nothing masked. */
-static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more) {
+static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more)
+{
     cg_v at = lane_ptrs(c, p, more), v = LLVMGetPoison(cg_wide(elt, p->lanes));
     for (int i = 0; i < p->lanes; i++) {
         cg_v one = LLVMBuildLoad2(B, elt, cg_extract(c, at, i), "");
@@ -192,7 +205,8 @@ static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more) {
     return v;
 }
 
-static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask) {
+static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask)
+{
     int64_t byte[CG_MAX_LANES] = {0};
     if (p->dyn) return mask ? load_masked(c, p, elt, 0, mask, false) : load_each(c, p, elt, 0);
     for (int i = 0; i < p->lanes; i++) byte[i] = p->off[i] / 8;
@@ -202,13 +216,15 @@ static cg_v load_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v mask) {
 
 /* ---- codes of fewer than 8 bits ---- */
 
-static cg_v shift_const(cg *c, const int *sh, int lanes) {
+static cg_v shift_const(cg *c, const int *sh, int lanes)
+{
     cg_v e[CG_MAX_LANES];
     for (int i = 0; i < lanes; i++) e[i] = cg_int(c, c->i8, sh[i]);
     return lanes == 1 ? e[0] : LLVMConstVector(e, (unsigned)lanes);
 }
 
-static cg_v bytes_of(cg *c, const cg_place *p, const int64_t *byte, cg_v mask) {
+static cg_v bytes_of(cg *c, const cg_place *p, const int64_t *byte, cg_v mask)
+{
     if (mask) {
         cg_place q = *p;
         q.bit = 0;
@@ -220,7 +236,8 @@ static cg_v bytes_of(cg *c, const cg_place *p, const int64_t *byte, cg_v mask) {
     return load_bytes(c, p, c->i8, byte, 1);
 }
 
-static cg_v load_bits_dyn(cg *c, cg_place *p, cg_v mask, bool straddle) {
+static cg_v load_bits_dyn(cg *c, cg_place *p, cg_v mask, bool straddle)
+{
     cg_v v = mask ? load_masked(c, p, c->i8, 0, mask, false) : load_each(c, p, c->i8, 0);
     cg_v sh = LLVMBuildAnd(B, p->dyn, cg_int(c, LLVMTypeOf(p->dyn), 7), "");
     cg_t i8 = LLVMTypeOf(v), i16 = cg_retype(v, c->i16);
@@ -242,7 +259,8 @@ static cg_v load_bits_dyn(cg *c, cg_place *p, cg_v mask, bool straddle) {
     return LLVMBuildAnd(B, w, cg_int(c, i8, (1 << p->bits) - 1), "");
 }
 
-static cg_v load_bits(cg *c, cg_place *p, cg_v mask) {
+static cg_v load_bits(cg *c, cg_place *p, cg_v mask)
+{
     bool straddle = 8 % p->bits != 0;
     if (p->dyn) return load_bits_dyn(c, p, mask, straddle);
     int64_t byte[CG_MAX_LANES] = {0}, byte2[CG_MAX_LANES] = {0};
@@ -269,7 +287,8 @@ static cg_v load_bits(cg *c, cg_place *p, cg_v mask) {
     return low ? LLVMBuildAnd(B, v, cg_int(c, LLVMTypeOf(v), (1 << p->bits) - 1), "") : v;
 }
 
-cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask) {
+cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask)
+{
     if (p->bits < 8) {
         cg_v v = load_bits(c, p, mask);
         return t == LL_BOOL ? LLVMBuildTrunc(B, v, cg_retype(v, c->i1), "") : v;
@@ -285,12 +304,14 @@ cg_v cg_mem_load(cg *c, cg_place *p, ll_dtype t, cg_v mask) {
 
 /* ---- stores ---- */
 
-static void store_at(cg *c, cg_v v, cg_v ptr, int align) {
+static void store_at(cg *c, cg_v v, cg_v ptr, int align)
+{
     LLVMSetAlignment(LLVMBuildStore(B, v, ptr), (unsigned)(align < 1 ? 1 : align));
 }
 
 /* A place of the stack that stores without an active lane go to. */
-static cg_v sink(cg *c, cg_t elt) {
+static cg_v sink(cg *c, cg_t elt)
+{
     cg_bb at = LLVMGetInsertBlock(B), entry = LLVMGetEntryBasicBlock(c->fnv);
     cg_v first = LLVMGetFirstInstruction(entry);
     if (first) LLVMPositionBuilderBefore(B, first);
@@ -299,7 +320,8 @@ static cg_v sink(cg *c, cg_t elt) {
     return slot;
 }
 
-static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, bool row) {
+static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, bool row)
+{
     int n = p->lanes;
     if (n == 1) {
         store_at(c, v, LLVMBuildSelect(B, mask, lane_ptrs(c, p, 0), sink(c, elt), ""), 1);
@@ -314,7 +336,8 @@ static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, 
         cg_call(c, "llvm.masked.scatter", over, 2, (cg_v[]){v, lane_ptrs(c, p, 0), align, mask}, 4);
 }
 
-static void store_runs(cg *c, const cg_place *p, cg_v v, const int64_t *byte, int size) {
+static void store_runs(cg *c, const cg_place *p, cg_v v, const int64_t *byte, int size)
+{
     int run = run_length(byte, p->lanes, size), lane[CG_MAX_LANES];
     for (int i = 0; i < p->lanes; i += run) {
         for (int k = 0; k < run; k++) lane[k] = i + k;
@@ -324,7 +347,8 @@ static void store_runs(cg *c, const cg_place *p, cg_v v, const int64_t *byte, in
 }
 
 /* Lanes in any order that fill a span of memory: sorted by a shuffle first. */
-static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *lane) {
+static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *lane)
+{
     int64_t lo, hi;
     span_of(byte, p->lanes, &lo, &hi);
     if ((hi - lo) / size + 1 != p->lanes) return false;
@@ -337,7 +361,8 @@ static bool fills_span(const cg_place *p, const int64_t *byte, int size, int *la
     return true;
 }
 
-static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mask) {
+static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mask)
+{
     int64_t byte[CG_MAX_LANES] = {0}, lo, hi;
     int lane[CG_MAX_LANES];
     if (p->dyn) {
@@ -365,7 +390,8 @@ static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mas
 
 /* Codes that lie in a row of bytes: those of each position in a byte are shifted there together.
  * Bits that are not covered keep their value. False: not such a row. */
-static bool store_bit_row(cg *c, cg_place *p, cg_v v) {
+static bool store_bit_row(cg *c, cg_place *p, cg_v v)
+{
     int64_t byte[CG_MAX_LANES] = {0}, lo, hi;
     int at[8][CG_MAX_LANES], cover[CG_MAX_LANES] = {0};
     if (p->lanes == 1) return false;
@@ -404,7 +430,8 @@ static bool store_bit_row(cg *c, cg_place *p, cg_v v) {
 }
 
 /* Codes of fewer than 8 bits: byte by byte, the neighbours' bits kept. */
-static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask) {
+static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask)
+{
     if (!mask && !p->dyn && store_bit_row(c, p, v)) return;
     cg_v ptrs = lane_ptrs(c, p, 0), spare = mask ? sink(c, c->i16) : NULL;
     for (int i = 0; i < p->lanes; i++) {
@@ -441,7 +468,8 @@ static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask) {
     }
 }
 
-void cg_mem_store(cg *c, cg_place *p, ll_dtype t, cg_v v, cg_v mask) {
+void cg_mem_store(cg *c, cg_place *p, ll_dtype t, cg_v v, cg_v mask)
+{
     if (p->bits < 8) {
         if (t == LL_BOOL) v = LLVMBuildZExt(B, v, cg_retype(v, c->i8), "");
         store_bits(c, p, v, mask);

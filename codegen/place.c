@@ -22,7 +22,8 @@ typedef struct terms {
     te_ref *atom;
 } terms;
 
-static void add_term(cg *c, terms *t, int64_t coef, te_ref atom) {
+static void add_term(cg *c, terms *t, int64_t coef, te_ref atom)
+{
     for (int i = 0; i < t->n; i++)
         if (t->atom[i] == atom) {
             t->coef[i] += coef;
@@ -44,19 +45,22 @@ static void add_term(cg *c, terms *t, int64_t coef, te_ref atom) {
     t->atom[t->n++] = atom;
 }
 
-static void add_affine(cg *c, terms *t, int64_t coef, const te_affine *f) {
+static void add_affine(cg *c, terms *t, int64_t coef, const te_affine *f)
+{
     t->c += coef * f->c;
     for (int i = 0; i < f->n; i++) add_term(c, t, coef * f->coef[i], f->atom[i]);
 }
 
-static int vec_of(const cg *c, te_ref a) {
+static int vec_of(const cg *c, te_ref a)
+{
     for (int i = 0; i < c->n_vec; i++)
         if (c->vec[i].axis == a) return i;
     return -1;
 }
 
 /* The atom with the numbers of one lane in place of the vector axes. */
-static te_affine at_lane(cg *c, te_ref a, unsigned axes, int lane) {
+static te_affine at_lane(cg *c, te_ref a, unsigned axes, int lane)
+{
     te_ref from[CG_MAX_VEC], to[CG_MAX_VEC];
     int n = 0;
     for (int i = 0; i < c->n_vec; i++)
@@ -67,15 +71,16 @@ static te_affine at_lane(cg *c, te_ref a, unsigned axes, int lane) {
     return te_affine_of(c->g, te_simplify(c->g, te_subst(c->g, a, from, to, n)));
 }
 
-static bool same_shape(const te_affine *a, const te_affine *b) {
+static bool same_shape(const te_affine *a, const te_affine *b)
+{
     if (a->n != b->n) return false;
     for (int i = 0; i < a->n; i++)
         if (a->coef[i] != b->coef[i] || a->atom[i] != b->atom[i]) return false;
     return true;
 }
 
-static bool lane_constants(cg *c, te_ref a, int64_t coef, unsigned axes, int64_t *off,
-                           terms *rest) {
+static bool lane_constants(cg *c, te_ref a, int64_t coef, unsigned axes, int64_t *off, terms *rest)
+{
     int lanes = cg_lanes(c, axes), v = vec_of(c, a);
     if (v >= 0) {
         for (int l = 0; l < lanes; l++) off[l] += coef * cg_lane_digit(c, axes, l, v);
@@ -94,7 +99,8 @@ static bool lane_constants(cg *c, te_ref a, int64_t coef, unsigned axes, int64_t
 }
 
 /* e = rest + off[lane]; false when a lane's part is known at run time only. */
-static bool split_lanes(cg *c, te_ref e, unsigned axes, int64_t *off, terms *rest) {
+static bool split_lanes(cg *c, te_ref e, unsigned axes, int64_t *off, terms *rest)
+{
     te_affine f = te_affine_of(c->g, e);
     memset(off, 0, sizeof *off * (size_t)cg_lanes(c, axes));
     rest->c = f.c;
@@ -107,14 +113,16 @@ static bool split_lanes(cg *c, te_ref e, unsigned axes, int64_t *off, terms *res
     return true;
 }
 
-static te_ref sum_of(cg *c, const terms *t, bool constant) {
+static te_ref sum_of(cg *c, const terms *t, bool constant)
+{
     te_ref r = te_int(c->g, constant ? t->c : 0);
     for (int i = 0; i < t->n; i++)
         if (t->coef[i]) r = te_add(r, te_muli(t->atom[i], t->coef[i]));
     return te_simplify(c->g, r);
 }
 
-bool cg_lane_split(cg *c, te_ref e, unsigned axes, int64_t *off, te_ref *rest) {
+bool cg_lane_split(cg *c, te_ref e, unsigned axes, int64_t *off, te_ref *rest)
+{
     terms t = {0};
     if (!split_lanes(c, e, axes, off, &t)) return false;
     *rest = sum_of(c, &t, true);
@@ -123,7 +131,8 @@ bool cg_lane_split(cg *c, te_ref e, unsigned axes, int64_t *off, te_ref *rest) {
 
 /* ---- run-time addresses ---- */
 
-cg_v cg_scaled(cg *c, cg_loop *l, int64_t step) {
+cg_v cg_scaled(cg *c, cg_loop *l, int64_t step)
+{
     if (step == 1) return l->iv;
     for (int i = 0; i < l->n_scaled; i++)
         if (l->scaled[i].step == step) return l->scaled[i].phi;
@@ -138,7 +147,8 @@ cg_v cg_scaled(cg *c, cg_loop *l, int64_t step) {
     return phi;
 }
 
-static cg_v term_value(cg *c, te_ref atom, int64_t bytes) {
+static cg_v term_value(cg *c, te_ref atom, int64_t bytes)
+{
     cg_bind *b = cg_bound(c, atom);
     cg_loop *l = b ? c->scope[b->scope].loop : NULL;
     if (l && l->iv == b->val.v) return cg_scaled(c, l, bytes);
@@ -146,13 +156,15 @@ static cg_v term_value(cg *c, te_ref atom, int64_t bytes) {
     return bytes == 1 ? v.v : LLVMBuildMul(c->b, v.v, cg_int(c, c->i64, bytes), "");
 }
 
-static cg_v gep(cg *c, cg_v p, cg_v bytes) {
+static cg_v gep(cg *c, cg_v p, cg_v bytes)
+{
     return LLVMBuildInBoundsGEP2(c->b, c->i8, p, &bytes, 1, "");
 }
 
 /* p advances by `step` bytes each turn of l: a pointer carried round the loop. NULL when there are
  * too many. */
-static cg_v cursor(cg *c, cg_loop *l, cg_v p, int64_t step) {
+static cg_v cursor(cg *c, cg_loop *l, cg_v p, int64_t step)
+{
     if (l->n_cursor == CG_MAX_SCALED) return NULL;
     cg_bb at = LLVMGetInsertBlock(c->b);
     LLVMPositionBuilderBefore(c->b, LLVMGetFirstInstruction(l->head));
@@ -171,7 +183,8 @@ typedef struct ptr_key {
 } ptr_key;
 
 /* base + the terms of levels 0..level, each level's part added where that level begins. */
-static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int upto) {
+static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int upto)
+{
     terms part = {0};
     int top = -1;
     bool keep_it = true;
@@ -215,7 +228,8 @@ static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int
 
 static int64_t low_bit(int64_t v) { return v ? v & -v : INT64_C(1) << 30; }
 
-static int proved_align(const cg_buf *b, const terms *t) {
+static int proved_align(const cg_buf *b, const terms *t)
+{
     int64_t a = low_bit(b->align);
     for (int i = 0; i < t->n; i++) {
         te_cong k = te_cong_of(t->atom[i]);
@@ -227,15 +241,40 @@ static int proved_align(const cg_buf *b, const terms *t) {
     return (int)(a > 64 ? 64 : a);
 }
 
-static te_ref bit_address(cg *c, const cg_buf *b, const te_ref *idx) {
+static te_ref bit_address(cg *c, const cg_buf *b, const te_ref *idx)
+{
     const te_tensor *t = b->lp->t;
     const lp_layout *l = b->lp->layout;
     if (!l) l = lp_layout_dense(c->g, t->shape, t->ndim, ll_dtype_bits((ll_dtype)t->dtype));
     return te_simplify(c->g, lp_layout_at(c->g, l, LP_AT_ADDR, idx));
 }
 
-void cg_place_of(cg *c, cg_buf *b, const te_ref *idx, cg_place *p) {
+/* The lanes round the alloc of b, as a number; `lanes`: how many. */
+static te_ref own_lane(cg *c, const cg_buf *b, int64_t *lanes)
+{
+    te_ref r = te_int(c->g, 0);
+    *lanes = cg_lanes(c, b->inside);
+    for (int i = 0; i < c->n_vec; i++)
+        if (b->inside >> i & 1) r = te_add(te_muli(r, c->vec[i].extent), c->vec[i].axis);
+    return r;
+}
+
+unsigned cg_access_axes(cg *c, const cg_buf *b, const te_ref *idx)
+{
+    unsigned axes = b->inside;
+    for (int i = 0; i < b->lp->t->ndim; i++) axes |= cg_info_of(c, idx[i]).axes;
+    return axes;
+}
+
+void cg_place_of(cg *c, cg_buf *b, const te_ref *idx, cg_place *p)
+{
     te_ref bits = bit_address(c, b, idx);
+    int64_t own;
+    te_ref lane = own_lane(c, b, &own);
+    if (own > 1) { /* lanes side by side in place of each element */
+        lane = te_muli(lane, ll_dtype_bits((ll_dtype)b->lp->t->dtype));
+        bits = te_simplify(c->g, te_add(te_muli(bits, own), lane));
+    }
     terms t = {0};
     memset(p, 0, offsetof(cg_place, off));
     p->dyn = NULL;
@@ -270,23 +309,28 @@ void cg_place_of(cg *c, cg_buf *b, const te_ref *idx, cg_place *p) {
     p->ptr = ptr_at(c, b, &t, level, c->cur);
 }
 
-cg_v cg_place_ptr(cg *c, const cg_place *p, int64_t more_bytes) {
+cg_v cg_place_ptr(cg *c, const cg_place *p, int64_t more_bytes)
+{
     int64_t at = p->byte + more_bytes;
     return at ? gep(c, p->ptr, cg_int(c, c->i64, at)) : p->ptr;
 }
 
-int cg_place_align(const cg_place *p, int64_t more_bytes) {
+int cg_place_align(const cg_place *p, int64_t more_bytes)
+{
     int64_t a = low_bit(p->byte + more_bytes);
     return a < p->align ? (int)a : p->align;
 }
 
 /* ---- registers ---- */
 
-void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, int64_t *at) {
+void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, bool read, int64_t *at)
+{
     const te_tensor *t = b->lp->t;
     te_ref flat = te_int(c->g, 0);
     for (int i = 0; i < t->ndim; i++) flat = te_add(te_mul(flat, t->shape[i]), idx[i]);
-    flat = te_simplify(c->g, flat);
+    int64_t own;
+    te_ref lane = own_lane(c, b, &own);
+    flat = te_simplify(c->g, te_add(te_muli(flat, own), lane));
     terms rest = {0};
     bool ok = split_lanes(c, flat, axes, at, &rest);
     for (int i = 0; i < rest.n; i++) ok = ok && rest.coef[i] == 0;
@@ -298,6 +342,7 @@ void cg_reg_place(cg *c, cg_buf *b, const te_ref *idx, unsigned axes, int64_t *a
                 t->name, te_show(flat));
     for (int l = 0; l < cg_lanes(c, axes); l++) {
         at[l] += rest.c;
+        if (read && b->n && (at[l] < 0 || at[l] >= b->n)) at[l] = 0;
         if (at[l] < 0 || at[l] >= b->n)
             cg_fail(c, LL_NOT_LEGAL,
                     "codegen: register buffer '%s' has %lld elements, element %lld is accessed",

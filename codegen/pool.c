@@ -35,13 +35,15 @@ typedef struct child {
     bool late;
 } child;
 
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void send_all(int fd, const void *p, size_t n) {
+static void send_all(int fd, const void *p, size_t n)
+{
     for (size_t at = 0; at < n;) {
         ssize_t k = write(fd, (const char *)p + at, n - at);
         if (k < 0 && errno == EINTR) continue;
@@ -50,7 +52,8 @@ static void send_all(int fd, const void *p, size_t n) {
     }
 }
 
-_Noreturn static void work(cg_job *job, int fd) {
+_Noreturn static void work(cg_job *job, int fd)
+{
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
         signal(fatal[i], SIG_DFL); /* the host's handlers stay there */
@@ -70,7 +73,8 @@ _Noreturn static void work(cg_job *job, int fd) {
     _exit(0);
 }
 
-static bool start(child *c, cg_job *job) {
+static bool start(child *c, cg_job *job)
+{
     int a[2], b[2];
     memset(c, 0, sizeof *c);
     if (pipe(a)) return false;
@@ -99,7 +103,8 @@ static bool start(child *c, cg_job *job) {
     return false;
 }
 
-static char *take(const ll_str *s, size_t *at, uint64_t n) {
+static char *take(const ll_str *s, size_t *at, uint64_t n)
+{
     char *p = malloc(n + 1);
     if (p) {
         memcpy(p, s->s + *at, n);
@@ -109,7 +114,8 @@ static char *take(const ll_str *s, size_t *at, uint64_t n) {
     return p;
 }
 
-static ll_code receive(child *c) {
+static ll_code receive(child *c)
+{
     head h;
     cg_job *j = c->job;
     if (c->got.oom || c->got.n < sizeof h) return LL_FAILED;
@@ -130,13 +136,15 @@ static ll_code receive(child *c) {
 }
 
 /* The last line with something in it. */
-static const char *last_words(ll_str *s) {
+static const char *last_words(ll_str *s)
+{
     while (s->n && (s->s[s->n - 1] == '\n' || s->s[s->n - 1] == ' ')) s->s[--s->n] = 0;
     const char *text = ll_str_cstr(s), *nl = strrchr(text, '\n');
     return *text ? (nl ? nl + 1 : text) : "nothing";
 }
 
-static void finish(child *c) {
+static void finish(child *c)
+{
     int status = 0;
     while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR) continue;
     const char *name = c->job->fn->name;
@@ -155,7 +163,8 @@ static void finish(child *c) {
     ll_str_finish(&c->said);
 }
 
-static void read_some(int *fd, ll_str *to) {
+static void read_some(int *fd, ll_str *to)
+{
     char buf[65536];
     ssize_t k = read(*fd, buf, sizeof buf);
     if (k > 0) {
@@ -166,7 +175,8 @@ static void read_some(int *fd, ll_str *to) {
     }
 }
 
-static void wait_for_some(child *c, int n) {
+static void wait_for_some(child *c, int n)
+{
     struct pollfd p[2 * MAX_WORKERS];
     for (int i = 0; i < n; i++) {
         p[2 * i] = (struct pollfd){.fd = c[i].result, .events = POLLIN};
@@ -183,7 +193,8 @@ static void wait_for_some(child *c, int n) {
     }
 }
 
-ll_code cg_compile(cg_job *job, int n, int workers, ll_error *err) {
+ll_code cg_compile(cg_job *job, int n, int workers, ll_error *err)
+{
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (workers <= 0) workers = cores > 0 ? (int)cores : 1;
     if (workers > MAX_WORKERS) workers = MAX_WORKERS;

@@ -15,7 +15,8 @@
 
 static cg_t elt(cg *c, const cg_buf *b) { return cg_elt(c, (ll_dtype)b->lp->t->dtype); }
 
-static void flush_one(cg *c, cg_buf *b, cg_elem *e) {
+static void flush_one(cg *c, cg_buf *b, cg_elem *e)
+{
     if (!e->pend) return;
     ll_dtype t = (ll_dtype)b->lp->t->dtype;
     cg_v part = cg_across(c, b->pend_op, t, e->pend);
@@ -26,11 +27,13 @@ static void flush_one(cg *c, cg_buf *b, cg_elem *e) {
     c->reg_epoch++;
 }
 
-void cg_reg_flush(cg *c, cg_buf *b) {
+void cg_reg_flush(cg *c, cg_buf *b)
+{
     for (int64_t i = 0; i < b->n; i++) flush_one(c, b, &b->e[i]);
 }
 
-static bool same_vector(const cg_buf *b, const int64_t *at, int lanes) {
+static bool same_vector(const cg_buf *b, const int64_t *at, int lanes)
+{
     const cg_elem *first = &b->e[at[0]];
     if (!first->v || first->lane < 0) return false;
     for (int i = 1; i < lanes; i++)
@@ -38,21 +41,24 @@ static bool same_vector(const cg_buf *b, const int64_t *at, int lanes) {
     return true;
 }
 
-static bool same_scalar(const cg_buf *b, const int64_t *at, int lanes) {
+static bool same_scalar(const cg_buf *b, const int64_t *at, int lanes)
+{
     for (int i = 0; i < lanes; i++)
         if (b->e[at[i]].lane >= 0 || b->e[at[i]].v != b->e[at[0]].v) return false;
     return b->e[at[0]].v != NULL;
 }
 
 /* One vector's share of the wanted lanes, in place; other lanes are left open. */
-static cg_v share_of(cg *c, const cg_buf *b, const int64_t *at, int lanes, cg_v from) {
+static cg_v share_of(cg *c, const cg_buf *b, const int64_t *at, int lanes, cg_v from)
+{
     int lane[CG_MAX_LANES];
     for (int i = 0; i < lanes; i++)
         lane[i] = b->e[at[i]].v == from && b->e[at[i]].lane >= 0 ? b->e[at[i]].lane : -1;
     return cg_shuffle(c, from, NULL, lane, lanes);
 }
 
-static cg_v gather(cg *c, const cg_buf *b, const int64_t *at, int lanes) {
+static cg_v gather(cg *c, const cg_buf *b, const int64_t *at, int lanes)
+{
     cg_v r = NULL;
     bool done[CG_MAX_LANES] = {false};
     int lane[CG_MAX_LANES];
@@ -73,7 +79,8 @@ static cg_v gather(cg *c, const cg_buf *b, const int64_t *at, int lanes) {
     return r;
 }
 
-cg_v cg_reg_get(cg *c, cg_buf *b, const int64_t *at, int lanes) {
+cg_v cg_reg_get(cg *c, cg_buf *b, const int64_t *at, int lanes)
+{
     for (int i = 0; i < lanes; i++) flush_one(c, b, &b->e[at[i]]);
     const cg_elem *e = &b->e[at[0]];
     if (lanes == 1) {
@@ -85,7 +92,8 @@ cg_v cg_reg_get(cg *c, cg_buf *b, const int64_t *at, int lanes) {
     return gather(c, b, at, lanes);
 }
 
-void cg_reg_put(cg *c, cg_buf *b, const int64_t *at, int lanes, cg_v v) {
+void cg_reg_put(cg *c, cg_buf *b, const int64_t *at, int lanes, cg_v v)
+{
     uint32_t id = ++c->n_store;
     for (int i = 0; i < lanes; i++)
         b->e[at[i]] = (cg_elem){.v = v, .lane = lanes == 1 ? -1 : i, .store = id};
@@ -95,7 +103,8 @@ void cg_reg_put(cg *c, cg_buf *b, const int64_t *at, int lanes, cg_v v) {
 /* ---- groups: what crosses the edge of a loop or a branch ---- */
 
 /* The whole store that element i came from, when all its lanes are still there. */
-static bool whole_store(const cg_buf *b, int64_t i, int64_t *at, int *n) {
+static bool whole_store(const cg_buf *b, int64_t i, int64_t *at, int *n)
+{
     int w = cg_width(b->e[i].v), seen = 0;
     for (int64_t k = i; k < b->n; k++) {
         const cg_elem *e = &b->e[k];
@@ -108,7 +117,8 @@ static bool whole_store(const cg_buf *b, int64_t i, int64_t *at, int *n) {
     return seen == w;
 }
 
-static cg_group group_at(cg *c, cg_buf *b, int64_t i, const bool *used) {
+static cg_group group_at(cg *c, cg_buf *b, int64_t i, const bool *used)
+{
     cg_group g = {.at = ll_alloc(&c->arena, sizeof(int64_t) * CG_MAX_LANES), .n = 1};
     const cg_elem *e = &b->e[i];
     g.at[0] = i;
@@ -125,7 +135,8 @@ static cg_group group_at(cg *c, cg_buf *b, int64_t i, const bool *used) {
     return g;
 }
 
-cg_groups cg_reg_groups(cg *c, cg_buf *b) {
+cg_groups cg_reg_groups(cg *c, cg_buf *b)
+{
     cg_groups r = {.b = b, .group = ll_alloc(&c->arena, sizeof(cg_group) * (size_t)(2 * b->n))};
     bool *used = ll_alloc(&c->arena, (size_t)b->n + 1);
     for (int64_t i = 0; i < b->n; i++) {
@@ -146,7 +157,8 @@ cg_groups cg_reg_groups(cg *c, cg_buf *b) {
 /* The group's value now. Reading an element combines what is pending, so groups of pending lanes
  * hand out those and the plain group of the same element its value without them. `type`: of pending
  * lanes that are gone (identity). */
-cg_v cg_group_value(cg *c, cg_buf *b, const cg_group *g, cg_t type) {
+cg_v cg_group_value(cg *c, cg_buf *b, const cg_group *g, cg_t type)
+{
     if (g->pend) {
         cg_v v = b->e[g->at[0]].pend;
         if (v) return v;
@@ -162,7 +174,8 @@ cg_v cg_group_value(cg *c, cg_buf *b, const cg_group *g, cg_t type) {
     return v;
 }
 
-void cg_group_set(cg *c, cg_buf *b, const cg_group *g, cg_v v) {
+void cg_group_set(cg *c, cg_buf *b, const cg_group *g, cg_v v)
+{
     if (g->pend) {
         b->e[g->at[0]].pend = v;
         c->reg_epoch++;

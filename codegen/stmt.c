@@ -16,7 +16,8 @@ static void block(cg *c, lp_stmt *s);
 
 /* ---- buffers ---- */
 
-static int64_t most(cg *c, const lp_buf *b, te_ref e, const char *what) {
+static int64_t most(cg *c, const lp_buf *b, te_ref e, const char *what)
+{
     te_range r = te_range_of(cg_prep(c, e));
     if (r.hi == INT64_MAX || r.hi < 0)
         cg_fail(c, LL_NOT_LEGAL, "codegen: buffer '%s': %s %s has no upper bound", b->t->name, what,
@@ -24,7 +25,8 @@ static int64_t most(cg *c, const lp_buf *b, te_ref e, const char *what) {
     return r.hi;
 }
 
-static void alloc_registers(cg *c, cg_buf *b) {
+static void alloc_registers(cg *c, cg_buf *b)
+{
     int64_t n = 1;
     for (int i = 0; i < b->lp->t->ndim; i++) {
         te_ref d = cg_prep(c, b->lp->t->shape[i]);
@@ -32,11 +34,12 @@ static void alloc_registers(cg *c, cg_buf *b) {
             cg_fail(c, LL_NOT_LEGAL, "codegen: register buffer '%s' has no constant, modest size",
                     b->lp->t->name);
     }
-    b->n = n;
-    b->e = ll_alloc(&c->arena, sizeof *b->e * (size_t)(n ? n : 1));
+    b->n = n * cg_lanes(c, b->inside);
+    b->e = ll_alloc(&c->arena, sizeof *b->e * (size_t)(b->n ? b->n : 1));
 }
 
-static void alloc_scratch(cg *c, cg_buf *b) {
+static void alloc_scratch(cg *c, cg_buf *b)
+{
     const te_tensor *t = b->lp->t;
     const lp_layout *l =
         b->lp->layout ? b->lp->layout
@@ -44,7 +47,8 @@ static void alloc_scratch(cg *c, cg_buf *b) {
     te_ref bits = lp_layout_bits(c->g, l, t->shape, t->ndim, ll_dtype_bits((ll_dtype)t->dtype));
     b->scratch = c->scratch_used;
     b->align = 64;
-    c->scratch_used += (most(c, b->lp, bits, "size") / 8 + 1 + 63) & ~INT64_C(63);
+    int64_t bytes = most(c, b->lp, bits, "size") * cg_lanes(c, b->inside) / 8 + 1;
+    c->scratch_used += (bytes + 63) & ~INT64_C(63);
     if (c->scratch_used > c->scratch_max) c->scratch_max = c->scratch_used;
     cg_spot back = cg_goto_scope(c, 0);
     cg_v off = cg_int(c, c->i64, b->scratch);
@@ -52,9 +56,11 @@ static void alloc_scratch(cg *c, cg_buf *b) {
     cg_return_from(c, back);
 }
 
-static void alloc_stmt(cg *c, lp_stmt *s) {
+static void alloc_stmt(cg *c, lp_stmt *s)
+{
     cg_buf *b = LL_NEW(&c->arena, cg_buf);
     b->lp = s->u.alloc.buf;
+    b->inside = (1u << c->n_vec) - 1;
     int64_t used = c->scratch_used;
     if (b->lp->scope == LP_REG)
         alloc_registers(c, b);
@@ -74,25 +80,21 @@ static void alloc_stmt(cg *c, lp_stmt *s) {
 
 /* ---- stores and reductions ---- */
 
-static unsigned axes_of(cg *c, const te_ref *idx, int n) {
-    unsigned a = 0;
-    for (int i = 0; i < n; i++) a |= cg_info_of(c, idx[i]).axes;
-    return a;
-}
-
-static void put_reg(cg *c, cg_buf *b, const int64_t *at, unsigned axes, cg_v v) {
+static void put_reg(cg *c, cg_buf *b, const int64_t *at, unsigned axes, cg_v v)
+{
     int n = cg_lanes(c, axes);
     cg_v m = cg_mask_for(c, axes);
     if (m) v = LLVMBuildSelect(B, m, v, cg_reg_get(c, b, at, n), "");
     cg_reg_put(c, b, at, n, v);
 }
 
-static void store_stmt(cg *c, lp_stmt *s) {
+static void store_stmt(cg *c, lp_stmt *s)
+{
     cg_buf *b = cg_buf_of(c, s->u.store.buf->t);
     const te_tensor *t = b->lp->t;
     te_ref idx[TE_MAX_DIM], value = cg_prep(c, s->u.store.value);
     for (int i = 0; i < t->ndim; i++) idx[i] = cg_prep(c, s->u.store.idx[i]);
-    unsigned on = axes_of(c, idx, t->ndim);
+    unsigned on = cg_access_axes(c, b, idx);
     if (cg_info_of(c, value).axes & ~on)
         cg_fail(c, LL_NOT_LEGAL,
                 "codegen: several vector lanes store different values to one element of '%s'",
@@ -100,7 +102,7 @@ static void store_stmt(cg *c, lp_stmt *s) {
     cg_val v = cg_eval(c, value);
     if (b->e) {
         int64_t at[CG_MAX_LANES];
-        cg_reg_place(c, b, idx, on, at);
+        cg_reg_place(c, b, idx, on, false, at);
         put_reg(c, b, at, on, cg_spread(c, v, on));
         return;
     }
@@ -111,8 +113,42 @@ static void store_stmt(cg *c, lp_stmt *s) {
     c->mem_epoch++;
 }
 
+/* The factors of a product, in order; false when there are more than `max`. */
+static bool factors_of(te_ref e, te_ref *out, int *n, int max)
+{
+    if (e->op == TE_MUL)
+        return factors_of(e->src[0], out, n, max) && factors_of(e->src[1], out, n, max);
+    if (*n == max) return false;
+    out[(*n)++] = e;
+    return true;
+}
+
+/* A product as two operands of a fused step. Factors that all lanes share are multiplied as scalars
+ * first: x * w[l] * y becomes w[l] * (x * y). */
+static void two_operands(cg *c, te_ref product, te_ref *a, te_ref *b)
+{
+    te_ref f[8], shared = NULL, lanes = NULL;
+    int n = 0, last = -1;
+    *a = product->src[0];
+    *b = product->src[1];
+    if (!factors_of(product, f, &n, 8)) return;
+    for (int i = 0; i < n; i++) { /* what was just computed comes last: the rest is ready then */
+        cg_info info = cg_info_of(c, f[i]);
+        if (!info.axes)
+            shared = shared ? te_mul(shared, f[i]) : f[i];
+        else if (last < 0 || info.reg)
+            last = i;
+    }
+    if (!shared || last < 0) return;
+    for (int i = 0; i < n; i++)
+        if (i != last && cg_info_of(c, f[i]).axes) lanes = lanes ? te_mul(lanes, f[i]) : f[i];
+    *a = lanes ? te_mul(shared, lanes) : shared;
+    *b = f[last];
+}
+
 /* acc + value, products fused into it: a sum may be re-associated. */
-static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus) {
+static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
+{
     bool wide = value->dtype == LL_F32 || value->dtype == LL_F64;
     if (wide && (value->op == TE_ADD || value->op == TE_SUB)) {
         acc = accumulate(c, acc, value->src[0], axes, minus);
@@ -120,8 +156,9 @@ static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
     }
     if (wide && value->op == TE_NEG) return accumulate(c, acc, value->src[0], axes, !minus);
     if (wide && value->op == TE_MUL) {
-        cg_v a = cg_spread(c, cg_eval(c, value->src[0]), axes),
-             b = cg_spread(c, cg_eval(c, value->src[1]), axes);
+        te_ref x, y;
+        two_operands(c, value, &x, &y);
+        cg_v a = cg_spread(c, cg_eval(c, x), axes), b = cg_spread(c, cg_eval(c, y), axes);
         return cg_fma(c, minus ? LLVMBuildFNeg(B, a, "") : a, b, acc);
     }
     cg_v v = cg_spread(c, cg_eval(c, value), axes);
@@ -129,13 +166,15 @@ static cg_v accumulate(cg *c, cg_v acc, te_ref value, unsigned axes, bool minus)
     return cg_combine(c, TE_SUM, (ll_dtype)value->dtype, acc, v);
 }
 
-static cg_v combined(cg *c, te_op op, cg_v acc, te_ref value, unsigned axes) {
+static cg_v combined(cg *c, te_op op, cg_v acc, te_ref value, unsigned axes)
+{
     if (op == TE_SUM) return accumulate(c, acc, value, axes, false);
     return cg_combine(c, op, (ll_dtype)value->dtype, acc, cg_spread(c, cg_eval(c, value), axes));
 }
 
 /* Lanes of `axes` to lanes of `kept`: the others are combined. */
-static cg_v fold(cg *c, te_op op, ll_dtype t, cg_v v, unsigned axes, unsigned kept) {
+static cg_v fold(cg *c, te_op op, ll_dtype t, cg_v v, unsigned axes, unsigned kept)
+{
     int n = cg_lanes(c, axes), k = cg_lanes(c, kept), lane[CG_MAX_LANES], at[CG_MAX_LANES] = {0};
     if (k == 1) return cg_across(c, op, t, v);
     cg_v part[CG_MAX_LANES];
@@ -154,7 +193,8 @@ static cg_v fold(cg *c, te_op op, ll_dtype t, cg_v v, unsigned axes, unsigned ke
     return part[0];
 }
 
-static cg_v masked_value(cg *c, te_op op, te_ref value, unsigned axes) {
+static cg_v masked_value(cg *c, te_op op, te_ref value, unsigned axes)
+{
     cg_v v = cg_spread(c, cg_eval(c, value), axes), m = cg_mask_for(c, axes);
     if (!m) return v;
     return LLVMBuildSelect(B, m, v, cg_identity(c, op, (ll_dtype)value->dtype, cg_lanes(c, axes)),
@@ -162,7 +202,8 @@ static cg_v masked_value(cg *c, te_op op, te_ref value, unsigned axes) {
 }
 
 /* Lanes into one register element: kept as lanes until the element is read. */
-static void reduce_pending(cg *c, cg_buf *b, int64_t at, te_op op, te_ref value, unsigned axes) {
+static void reduce_pending(cg *c, cg_buf *b, int64_t at, te_op op, te_ref value, unsigned axes)
+{
     cg_elem *e = &b->e[at];
     ll_dtype t = (ll_dtype)b->lp->t->dtype;
     int n = cg_lanes(c, axes);
@@ -178,16 +219,17 @@ static void reduce_pending(cg *c, cg_buf *b, int64_t at, te_op op, te_ref value,
     c->reg_epoch++;
 }
 
-static void reduce_stmt(cg *c, lp_stmt *s) {
+static void reduce_stmt(cg *c, lp_stmt *s)
+{
     cg_buf *b = cg_buf_of(c, s->u.reduce.buf->t);
     const te_tensor *t = b->lp->t;
     ll_dtype dt = (ll_dtype)t->dtype;
     te_op op = s->u.reduce.op;
     te_ref idx[TE_MAX_DIM], value = cg_prep(c, s->u.reduce.value);
     for (int i = 0; i < t->ndim; i++) idx[i] = cg_prep(c, s->u.reduce.idx[i]);
-    unsigned on = axes_of(c, idx, t->ndim), all = (1u << c->n_vec) - 1;
+    unsigned on = cg_access_axes(c, b, idx), all = (1u << c->n_vec) - 1;
     int64_t at[CG_MAX_LANES];
-    if (b->e) cg_reg_place(c, b, idx, on, at);
+    if (b->e) cg_reg_place(c, b, idx, on, false, at);
     if (b->e && !on && all) {
         reduce_pending(c, b, at[0], op, value, all);
         return;
@@ -215,7 +257,8 @@ static void reduce_stmt(cg *c, lp_stmt *s) {
 
 /* ---- the rest ---- */
 
-static void if_stmt(cg *c, lp_stmt *s) {
+static void if_stmt(cg *c, lp_stmt *s)
+{
     te_ref cond = cg_prep(c, s->u.guard.cond);
     if (cond->op == TE_INT) {
         block(c, cond->u.i ? s->u.guard.then : s->u.guard.otherwise);
@@ -246,7 +289,8 @@ static void if_stmt(cg *c, lp_stmt *s) {
     }
 }
 
-static void let_stmt(cg *c, lp_stmt *s) {
+static void let_stmt(cg *c, lp_stmt *s)
+{
     te_ref value = cg_prep(c, s->u.let.value);
     cg_info info = cg_info_of(c, value);
     if (value->dtype == LL_S64 && !info.load && !info.reg && !info.mem) {
@@ -261,7 +305,8 @@ static void let_stmt(cg *c, lp_stmt *s) {
     cg_touch(c);
 }
 
-static void prefetch_stmt(cg *c, lp_stmt *s) {
+static void prefetch_stmt(cg *c, lp_stmt *s)
+{
     cg_buf *b = cg_buf_of(c, s->u.prefetch.buf->t);
     te_ref idx[TE_MAX_DIM];
     for (int i = 0; i < b->lp->t->ndim; i++) idx[i] = cg_prep(c, s->u.prefetch.idx[i]);
@@ -284,41 +329,29 @@ static void prefetch_stmt(cg *c, lp_stmt *s) {
     }
 }
 
-static void stmt(cg *c, lp_stmt *s) {
+static void stmt(cg *c, lp_stmt *s)
+{
     if (c->claimed)
         cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has statements after its claimed loop",
                 c->fn->name);
     ll_map_finish(&c->info);
     memset(&c->info, 0, sizeof c->info);
     switch (s->kind) {
-    case LP_FOR:
-        cg_for(c, s);
-        return;
-    case LP_ALLOC:
-        alloc_stmt(c, s);
-        return;
-    case LP_STORE:
-        store_stmt(c, s);
-        return;
-    case LP_REDUCE:
-        reduce_stmt(c, s);
-        return;
-    case LP_IF:
-        if_stmt(c, s);
-        return;
-    case LP_LET:
-        let_stmt(c, s);
-        return;
-    case LP_PREFETCH:
-        prefetch_stmt(c, s);
-        return;
+    case LP_FOR: cg_for(c, s); return;
+    case LP_ALLOC: alloc_stmt(c, s); return;
+    case LP_STORE: store_stmt(c, s); return;
+    case LP_REDUCE: reduce_stmt(c, s); return;
+    case LP_IF: if_stmt(c, s); return;
+    case LP_LET: let_stmt(c, s); return;
+    case LP_PREFETCH: prefetch_stmt(c, s); return;
     default:
         cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has a statement that only GPUs have: %s",
                 c->fn->name, lp_show(s));
     }
 }
 
-static void block(cg *c, lp_stmt *s) {
+static void block(cg *c, lp_stmt *s)
+{
     for (; s; s = s->next) stmt(c, s);
 }
 

@@ -24,14 +24,16 @@
 
 #define B (c->b)
 
-void cg_code_finish(cg_code *k) {
+void cg_code_finish(cg_code *k)
+{
     free(k->object);
     free(k->llvm_ir);
     free(k->assembly);
     memset(k, 0, sizeof *k);
 }
 
-const char *cg_llvm_version(void) {
+const char *cg_llvm_version(void)
+{
     static char text[32];
     unsigned a, b, d;
     if (!text[0]) {
@@ -41,7 +43,8 @@ const char *cg_llvm_version(void) {
     return text;
 }
 
-static void init_once(void) {
+static void init_once(void)
+{
     static const char *const option[] = {"llmir", "-disable-lsr"};
     LLVMParseCommandLineOptions(2, option, NULL);
     LLVMInitializeX86TargetInfo();
@@ -50,14 +53,16 @@ static void init_once(void) {
     LLVMInitializeX86AsmPrinter();
 }
 
-void cg_init(void) {
+void cg_init(void)
+{
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, init_once);
 }
 
 /* ---- the target machine and its products ---- */
 
-ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err) {
+ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err)
+{
     cg_init();
     static const char triple[] = "x86_64-pc-linux-gnu";
     LLVMTargetRef target;
@@ -75,7 +80,8 @@ ll_code cg_machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err)
 }
 
 static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, LLVMCodeGenFileType kind, void **out,
-                    size_t *n, ll_error *err) {
+                    size_t *n, ll_error *err)
+{
     LLVMMemoryBufferRef buf;
     char *why = NULL;
     if (LLVMTargetMachineEmitToMemoryBuffer(m, mod, kind, &why, &buf)) {
@@ -93,8 +99,8 @@ static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, LLVMCodeGenFileTy
     return *out ? LL_OK : ll_fail(err, LL_NO_SPACE, "codegen: out of memory");
 }
 
-ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_code *k,
-                ll_error *err) {
+ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_code *k, ll_error *err)
+{
     char *why = NULL;
     if (LLVMVerifyModule(mod, LLVMReturnStatusAction, &why)) {
         ll_fail(err, LL_FAILED, "codegen: invalid IR: %s", why);
@@ -122,13 +128,15 @@ ll_code cg_emit(LLVMTargetMachineRef m, LLVMModuleRef mod, unsigned want, cg_cod
 
 /* ---- functions ---- */
 
-static void attribute(cg *c, const char *key, const char *value) {
+static void attribute(cg *c, const char *key, const char *value)
+{
     LLVMAttributeRef a = LLVMCreateStringAttribute(c->ctx, key, (unsigned)strlen(key), value,
                                                    (unsigned)strlen(value));
     LLVMAddAttributeAtIndex(c->fnv, LLVMAttributeFunctionIndex, a);
 }
 
-static void begin_function(cg *c, const char *suffix, cg_t type) {
+static void begin_function(cg *c, const char *suffix, cg_t type)
+{
     char name[512], features[1024];
     snprintf(name, sizeof name, "%s.%s", c->fn->name, suffix);
     c->fnv = LLVMAddFunction(c->mod, name, type);
@@ -143,7 +151,8 @@ static void begin_function(cg *c, const char *suffix, cg_t type) {
     c->args = LLVMGetParam(c->fnv, 0);
 }
 
-static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name) {
+static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name)
+{
     cg_v off = cg_int(c, c->i64, index);
     cg_v v =
         LLVMBuildLoad2(B, type, index ? LLVMBuildInBoundsGEP2(B, type, p, &off, 1, "") : p, name);
@@ -152,12 +161,14 @@ static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *n
     return v;
 }
 
-static void load_arguments(cg *c) {
+static void load_arguments(cg *c)
+{
     c->args_buf = constant_load(c, c->ptr, c->args, 0, "buf");
     c->args_dim = constant_load(c, c->ptr, c->args, 1, "dim");
 }
 
-static lp_stmt *find_claim(lp_stmt *s) {
+static lp_stmt *find_claim(lp_stmt *s)
+{
     for (; s; s = s->next) {
         if (s->kind == LP_FOR && s->u.loop.how == LP_CLAIM) return s;
         lp_stmt *in = s->kind == LP_ALLOC ? find_claim(s->u.alloc.body)
@@ -168,7 +179,8 @@ static lp_stmt *find_claim(lp_stmt *s) {
     return NULL;
 }
 
-static void parts_function(cg *c) {
+static void parts_function(cg *c)
+{
     begin_function(c, "parts", LLVMFunctionType(c->i64, &c->ptr, 1, 0));
     load_arguments(c);
     lp_stmt *claim = find_claim(c->fn->body);
@@ -178,7 +190,8 @@ static void parts_function(cg *c) {
     LLVMBuildRet(B, v);
 }
 
-static bool writes_storage(const cg *c, const lp_buf *b) {
+static bool writes_storage(const cg *c, const lp_buf *b)
+{
     for (int i = 0; i < c->fn->n_param; i++) {
         const lp_buf *p = c->fn->param[i];
         if (!p->written) continue;
@@ -189,13 +202,15 @@ static bool writes_storage(const cg *c, const lp_buf *b) {
     return false;
 }
 
-static int whole_align(const lp_buf *b) {
+static int whole_align(const lp_buf *b)
+{
     if (b->within) return whole_align(b->within);
     int bits = ll_dtype_bits((ll_dtype)b->t->dtype);
     return b->align ? b->align : bits < 8 ? 1 : bits / 8;
 }
 
-static void bind_parameters(cg *c) {
+static void bind_parameters(cg *c)
+{
     cg_v base[512] = {NULL};
     for (int i = 0; i < c->fn->n_buf; i++) {
         const lp_buf *b = c->fn->buf[i], *outer = b;
@@ -216,7 +231,8 @@ static void bind_parameters(cg *c) {
     }
 }
 
-static void run_function(cg *c) {
+static void run_function(cg *c)
+{
     cg_t arg[4] = {c->ptr, c->ptr, c->i32, c->ptr};
     begin_function(c, "run", LLVMFunctionType(c->none, arg, 4, 0));
     c->team = LLVMGetParam(c->fnv, 1);
@@ -236,7 +252,8 @@ static void run_function(cg *c) {
     LLVMBuildRetVoid(B);
 }
 
-static void types(cg *c) {
+static void types(cg *c)
+{
     c->i1 = LLVMInt1TypeInContext(c->ctx);
     c->i8 = LLVMInt8TypeInContext(c->ctx);
     c->i16 = LLVMInt16TypeInContext(c->ctx);
@@ -249,7 +266,8 @@ static void types(cg *c) {
     c->none = LLVMVoidTypeInContext(c->ctx);
 }
 
-static void fresh_scope(cg *c) {
+static void fresh_scope(cg *c)
+{
     ll_map_finish(&c->scope[0].memo);
     memset(&c->scope[0], 0, sizeof c->scope[0]);
     c->cur = c->top = 0;
@@ -257,7 +275,8 @@ static void fresh_scope(cg *c) {
     cg_touch(c);
 }
 
-static ll_code build(cg *c, cg_job *job, ll_error *err) {
+static ll_code build(cg *c, cg_job *job, ll_error *err)
+{
     LLVMTargetMachineRef m;
     LL_TRY(cg_machine(job->target, &m, err));
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(m);
@@ -280,13 +299,15 @@ static ll_code build(cg *c, cg_job *job, ll_error *err) {
     return r;
 }
 
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-ll_code cg_compile_here(cg_job *job, ll_error *err) {
+ll_code cg_compile_here(cg_job *job, ll_error *err)
+{
     double start = now();
     ll_error mine = {0};
     if (job->target->kind != LL_CPU)

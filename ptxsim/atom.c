@@ -1,4 +1,5 @@
-/* atom.c: what atomic operations do to one word, and doing it while other CPU threads may do the same. */
+/* atom.c: what atomic operations do to one word, and doing it while other CPU threads may do the
+ * same. */
 #include "ptxsim/mem.h"
 #include "ptxsim/num.h"
 
@@ -6,7 +7,8 @@
 
 static uint64_t add_float(ptx_type t, uint64_t a, uint64_t b)
 {
-    if (t == PTX_F32) return ptx_f32_bits(ptx_add_f32(ptx_f32((uint32_t)a), ptx_f32((uint32_t)b), PTX_RN));
+    if (t == PTX_F32)
+        return ptx_f32_bits(ptx_add_f32(ptx_f32((uint32_t)a), ptx_f32((uint32_t)b), PTX_RN));
     if (t == PTX_F64) return ptx_f64_bits(ptx_f64(a) + ptx_f64(b));
     return ptx_half_one(PTX_H_ADD, t, (ptx_half_opts){ 0 }, (uint32_t)a, (uint32_t)b, 0);
 }
@@ -14,7 +16,8 @@ static uint64_t add_float(ptx_type t, uint64_t a, uint64_t b)
 static uint64_t minmax(ptx_type t, bool max, uint64_t a, uint64_t b)
 {
     if (t == PTX_F16 || t == PTX_F16X2 || t == PTX_BF16 || t == PTX_BF16X2)
-        return ptx_half_one(max ? PTX_H_MAX : PTX_H_MIN, t, (ptx_half_opts){ 0 }, (uint32_t)a, (uint32_t)b, 0);
+        return ptx_half_one(max ? PTX_H_MAX : PTX_H_MIN, t, (ptx_half_opts){ 0 }, (uint32_t)a,
+                            (uint32_t)b, 0);
     int64_t x = (int64_t)a, y = (int64_t)b;
     if (t == PTX_S32) x = (int32_t)a, y = (int32_t)b;
     bool less = ptx_is_signed(t) ? x < y : a < b;
@@ -41,15 +44,20 @@ uint64_t ptx_atom_at(void *p, unsigned bits, ptx_atom_op op, ptx_type t, uint64_
 {
     if (bits == 64) {
         uint64_t old = __atomic_load_n((uint64_t *)p, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n((uint64_t *)p, &old, ptx_atom_apply(op, t, old, b, c), true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+        while (!__atomic_compare_exchange_n((uint64_t *)p, &old, ptx_atom_apply(op, t, old, b, c),
+                                            true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
         return old;
     }
     if (bits == 32) {
         uint32_t old = __atomic_load_n((uint32_t *)p, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n((uint32_t *)p, &old, (uint32_t)ptx_atom_apply(op, t, old, b, c), true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+        while (!__atomic_compare_exchange_n((uint32_t *)p, &old,
+                                            (uint32_t)ptx_atom_apply(op, t, old, b, c), true,
+                                            __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
         return old;
     }
     uint16_t old = __atomic_load_n((uint16_t *)p, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n((uint16_t *)p, &old, (uint16_t)ptx_atom_apply(op, t, old, (uint16_t)b, (uint16_t)c), true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+    while (!__atomic_compare_exchange_n(
+        (uint16_t *)p, &old, (uint16_t)ptx_atom_apply(op, t, old, (uint16_t)b, (uint16_t)c), true,
+        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
     return old;
 }

@@ -1,5 +1,6 @@
-/* cluster.c: the memory of a cluster of blocks (one block where the launch has no clusters), and putting it
- * into its first state: registers with constants and special values, no data written, no barrier in use. */
+/* cluster.c: the memory of a cluster of blocks (one block where the launch has no clusters), and
+ * putting it into its first state: registers with constants and special values, no data written, no
+ * barrier in use. */
 #include "ptxsim/check.h"
 
 #include <stdlib.h>
@@ -70,12 +71,14 @@ ptx_cluster *ptx_cluster_new(ptx_worker *wk)
     cl->run = r;
     cl->worker = wk;
     cl->memory_bytes = (z.shared + warp * r->n_warp) * r->cluster_size + 64;
-    cl->memory = mmap(NULL, cl->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    cl->memory = mmap(NULL, cl->memory_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (cl->memory == MAP_FAILED) cl->memory = NULL;
     cl->cta = calloc(r->cluster_size, sizeof *cl->cta);
     uint8_t *p = cl->memory;
     bool ok = cl->memory && cl->cta;
-    for (uint32_t k = 0; k < r->cluster_size && ok; k++, cl->n_cta++) ok = place_cta(cl, &cl->cta[k], &p, &z);
+    for (uint32_t k = 0; k < r->cluster_size && ok; k++, cl->n_cta++)
+        ok = place_cta(cl, &cl->cta[k], &p, &z);
     if (ok) return cl;
     if (cl->cta && cl->n_cta < r->cluster_size) cl->n_cta++; /* the one that failed half-way */
     ptx_cluster_free(cl);
@@ -95,7 +98,6 @@ void ptx_cluster_free(ptx_cluster *cl)
             ptx_copies_free(w);
             free(w->s);
         }
-        if (c->s) ll_map_finish(&c->s->mbar_vc);
         ptx_mbar_forget(c);
         ptx_shadow_free(c->shadow);
         free(c->warp);
@@ -128,10 +130,14 @@ static uint32_t special(const ptx_warp *w, ptx_special sr, uint32_t lane)
     if (n <= PTX_SR_NTID_Z) return r->block[n - PTX_SR_NTID_X];
     if (n <= PTX_SR_CTAID_Z) return c->id[n - PTX_SR_CTAID_X];
     if (n <= PTX_SR_NCTAID_Z) return r->grid[n - PTX_SR_NCTAID_X];
-    if (n >= PTX_SR_CLUSTERID_X && n <= PTX_SR_CLUSTERID_Z) return c->id[n - PTX_SR_CLUSTERID_X] / r->cluster[n - PTX_SR_CLUSTERID_X];
-    if (n >= PTX_SR_NCLUSTERID_X && n <= PTX_SR_NCLUSTERID_Z) return r->grid[n - PTX_SR_NCLUSTERID_X] / r->cluster[n - PTX_SR_NCLUSTERID_X];
-    if (n >= PTX_SR_CL_CTAID_X && n <= PTX_SR_CL_CTAID_Z) return c->id[n - PTX_SR_CL_CTAID_X] % r->cluster[n - PTX_SR_CL_CTAID_X];
-    if (n >= PTX_SR_CL_NCTAID_X && n <= PTX_SR_CL_NCTAID_Z) return r->cluster[n - PTX_SR_CL_NCTAID_X];
+    if (n >= PTX_SR_CLUSTERID_X && n <= PTX_SR_CLUSTERID_Z)
+        return c->id[n - PTX_SR_CLUSTERID_X] / r->cluster[n - PTX_SR_CLUSTERID_X];
+    if (n >= PTX_SR_NCLUSTERID_X && n <= PTX_SR_NCLUSTERID_Z)
+        return r->grid[n - PTX_SR_NCLUSTERID_X] / r->cluster[n - PTX_SR_NCLUSTERID_X];
+    if (n >= PTX_SR_CL_CTAID_X && n <= PTX_SR_CL_CTAID_Z)
+        return c->id[n - PTX_SR_CL_CTAID_X] % r->cluster[n - PTX_SR_CL_CTAID_X];
+    if (n >= PTX_SR_CL_NCTAID_X && n <= PTX_SR_CL_NCTAID_Z)
+        return r->cluster[n - PTX_SR_CL_NCTAID_X];
     switch (sr) {
     case PTX_SR_LANEID: return lane;
     case PTX_SR_WARPID: return w->index;

@@ -1,5 +1,6 @@
-/* control.c: instructions that change the flow of a warp: branches, exits, barriers, and the gate in front
- * of every .sync instruction. They say what shall happen (jump, park, yield); sched.c does it. */
+/* control.c: instructions that change the flow of a warp: branches, exits, barriers, and the gate
+ * in front of every .sync instruction. They say what shall happen (jump, park, yield); sched.c does
+ * it. */
 #include "ptxsim/mem.h"
 
 #include <string.h>
@@ -28,7 +29,9 @@ int ptx_h_brx(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     const uint32_t *t = in->x->own, *idx = ptx_r32(w, in->a);
     uint32_t first = (uint32_t)__builtin_ctz(m), to = idx[first];
     ptx_mask same = 0;
-    if (to >= in->u0) return ptx_fault(w, in, first, PTXSIM_R_OTHER, 0, "brx.idx: index %u, the list has %u targets", to, in->u0);
+    if (to >= in->u0)
+        return ptx_fault(w, in, first, PTXSIM_R_OTHER, 0,
+                         "brx.idx: index %u, the list has %u targets", to, in->u0);
     for (uint32_t i = 0; i < PTX_LANES; i++)
         if (m >> i & 1 && idx[i] == to) same |= 1u << i;
     w->s->target = t[to];
@@ -57,9 +60,12 @@ int ptx_h_builtin_call(ptx_warp *w, const ptx_inst *in, ptx_mask m)
             name = st->opnd[i].name;
             break;
         }
-    if (!strcmp(name, "vprintf")) return PTX_GO; /* its text is dropped; the result stays as it is */
-    if (!strcmp(name, "__assertfail")) return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_TRAP, 0, "assertion failed");
-    return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_OTHER, 0, "call of %s, which no module defines", name);
+    if (!strcmp(name, "vprintf"))
+        return PTX_GO; /* its text is dropped; the result stays as it is */
+    if (!strcmp(name, "__assertfail"))
+        return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_TRAP, 0, "assertion failed");
+    return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_OTHER, 0,
+                     "call of %s, which no module defines", name);
 }
 
 /* ---- the gate ---- */
@@ -68,7 +74,8 @@ static int together(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     bool matrix = in->cls == PTXSIM_C_MMA || in->cls == PTXSIM_C_MATRIX_LOAD;
     if (matrix && m != PTX_FULL && w->run->opt.checks & PTXSIM_CHECK_SYNC)
-        ptx_report(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_MASK, 0, 0, "%s with lanes 0x%08x only: all 32 lanes must take part", in->x->st->text, m);
+        ptx_report(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_MASK, 0, 0,
+                   "%s with lanes 0x%08x only: all 32 lanes must take part", in->x->st->text, m);
     return in->x->real(w, in, m);
 }
 
@@ -78,14 +85,18 @@ static int park(ptx_warp *w)
     return PTX_PARK;
 }
 
-static const ptx_inst *at(const ptx_warp *w, const ptx_group *g) { return &w->run->code->inst[g->pc]; }
+static const ptx_inst *at(const ptx_warp *w, const ptx_group *g)
+{
+    return &w->run->code->inst[g->pc];
+}
 
 /* bar.warp.sync joins lanes at different places in the program. */
 static bool others_at_warp_barrier(ptx_warp *w, ptx_mask need, ptx_mask have, bool release)
 {
     for (uint32_t k = 0; k < w->s->n; k++) {
         ptx_group *g = &w->s->g[k];
-        if (g->state != PTX_G_WARP || at(w, g)->x->real != ptx_h_warp_barrier || !(g->m & need)) continue;
+        if (g->state != PTX_G_WARP || at(w, g)->x->real != ptx_h_warp_barrier || !(g->m & need))
+            continue;
         have |= g->m;
         if (release) g->state = PTX_G_RUN, g->force = true;
     }
@@ -104,7 +115,9 @@ static int gate_mask(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     }
     if (stray && w->run->opt.checks & PTXSIM_CHECK_SYNC) {
         uint32_t i = (uint32_t)__builtin_ctz(stray);
-        ptx_report(w, in, i, PTXSIM_R_MASK, 0, 0, "%s: the membermask 0x%08x does not hold the calling lane %u", in->x->st->text, member[i], i);
+        ptx_report(w, in, i, PTXSIM_R_MASK, 0, 0,
+                   "%s: the membermask 0x%08x does not hold the calling lane %u", in->x->st->text,
+                   member[i], i);
     }
     if (ready == m) return in->x->real(w, in, m);
     if (ready) { /* these go through; the others come back */
@@ -188,7 +201,9 @@ static uint32_t threads_of(const ptx_cta *c, const ptx_barrier *b)
     if (!b->expected) return b->arrived;
     for (uint32_t k = 0; k < c->n_warp; k++) { /* a whole warp counts as 32 threads */
         const ptx_warp *w = &c->warp[k];
-        n += b->by_warp[k] && (w->live & ~b->by_warp[k]) == 0 ? 32 : (uint32_t)__builtin_popcount(b->by_warp[k]);
+        n += b->by_warp[k] && (w->live & ~b->by_warp[k]) == 0
+                 ? 32
+                 : (uint32_t)__builtin_popcount(b->by_warp[k]);
     }
     return n;
 }
@@ -206,17 +221,26 @@ void ptx_barrier_settle(ptx_cta *c, uint32_t id)
 
 int ptx_h_barrier(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
-    uint32_t first = (uint32_t)__builtin_ctz(m), id = ptx_r32(w, in->a)[first], count = in->b ? ptx_r32(w, in->b)[first] : 0;
+    uint32_t first = (uint32_t)__builtin_ctz(m), id = ptx_r32(w, in->a)[first],
+             count = in->b ? ptx_r32(w, in->b)[first] : 0;
     ptx_cta *c = w->cta;
-    if (id >= PTX_BARRIERS) return ptx_fault(w, in, first, PTXSIM_R_BARRIER, 0, "barrier %u: there are 16", id);
-    if (count % 32 || (in->b && !count)) return ptx_fault(w, in, first, PTXSIM_R_BARRIER, 0, "barrier %u: the thread count %u is no multiple of 32", id, count);
+    if (id >= PTX_BARRIERS)
+        return ptx_fault(w, in, first, PTXSIM_R_BARRIER, 0, "barrier %u: there are 16", id);
+    if (count % 32 || (in->b && !count))
+        return ptx_fault(w, in, first, PTXSIM_R_BARRIER, 0,
+                         "barrier %u: the thread count %u is no multiple of 32", id, count);
     for (uint32_t i = 0; i < PTX_LANES; i++)
-        if (m >> i & 1 && ptx_r32(w, in->a)[i] != id) return ptx_fault(w, in, i, PTXSIM_R_BARRIER, 0, "lanes of one warp name different barriers");
+        if (m >> i & 1 && ptx_r32(w, in->a)[i] != id)
+            return ptx_fault(w, in, i, PTXSIM_R_BARRIER, 0,
+                             "lanes of one warp name different barriers");
     ptx_barrier *b = &c->s->bar[id];
     if (b->arrived && b->expected != count && w->run->opt.checks & PTXSIM_CHECK_SYNC)
-        ptx_report(w, in, first, PTXSIM_R_BARRIER, 0, b->line, "barrier %u: %u threads expected here, %u at line %u", id, count, b->expected, b->line);
+        ptx_report(w, in, first, PTXSIM_R_BARRIER, 0, b->line,
+                   "barrier %u: %u threads expected here, %u at line %u", id, count, b->expected,
+                   b->line);
     if (b->by_warp[w->index] & m && w->run->opt.checks & PTXSIM_CHECK_SYNC)
-        ptx_report(w, in, first, PTXSIM_R_BARRIER, 0, b->line, "barrier %u: the warp arrives twice before the barrier is complete", id);
+        ptx_report(w, in, first, PTXSIM_R_BARRIER, 0, b->line,
+                   "barrier %u: the warp arrives twice before the barrier is complete", id);
     if (!b->arrived) b->line = in->x->st->pos.line, b->expected = count, b->red_and = 1;
     b->arrived += (uint32_t)__builtin_popcount(m);
     b->by_warp[w->index] |= m;
@@ -245,7 +269,8 @@ int ptx_h_cluster_arrive(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     ptx_cluster *cl = w->cta->cluster;
     if (w->s->cluster_arrived & m && w->run->opt.checks & PTXSIM_CHECK_SYNC)
-        ptx_report(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_BARRIER, 0, 0, "barrier.cluster.arrive twice without a wait");
+        ptx_report(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_BARRIER, 0, 0,
+                   "barrier.cluster.arrive twice without a wait");
     w->s->cluster_arrived |= m;
     w->s->cluster_phase = cl->phase;
     cl->arrived += (uint32_t)__builtin_popcount(m);
@@ -258,7 +283,8 @@ int ptx_h_cluster_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     ptx_cluster *cl = w->cta->cluster;
     if (m & ~w->s->cluster_arrived && w->run->opt.checks & PTXSIM_CHECK_SYNC)
-        ptx_report(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_BARRIER, 0, 0, "barrier.cluster.wait without an arrive");
+        ptx_report(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_BARRIER, 0, 0,
+                   "barrier.cluster.wait without an arrive");
     if ((m & ~w->s->cluster_arrived) == 0 && w->s->cluster_phase == cl->phase) {
         w->s->park_state = PTX_G_CLUSTER;
         return PTX_PARK;

@@ -1,7 +1,7 @@
-/* copy.c: cp.async. A copy is queued at the instruction and performed at the wait that covers it, so that a
- * missing or too weak wait leaves old bytes in place; from issue to wait its destination is marked as
- * pending. Each thread has its own queue of groups; the lanes of a warp usually issue together, so the queue
- * holds warp-wide copies with a lane mask and counts groups per lane. */
+/* copy.c: cp.async. A copy is queued at the instruction and performed at the wait that covers it,
+ * so that a missing or too weak wait leaves old bytes in place; from issue to wait its destination
+ * is marked as pending. Each thread has its own queue of groups; the lanes of a warp usually issue
+ * together, so the queue holds warp-wide copies with a lane mask and counts groups per lane. */
 #include "ptxsim/mem.h"
 
 #include <stdlib.h>
@@ -45,7 +45,10 @@ void ptx_copies_free(ptx_warp *w)
     w->s->copies = NULL;
 }
 
-static int no_memory(ptx_warp *w, const ptx_inst *in) { return ptx_fault(w, in, PTX_LANES, PTXSIM_R_OTHER, 0, "no host memory left"); }
+static int no_memory(ptx_warp *w, const ptx_inst *in)
+{
+    return ptx_fault(w, in, PTX_LANES, PTXSIM_R_OTHER, 0, "no host memory left");
+}
 
 static copy *push(ptx_copies *q)
 {
@@ -63,7 +66,8 @@ static copy *push(ptx_copies *q)
 static bool issue(ptx_warp *w, const ptx_inst *in, copy *c, ptx_mask m)
 {
     const ptx_mem *mem = in->x->own;
-    ptx_access to = { .size = c->bytes, .kind = PTX_WRITE, .m = m }, from = { .size = c->bytes, .kind = PTX_READ };
+    ptx_access to = { .size = c->bytes, .kind = PTX_WRITE, .m = m },
+               from = { .size = c->bytes, .kind = PTX_READ };
     ptx_addr(w, &mem[0], to.addr);
     ptx_addr(w, &mem[1], from.addr);
     if (w->valid) {
@@ -83,7 +87,9 @@ static bool issue(ptx_warp *w, const ptx_inst *in, copy *c, ptx_mask m)
         ptx_access one = { .size = c->take[i], .kind = PTX_READ, .m = 1u << i };
         if (!(partly >> i & 1)) continue;
         if (from.addr[i] % c->bytes) {
-            ptx_fault(w, in, i, PTXSIM_R_MISALIGNED, from.addr[i], "%u-byte copy from address 0x%llx, which is not aligned", c->bytes, (unsigned long long)from.addr[i]);
+            ptx_fault(w, in, i, PTXSIM_R_MISALIGNED, from.addr[i],
+                      "%u-byte copy from address 0x%llx, which is not aligned", c->bytes,
+                      (unsigned long long)from.addr[i]);
             return false;
         }
         one.addr[i] = from.addr[i];
@@ -122,7 +128,8 @@ int ptx_h_cp_async(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         if (in->b && (*ptx_rpred(w, in->b) ^ in->u1) >> i & 1) n = 0;
         if (n > in->u0 && m >> i & 1) {
             q->n--;
-            return ptx_fault(w, in, i, PTXSIM_R_OTHER, 0, "cp.async: source size %u of a copy of %u bytes", n, in->u0);
+            return ptx_fault(w, in, i, PTXSIM_R_OTHER, 0,
+                             "cp.async: source size %u of a copy of %u bytes", n, in->u0);
         }
         c->take[i] = n;
         c->group[i] = q->lane_group[i];
@@ -146,7 +153,8 @@ static void perform(ptx_warp *w, copy *c, ptx_mask m)
             ptx_alloc *a = ptx_memory_find(w->run->mem, c->src[i]);
             if (!a || !a->host) continue;
             memcpy(buf, a->host + (c->src[i] - a->base), c->take[i]);
-            if (w->valid) bits = ptx_init_bits(a, c->src[i] - a->base, c->take[i]) | ~0u << c->take[i];
+            if (w->valid)
+                bits = ptx_init_bits(a, c->src[i] - a->base, c->take[i]) | ~0u << c->take[i];
         }
         ptx_who who = { .w = w, .in = c->in, .lane = i };
         if (w->cta->shadow) ptx_shadow_end(&who, w->cta, c->off[i], c->bytes, true);
@@ -194,5 +202,6 @@ int ptx_h_cp_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-/* All copies of lanes m so far, for an mbarrier that tracks them (mbar.c decides when it is told). */
+/* All copies of lanes m so far, for an mbarrier that tracks them (mbar.c decides when it is told).
+ */
 void ptx_copies_finish(ptx_warp *w, ptx_mask m) { drain(w, m, 0, true); }

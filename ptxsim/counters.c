@@ -1,5 +1,6 @@
-/* counters.c: what a memory access costs in sectors and wavefronts, by the rules of the hardware's banks:
- * 32 banks of 4 bytes; 8-byte accesses go in two halves of a warp, 16-byte ones in four quarters. */
+/* counters.c: what a memory access costs in sectors and wavefronts, by the rules of the hardware's
+ * banks: 32 banks of 4 bytes; 8-byte accesses go in two halves of a warp, 16-byte ones in four
+ * quarters. */
 #include "ptxsim/mem.h"
 
 #include <stdlib.h>
@@ -25,7 +26,10 @@ static uint32_t wavefronts(const ptx_access *ac, ptx_mask lanes)
 void ptx_count_shared(ptx_warp *w, const ptx_access *ac)
 {
     ptxsim_counters *t = &ptx_worker_of(w)->tally.c;
-    uint32_t parts = ac->size <= 4 ? 1 : ac->size == 8 ? 2 : 4, lanes = PTX_LANES / parts, all = 0, ideal = 0;
+    uint32_t parts = ac->size <= 4   ? 1
+                     : ac->size == 8 ? 2
+                                     : 4,
+             lanes = PTX_LANES / parts, all = 0, ideal = 0;
     for (uint32_t p = 0; p < parts; p++) {
         ptx_mask m = ac->shared & (lanes == 32 ? ~0u : ((1u << lanes) - 1) << (p * lanes));
         if (!m) continue;

@@ -1,4 +1,5 @@
-/* cuda_graph.c: graphs of kernels, copies, fills and host functions; instantiating and launching them. */
+/* cuda_graph.c: graphs of kernels, copies, fills and host functions; instantiating and launching
+ * them. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
-/* cuda_launch.c: launches with the limits of hardware, and occupancy. A launch that a GPU would refuse is
- * refused with the same code; a kernel that would fail makes the context fail, told by the next call. */
+/* cuda_launch.c: launches with the limits of hardware, and occupancy. A launch that a GPU would
+ * refuse is refused with the same code; a kernel that would fail makes the context fail, told by
+ * the next call. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

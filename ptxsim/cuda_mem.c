@@ -254,7 +254,8 @@ static bool is_device(CUdeviceptr p)
     return ptxsim_range(cu_g.machine, p, &b, &n);
 }
 
-/* Synchronous calls on the legacy stream are not allowed while a blocking stream is being captured. */
+/* Synchronous calls on the legacy stream are not allowed while a blocking stream is being
+ * captured. */
 static CUresult submit(CUcontext c, CUstream stream, cu_op *op, bool sync)
 {
     CUstream s;

@@ -1,5 +1,5 @@
-/* cuda_module.c: modules, libraries, functions and their attributes. Only PTX text loads; cubins and fat
- * binaries are refused as a device without a matching image would. */
+/* cuda_module.c: modules, libraries, functions and their attributes. Only PTX text loads; cubins
+ * and fat binaries are refused as a device without a matching image would. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,7 +226,8 @@ CUresult cuKernelGetFunction(CUfunction *func, CUkernel kernel)
 
 CUfunction cu_func_of(CUfunction f) { return cu_is(f, CU_K_FUNC) ? f : NULL; }
 
-/* Registers a thread, from `ptxas -v`, asked once per function and only when somebody needs to know. */
+/* Registers a thread, from `ptxas -v`, asked once per function and only when somebody needs to
+ * know. */
 static int ask_ptxas(CUfunction f)
 {
     char dir[] = "/tmp/llmir-ptxas-XXXXXX", cmd[2048], line[512];

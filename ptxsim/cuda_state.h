@@ -1,6 +1,6 @@
-/* cuda_state.h: the objects behind the driver API's handles. Everything runs when it is submitted (streams
- * finish at once, in order); what a driver would report late is kept in the context and returned by the next
- * call that would have waited. One lock guards all of it. */
+/* cuda_state.h: the objects behind the driver API's handles. Everything runs when it is submitted
+ * (streams finish at once, in order); what a driver would report late is kept in the context and
+ * returned by the next call that would have waited. One lock guards all of it. */
 #ifndef PTXSIM_CUDA_STATE_H
 #define PTXSIM_CUDA_STATE_H
 
@@ -178,7 +178,8 @@ extern cu_globals cu_g;
 
 void cu_lock(void);
 void cu_unlock(void);
-/* The current context, or the error that every call returns without one (or after a failed kernel). */
+/* The current context, or the error that every call returns without one (or after a failed
+ * kernel). */
 CUresult cu_enter(CUcontext *out);
 CUcontext cu_current(void);
 bool cu_is(const void *handle, cu_kind kind); /* not NULL and of that kind */

@@ -1,6 +1,6 @@
-/* decode.c: statements -> instructions: operands to slots, modifiers taken one by one (what nobody takes is
- * an error), two passes (see decode.h), control flow. The opcodes themselves are in decode_alu.c,
- * decode_mem.c, decode_warp.c, matrix.c and tma.c. */
+/* decode.c: statements -> instructions: operands to slots, modifiers taken one by one (what nobody
+ * takes is an error), two passes (see decode.h), control flow. The opcodes themselves are in
+ * decode_alu.c, decode_mem.c, decode_warp.c, matrix.c and tma.c. */
 #include "ptxsim/decode.h"
 
 #include <stdarg.h>
@@ -15,15 +15,21 @@ ptxsim_code ptx_dec_fail(ptx_dec *d, ptx_pos pos, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
-    return ptx_fail(d->err, PTXSIM_BAD_PTX, d->mod->name, pos.line || !d->st ? pos : d->st->pos, "%s", msg);
+    return ptx_fail(d->err, PTXSIM_BAD_PTX, d->mod->name, pos.line || !d->st ? pos : d->st->pos,
+                    "%s", msg);
 }
 
-static ptxsim_code no_memory(ptx_dec *d) { return ptx_fail(d->err, PTXSIM_NO_MEMORY, d->mod->name, (ptx_pos){ 0, 0 }, "no memory left for this module"); }
+static ptxsim_code no_memory(ptx_dec *d)
+{
+    return ptx_fail(d->err, PTXSIM_NO_MEMORY, d->mod->name, (ptx_pos){ 0, 0 },
+                    "no memory left for this module");
+}
 
 ptxsim_code ptx_dec_needs_sm(ptx_dec *d, unsigned sm)
 {
     if (d->sm_ok && d->m->limits.sm >= sm) return PTXSIM_OK;
-    return ptx_fail(d->err, PTXSIM_BAD_PTX, d->mod->name, d->st->pos, "%s needs sm_%u, this machine is sm_%u", d->st->text, sm, d->m->limits.sm);
+    return ptx_fail(d->err, PTXSIM_BAD_PTX, d->mod->name, d->st->pos,
+                    "%s needs sm_%u, this machine is sm_%u", d->st->text, sm, d->m->limits.sm);
 }
 
 void *ptx_dec_alloc(ptx_dec *d, size_t n)
@@ -73,15 +79,19 @@ const char *ptx_mod_prefix(ptx_dec *d, const char *prefix)
 ptxsim_code ptx_want_type(ptx_dec *d, ptx_type *out)
 {
     *out = ptx_mod_type(d);
-    return *out != PTX_NOTYPE ? PTXSIM_OK : ptx_dec_fail(d, d->st->pos, "%s: a type is missing", d->st->text);
+    return *out != PTX_NOTYPE ? PTXSIM_OK
+                              : ptx_dec_fail(d, d->st->pos, "%s: a type is missing", d->st->text);
 }
 
 ptxsim_code ptx_want_opnds(ptx_dec *d, uint32_t min, uint32_t max)
 {
     uint32_t n = d->st->n_opnd;
     if (n >= min && n <= max) return PTXSIM_OK;
-    if (min == max) return ptx_dec_fail(d, d->st->pos, "%s: %u operands are wanted, got %u", d->st->text, min, n);
-    return ptx_dec_fail(d, d->st->pos, "%s: %u to %u operands are wanted, got %u", d->st->text, min, max, n);
+    if (min == max)
+        return ptx_dec_fail(d, d->st->pos, "%s: %u operands are wanted, got %u", d->st->text, min,
+                            n);
+    return ptx_dec_fail(d, d->st->pos, "%s: %u to %u operands are wanted, got %u", d->st->text, min,
+                        max, n);
 }
 
 /* ---- slots ---- */
@@ -98,8 +108,14 @@ static bool push(ptx_dec *d, uint32_t **list, uint32_t *n, uint32_t *cap, uint32
     (*list)[(*n)++] = slot;
     return true;
 }
-bool ptx_push_dst(ptx_dec *d, uint32_t slot) { return push(d, &d->dst, &d->n_dst, &d->cap_dst, slot); }
-bool ptx_push_src(ptx_dec *d, uint32_t slot) { return push(d, &d->src, &d->n_src, &d->cap_src, slot); }
+bool ptx_push_dst(ptx_dec *d, uint32_t slot)
+{
+    return push(d, &d->dst, &d->n_dst, &d->cap_dst, slot);
+}
+bool ptx_push_src(ptx_dec *d, uint32_t slot)
+{
+    return push(d, &d->src, &d->n_src, &d->cap_src, slot);
+}
 
 bool ptx_dec_reg_slot(ptx_dec *d, ptx_reg *r, uint32_t *out)
 {
@@ -118,7 +134,8 @@ bool ptx_dec_reg_slot(ptx_dec *d, ptx_reg *r, uint32_t *out)
     return true;
 }
 
-/* kind: 'c' constant, 's' special register, 'd' address in dynamic shared memory (known after pass one). */
+/* kind: 'c' constant, 's' special register, 'd' address in dynamic shared memory (known after pass
+ * one). */
 static uint32_t fixed_slot(ptx_dec *d, char kind, uint64_t v, unsigned bits)
 {
     struct { uint64_t v; uint32_t kind, bits; } key = { v, (uint32_t)kind, bits };
@@ -136,7 +153,10 @@ static uint32_t fixed_slot(ptx_dec *d, char kind, uint64_t v, unsigned bits)
     uint32_t slot = d->fixed_end;
     d->fixed_end += bits > 64 ? 512 : bits == 64 ? 256 : 128;
     uint64_t value = kind == 'd' ? c->dyn_offset + v : v;
-    c->fixed[c->n_fixed++] = (ptx_fixed){ .slot = slot, .bits = (uint8_t)(bits < 32 && bits > 1 ? 32 : bits), .special = kind == 's', .value = value };
+    c->fixed[c->n_fixed++] = (ptx_fixed){ .slot = slot,
+                                          .bits = (uint8_t)(bits < 32 && bits > 1 ? 32 : bits),
+                                          .special = kind == 's',
+                                          .value = value };
     if (!ll_map_set(&d->fixed, &key, sizeof key, (void *)(uintptr_t)c->n_fixed)) no_memory(d);
     return slot;
 }
@@ -151,7 +171,8 @@ static unsigned width_class(unsigned bits) { return bits <= 1 ? 1 : bits <= 32 ?
 
 static ptxsim_code wrong_width(ptx_dec *d, const ptx_opnd *o, const ptx_reg *r, unsigned bits)
 {
-    return ptx_dec_fail(d, o->pos, "%s: %s is .%s, %u bits are wanted", d->st->text, r->name, ptx_type_name(r->type), bits);
+    return ptx_dec_fail(d, o->pos, "%s: %s is .%s, %u bits are wanted", d->st->text, r->name,
+                        ptx_type_name(r->type), bits);
 }
 
 /* 8-bit data lives in registers of 16 or more bits as well. */
@@ -164,7 +185,8 @@ static bool width_fits(const ptx_reg *r, unsigned bits, bool wider)
     return bits == 8 && have == 16;
 }
 
-ptxsim_code ptx_dst_any(ptx_dec *d, const ptx_opnd *o, unsigned bits, bool wider, uint32_t *out, unsigned *out_bits)
+ptxsim_code ptx_dst_any(ptx_dec *d, const ptx_opnd *o, unsigned bits, bool wider, uint32_t *out,
+                        unsigned *out_bits)
 {
     if (out_bits) *out_bits = width_class(bits);
     if (o->kind == PTX_O_SINK) {
@@ -179,23 +201,59 @@ ptxsim_code ptx_dst_any(ptx_dec *d, const ptx_opnd *o, unsigned bits, bool wider
     return ptx_push_dst(d, *out) ? PTXSIM_OK : PTXSIM_NO_MEMORY;
 }
 
-ptxsim_code ptx_dst(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t *out) { return ptx_dst_any(d, o, bits, false, out, NULL); }
-ptxsim_code ptx_dst_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot) { return ptx_dst_any(d, o, 1, false, slot, NULL); }
+ptxsim_code ptx_dst(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t *out)
+{
+    return ptx_dst_any(d, o, bits, false, out, NULL);
+}
+ptxsim_code ptx_dst_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot)
+{
+    return ptx_dst_any(d, o, 1, false, slot, NULL);
+}
 
-static const struct { const char *name; ptx_special sr; } specials[] = {
-    { "%tid.x", PTX_SR_TID_X }, { "%tid.y", PTX_SR_TID_Y }, { "%tid.z", PTX_SR_TID_Z }, { "%ntid.x", PTX_SR_NTID_X },
-    { "%ntid.y", PTX_SR_NTID_Y }, { "%ntid.z", PTX_SR_NTID_Z }, { "%ctaid.x", PTX_SR_CTAID_X }, { "%ctaid.y", PTX_SR_CTAID_Y },
-    { "%ctaid.z", PTX_SR_CTAID_Z }, { "%nctaid.x", PTX_SR_NCTAID_X }, { "%nctaid.y", PTX_SR_NCTAID_Y }, { "%nctaid.z", PTX_SR_NCTAID_Z },
-    { "%laneid", PTX_SR_LANEID }, { "%warpid", PTX_SR_WARPID }, { "%nwarpid", PTX_SR_NWARPID }, { "%smid", PTX_SR_SMID },
-    { "%nsmid", PTX_SR_NSMID }, { "%gridid", PTX_SR_GRIDID }, { "%lanemask_eq", PTX_SR_MASK_EQ }, { "%lanemask_le", PTX_SR_MASK_LE },
-    { "%lanemask_lt", PTX_SR_MASK_LT }, { "%lanemask_ge", PTX_SR_MASK_GE }, { "%lanemask_gt", PTX_SR_MASK_GT },
-    { "%dynamic_smem_size", PTX_SR_DYN_SMEM }, { "%total_smem_size", PTX_SR_TOTAL_SMEM }, { "%aggr_smem_size", PTX_SR_AGGR_SMEM },
-    { "%reserved_smem_offset_begin", PTX_SR_RESERVED_0 }, { "%reserved_smem_offset_end", PTX_SR_RESERVED_SIZE },
-    { "%clusterid.x", PTX_SR_CLUSTERID_X }, { "%clusterid.y", PTX_SR_CLUSTERID_Y }, { "%clusterid.z", PTX_SR_CLUSTERID_Z },
-    { "%nclusterid.x", PTX_SR_NCLUSTERID_X }, { "%nclusterid.y", PTX_SR_NCLUSTERID_Y }, { "%nclusterid.z", PTX_SR_NCLUSTERID_Z },
-    { "%cluster_ctaid.x", PTX_SR_CL_CTAID_X }, { "%cluster_ctaid.y", PTX_SR_CL_CTAID_Y }, { "%cluster_ctaid.z", PTX_SR_CL_CTAID_Z },
-    { "%cluster_nctaid.x", PTX_SR_CL_NCTAID_X }, { "%cluster_nctaid.y", PTX_SR_CL_NCTAID_Y }, { "%cluster_nctaid.z", PTX_SR_CL_NCTAID_Z },
-    { "%cluster_ctarank", PTX_SR_CL_CTARANK }, { "%cluster_nctarank", PTX_SR_CL_NCTARANK },
+static const struct { const char *name; ptx_special sr;
+} specials[] = {
+    { "%tid.x", PTX_SR_TID_X },
+    { "%tid.y", PTX_SR_TID_Y },
+    { "%tid.z", PTX_SR_TID_Z },
+    { "%ntid.x", PTX_SR_NTID_X },
+    { "%ntid.y", PTX_SR_NTID_Y },
+    { "%ntid.z", PTX_SR_NTID_Z },
+    { "%ctaid.x", PTX_SR_CTAID_X },
+    { "%ctaid.y", PTX_SR_CTAID_Y },
+    { "%ctaid.z", PTX_SR_CTAID_Z },
+    { "%nctaid.x", PTX_SR_NCTAID_X },
+    { "%nctaid.y", PTX_SR_NCTAID_Y },
+    { "%nctaid.z", PTX_SR_NCTAID_Z },
+    { "%laneid", PTX_SR_LANEID },
+    { "%warpid", PTX_SR_WARPID },
+    { "%nwarpid", PTX_SR_NWARPID },
+    { "%smid", PTX_SR_SMID },
+    { "%nsmid", PTX_SR_NSMID },
+    { "%gridid", PTX_SR_GRIDID },
+    { "%lanemask_eq", PTX_SR_MASK_EQ },
+    { "%lanemask_le", PTX_SR_MASK_LE },
+    { "%lanemask_lt", PTX_SR_MASK_LT },
+    { "%lanemask_ge", PTX_SR_MASK_GE },
+    { "%lanemask_gt", PTX_SR_MASK_GT },
+    { "%dynamic_smem_size", PTX_SR_DYN_SMEM },
+    { "%total_smem_size", PTX_SR_TOTAL_SMEM },
+    { "%aggr_smem_size", PTX_SR_AGGR_SMEM },
+    { "%reserved_smem_offset_begin", PTX_SR_RESERVED_0 },
+    { "%reserved_smem_offset_end", PTX_SR_RESERVED_SIZE },
+    { "%clusterid.x", PTX_SR_CLUSTERID_X },
+    { "%clusterid.y", PTX_SR_CLUSTERID_Y },
+    { "%clusterid.z", PTX_SR_CLUSTERID_Z },
+    { "%nclusterid.x", PTX_SR_NCLUSTERID_X },
+    { "%nclusterid.y", PTX_SR_NCLUSTERID_Y },
+    { "%nclusterid.z", PTX_SR_NCLUSTERID_Z },
+    { "%cluster_ctaid.x", PTX_SR_CL_CTAID_X },
+    { "%cluster_ctaid.y", PTX_SR_CL_CTAID_Y },
+    { "%cluster_ctaid.z", PTX_SR_CL_CTAID_Z },
+    { "%cluster_nctaid.x", PTX_SR_CL_NCTAID_X },
+    { "%cluster_nctaid.y", PTX_SR_CL_NCTAID_Y },
+    { "%cluster_nctaid.z", PTX_SR_CL_NCTAID_Z },
+    { "%cluster_ctarank", PTX_SR_CL_CTARANK },
+    { "%cluster_nctarank", PTX_SR_CL_NCTARANK },
 };
 
 static ptxsim_code special_slot(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t *out)
@@ -206,13 +264,15 @@ static ptxsim_code special_slot(ptx_dec *d, const ptx_opnd *o, unsigned bits, ui
         *out = fixed_slot(d, 's', specials[i].sr, bits == 64 ? 64 : 32);
         return PTXSIM_OK;
     }
-    return ptx_dec_fail(d, o->pos, "%s: %s is not declared and no special register of %u bits", d->st->text, o->name, bits);
+    return ptx_dec_fail(d, o->pos, "%s: %s is not declared and no special register of %u bits",
+                        d->st->text, o->name, bits);
 }
 
 uint64_t ptx_var_address(ptx_dec *d, ptx_var *v)
 {
     ptx_code *c = d->code;
-    if (v->space == PTX_LOCAL || (v->space == PTX_PARAM && !v->kernel_param)) return d->func->frame + v->addr;
+    if (v->space == PTX_LOCAL || (v->space == PTX_PARAM && !v->kernel_param))
+        return d->func->frame + v->addr;
     if (v->space == PTX_SHARED && !v->external && v->placed != c) {
         v->placed = c;
         v->addr = (c->shared_static + v->align - 1) / v->align * v->align;
@@ -224,14 +284,20 @@ uint64_t ptx_var_address(ptx_dec *d, ptx_var *v)
 static ptxsim_code var_slot(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t *out)
 {
     ptx_var *v = o->var;
-    if (bits != 32 && bits != 64) return ptx_dec_fail(d, o->pos, "%s: the address of %s has 64 or 32 bits", d->st->text, v->name);
+    if (bits != 32 && bits != 64)
+        return ptx_dec_fail(d, o->pos, "%s: the address of %s has 64 or 32 bits", d->st->text,
+                            v->name);
     if (v->space == PTX_SHARED && v->external) {
         if (v->align > d->mod->dyn_align) d->mod->dyn_align = v->align;
         *out = fixed_slot(d, 'd', (uint64_t)o->imm, bits);
     } else {
-        if (v->external) return ptx_dec_fail(d, o->pos, "%s: %s is defined in no loaded module", d->st->text, v->name);
+        if (v->external)
+            return ptx_dec_fail(d, o->pos, "%s: %s is defined in no loaded module", d->st->text,
+                                v->name);
         uint64_t a = ptx_var_address(d, v) + (uint64_t)o->imm;
-        if (bits == 32 && a >> 32) return ptx_dec_fail(d, o->pos, "%s: the address of %s does not fit 32 bits", d->st->text, v->name);
+        if (bits == 32 && a >> 32)
+            return ptx_dec_fail(d, o->pos, "%s: the address of %s does not fit 32 bits",
+                                d->st->text, v->name);
         *out = ptx_const_slot(d, a, bits);
     }
     return PTXSIM_OK;
@@ -246,7 +312,9 @@ static ptxsim_code literal_bits(ptx_dec *d, const ptx_opnd *o, ptx_type t, uint6
     *out = (uint64_t)o->imm;
     if (o->kind == PTX_O_INT) {
         if (t == PTX_F32 || t == PTX_F64) {
-            if (o->imm) return ptx_dec_fail(d, o->pos, "%s: a floating-point constant is wanted", d->st->text);
+            if (o->imm)
+                return ptx_dec_fail(d, o->pos, "%s: a floating-point constant is wanted",
+                                    d->st->text);
         }
         return PTXSIM_OK;
     }
@@ -266,17 +334,20 @@ static ptxsim_code literal_bits(ptx_dec *d, const ptx_opnd *o, ptx_type t, uint6
         memcpy(out, &f64, 8);
         return PTXSIM_OK;
     }
-    return ptx_dec_fail(d, o->pos, "%s: the constant does not fit .%s", d->st->text, ptx_type_name(t));
+    return ptx_dec_fail(d, o->pos, "%s: the constant does not fit .%s", d->st->text,
+                        ptx_type_name(t));
 }
 
-ptxsim_code ptx_src_any(ptx_dec *d, const ptx_opnd *o, ptx_type t, bool wider, uint32_t *out, unsigned *out_bits)
+ptxsim_code ptx_src_any(ptx_dec *d, const ptx_opnd *o, ptx_type t, bool wider, uint32_t *out,
+                        unsigned *out_bits)
 {
     unsigned bits = ptx_type_bits(t);
     uint64_t v;
     if (out_bits) *out_bits = width_class(bits);
     switch (o->kind) {
     case PTX_O_REG:
-        if (o->negated || o->imm) return ptx_dec_fail(d, o->pos, "%s: a plain register is wanted", d->st->text);
+        if (o->negated || o->imm)
+            return ptx_dec_fail(d, o->pos, "%s: a plain register is wanted", d->st->text);
         if (!width_fits(o->reg, bits, wider)) return wrong_width(d, o, o->reg, bits);
         if (out_bits) *out_bits = ptx_type_bits(o->reg->type);
         if (!ptx_dec_reg_slot(d, o->reg, out)) return d->err->code;
@@ -287,14 +358,18 @@ ptxsim_code ptx_src_any(ptx_dec *d, const ptx_opnd *o, ptx_type t, bool wider, u
         break;
     case PTX_O_SPECIAL: PTX_RET(special_slot(d, o, bits, out)); break;
     case PTX_O_VAR: PTX_RET(var_slot(d, o, bits, out)); break;
-    case PTX_O_LABEL: return ptx_dec_fail(d, o->pos, "%s: %s is not declared", d->st->text, o->name);
+    case PTX_O_LABEL:
+        return ptx_dec_fail(d, o->pos, "%s: %s is not declared", d->st->text, o->name);
     default: return ptx_dec_fail(d, o->pos, "%s: a register or a constant is wanted", d->st->text);
     }
     if (d->err->code) return d->err->code;
     return ptx_push_src(d, *out) ? PTXSIM_OK : PTXSIM_NO_MEMORY;
 }
 
-ptxsim_code ptx_src(ptx_dec *d, const ptx_opnd *o, ptx_type t, uint32_t *out) { return ptx_src_any(d, o, t, false, out, NULL); }
+ptxsim_code ptx_src(ptx_dec *d, const ptx_opnd *o, ptx_type t, uint32_t *out)
+{
+    return ptx_src_any(d, o, t, false, out, NULL);
+}
 
 ptxsim_code ptx_src_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot, bool *negated)
 {
@@ -304,7 +379,8 @@ ptxsim_code ptx_src_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot, bool *ne
         *negated = o->imm == 0;
         return PTXSIM_OK;
     }
-    if (o->kind != PTX_O_REG || o->reg->type != PTX_PRED) return ptx_dec_fail(d, o->pos, "%s: a predicate is wanted", d->st->text);
+    if (o->kind != PTX_O_REG || o->reg->type != PTX_PRED)
+        return ptx_dec_fail(d, o->pos, "%s: a predicate is wanted", d->st->text);
     if (!ptx_dec_reg_slot(d, o->reg, slot)) return d->err->code;
     return ptx_push_src(d, *slot) ? PTXSIM_OK : PTXSIM_NO_MEMORY;
 }
@@ -312,7 +388,8 @@ ptxsim_code ptx_src_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot, bool *ne
 static ptxsim_code vector_of(ptx_dec *d, const ptx_opnd *o, uint32_t n, const ptx_opnd **sub)
 {
     uint32_t have = o->kind == PTX_O_VEC ? o->n_sub : 1;
-    if (have != n) return ptx_dec_fail(d, o->pos, "%s: %u registers are wanted, got %u", d->st->text, n, have);
+    if (have != n)
+        return ptx_dec_fail(d, o->pos, "%s: %u registers are wanted, got %u", d->st->text, n, have);
     *sub = o->kind == PTX_O_VEC ? o->sub : o;
     return PTXSIM_OK;
 }
@@ -326,7 +403,11 @@ ptxsim_code ptx_dst_vec(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t n
 ptxsim_code ptx_src_vec(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t n, uint32_t *out)
 {
     const ptx_opnd *sub = o;
-    ptx_type t = bits == 64 ? PTX_B64 : bits == 32 ? PTX_B32 : bits == 16 ? PTX_B16 : bits == 1 ? PTX_PRED : PTX_B8;
+    ptx_type t = bits == 64   ? PTX_B64
+                 : bits == 32 ? PTX_B32
+                 : bits == 16 ? PTX_B16
+                 : bits == 1  ? PTX_PRED
+                              : PTX_B8;
     PTX_RET(vector_of(d, o, n, &sub));
     for (uint32_t i = 0; i < n; i++) PTX_RET(ptx_src(d, &sub[i], t, &out[i]));
     return PTXSIM_OK;
@@ -334,14 +415,16 @@ ptxsim_code ptx_src_vec(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t n
 
 ptxsim_code ptx_const_int(ptx_dec *d, const ptx_opnd *o, int64_t *out)
 {
-    if (o->kind != PTX_O_INT) return ptx_dec_fail(d, o->pos, "%s: an integer constant is wanted", d->st->text);
+    if (o->kind != PTX_O_INT)
+        return ptx_dec_fail(d, o->pos, "%s: an integer constant is wanted", d->st->text);
     *out = o->imm;
     return PTXSIM_OK;
 }
 
 ptxsim_code ptx_mem_opnd(ptx_dec *d, const ptx_opnd *o, ptx_space space, ptx_mem *out)
 {
-    if (o->kind != PTX_O_MEM) return ptx_dec_fail(d, o->pos, "%s: an address in [] is wanted", d->st->text);
+    if (o->kind != PTX_O_MEM)
+        return ptx_dec_fail(d, o->pos, "%s: an address in [] is wanted", d->st->text);
     const ptx_opnd *base = &o->sub[0];
     *out = (ptx_mem){ .off = o->imm, .space = space, .wide = true };
     if (base->kind == PTX_O_REG) {
@@ -354,7 +437,9 @@ ptxsim_code ptx_mem_opnd(ptx_dec *d, const ptx_opnd *o, ptx_space space, ptx_mem
         ptx_space vs = base->var->space;
         bool ok = vs == space || (space == PTX_GENERIC && (vs == PTX_GLOBAL || vs == PTX_CONST)) ||
                   (space == PTX_CLUSTER && vs == PTX_SHARED);
-        if (!ok) return ptx_dec_fail(d, base->pos, "%s: %s is in another state space", d->st->text, base->var->name);
+        if (!ok)
+            return ptx_dec_fail(d, base->pos, "%s: %s is in another state space", d->st->text,
+                                base->var->name);
         if (space == PTX_PARAM && !base->var->kernel_param) out->space = PTX_LOCAL;
     }
     return ptx_src(d, base, PTX_B64, &out->base);
@@ -375,7 +460,8 @@ static ptxsim_code finish(ptx_dec *d, ptx_inst *in)
 {
     if (d->err->code) return d->err->code;
     uint32_t n = d->n_dst + d->n_src;
-    if (d->n_dst > 255 || d->n_src > 255) return ptx_dec_fail(d, d->st->pos, "%s: too many registers", d->st->text);
+    if (d->n_dst > 255 || d->n_src > 255)
+        return ptx_dec_fail(d, d->st->pos, "%s: too many registers", d->st->text);
     uint32_t *slots = ptx_dec_alloc(d, (n ? n : 1) * sizeof *slots);
     if (!slots) return d->err->code;
     if (d->n_dst) memcpy(slots, d->dst, d->n_dst * sizeof *slots);
@@ -413,7 +499,10 @@ static ptxsim_code decode_plain(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
         PTX_RET(op->fn(d, st, in));
     }
     for (uint32_t i = 0; i < st->n_mod; i++)
-        if (!st->mod[i].used) return ptx_dec_fail(d, st->mod[i].pos, "%s: modifier .%s is unknown or does not fit here", st->op, st->mod[i].s);
+        if (!st->mod[i].used)
+            return ptx_dec_fail(d, st->mod[i].pos,
+                                "%s: modifier .%s is unknown or does not fit here", st->op,
+                                st->mod[i].s);
     return PTXSIM_OK;
 }
 

@@ -1,8 +1,9 @@
 /* decode.h: the decoder's context and helpers, shared by decode.c, decode_alu.c, decode_mem.c and
  * regalloc.c. Other files see machine.h's part only.
  *
- * A kernel is decoded twice: first with every register in a slot of its own, to learn which instruction
- * reads and writes what; then, once regalloc.c has chosen slots that registers share, for good. */
+ * A kernel is decoded twice: first with every register in a slot of its own, to learn which
+ * instruction reads and writes what; then, once regalloc.c has chosen slots that registers share,
+ * for good. */
 #ifndef PTXSIM_DECODE_H
 #define PTXSIM_DECODE_H
 
@@ -41,14 +42,17 @@ struct ptx_dec {
 
 typedef ptxsim_code ptx_decode_fn(ptx_dec *d, const ptx_stmt *st, ptx_inst *in);
 typedef struct ptx_op { const char *name; ptx_decode_fn *fn; uint8_t cls; } ptx_op;
-extern const ptx_op ptx_ops_alu[], ptx_ops_mem[], ptx_ops_warp[], ptx_ops_move[]; /* ended by a NULL name */
+extern const ptx_op ptx_ops_alu[], ptx_ops_mem[], ptx_ops_warp[],
+    ptx_ops_move[]; /* ended by a NULL name */
 
 bool ptx_dec_reg_slot(ptx_dec *d, ptx_reg *r, uint32_t *out);
 bool ptx_push_dst(ptx_dec *d, uint32_t slot);
 bool ptx_push_src(ptx_dec *d, uint32_t slot);
 /* A register (or sink) of any width in `bits`..64, or exactly `bits` when !wider. */
-ptxsim_code ptx_dst_any(ptx_dec *d, const ptx_opnd *o, unsigned bits, bool wider, uint32_t *out, unsigned *out_bits);
-ptxsim_code ptx_src_any(ptx_dec *d, const ptx_opnd *o, ptx_type t, bool wider, uint32_t *out, unsigned *out_bits);
+ptxsim_code ptx_dst_any(ptx_dec *d, const ptx_opnd *o, unsigned bits, bool wider, uint32_t *out,
+                        unsigned *out_bits);
+ptxsim_code ptx_src_any(ptx_dec *d, const ptx_opnd *o, ptx_type t, bool wider, uint32_t *out,
+                        unsigned *out_bits);
 ptxsim_code ptx_src_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot, bool *negated);
 ptxsim_code ptx_dst_pred(ptx_dec *d, const ptx_opnd *o, uint32_t *slot);
 ptxsim_code ptx_want_opnds(ptx_dec *d, uint32_t min, uint32_t max);

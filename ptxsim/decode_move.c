@@ -4,14 +4,22 @@
 
 #include <string.h>
 
-static ptxsim_code bad_type(ptx_dec *d, ptx_type t) { return ptx_dec_fail(d, d->st->pos, "%s: .%s does not fit here", d->st->op, ptx_type_name(t)); }
-static bool is_half(ptx_type t) { return t == PTX_F16 || t == PTX_F16X2 || t == PTX_BF16 || t == PTX_BF16X2; }
+static ptxsim_code bad_type(ptx_dec *d, ptx_type t)
+{
+    return ptx_dec_fail(d, d->st->pos, "%s: .%s does not fit here", d->st->op, ptx_type_name(t));
+}
+static bool is_half(ptx_type t)
+{
+    return t == PTX_F16 || t == PTX_F16X2 || t == PTX_BF16 || t == PTX_BF16X2;
+}
 
 /* ---- setp, set ---- */
 
 static const char *const cmp_names[] = {
-    [PTX_EQ] = "eq", [PTX_NE] = "ne", [PTX_LT] = "lt", [PTX_LE] = "le", [PTX_GT] = "gt", [PTX_GE] = "ge", [PTX_LO] = "lo", [PTX_LS] = "ls", [PTX_HI] = "hi",
-    [PTX_HS] = "hs", [PTX_EQU] = "equ", [PTX_NEU] = "neu", [PTX_LTU] = "ltu", [PTX_LEU] = "leu", [PTX_GTU] = "gtu", [PTX_GEU] = "geu", [PTX_NUM] = "num", [PTX_NAN] = "nan",
+    [PTX_EQ] = "eq",   [PTX_NE] = "ne",   [PTX_LT] = "lt",   [PTX_LE] = "le",   [PTX_GT] = "gt",
+    [PTX_GE] = "ge",   [PTX_LO] = "lo",   [PTX_LS] = "ls",   [PTX_HI] = "hi",   [PTX_HS] = "hs",
+    [PTX_EQU] = "equ", [PTX_NEU] = "neu", [PTX_LTU] = "ltu", [PTX_LEU] = "leu", [PTX_GTU] = "gtu",
+    [PTX_GEU] = "geu", [PTX_NUM] = "num", [PTX_NAN] = "nan",
 };
 
 static ptxsim_code take_cmp(ptx_dec *d, ptx_cmp *out)
@@ -31,8 +39,11 @@ static ptxsim_code check_cmp(ptx_dec *d, ptx_cmp op, ptx_type t)
     else if (ptx_is_signed(t)) ok = op <= PTX_GE;
     else if (ptx_is_unsigned(t)) ok = op <= PTX_HS;
     else ok = op == PTX_EQ || op == PTX_NE;
-    if (t == PTX_PRED || (ptx_types[t].n > 1 && !is_half(t)) || ptx_type_bits(t) < 16) return bad_type(d, t);
-    return ok ? PTXSIM_OK : ptx_dec_fail(d, d->st->pos, "%s: .%s does not compare .%s", d->st->op, cmp_names[op], ptx_type_name(t));
+    if (t == PTX_PRED || (ptx_types[t].n > 1 && !is_half(t)) || ptx_type_bits(t) < 16)
+        return bad_type(d, t);
+    return ok ? PTXSIM_OK
+              : ptx_dec_fail(d, d->st->pos, "%s: .%s does not compare .%s", d->st->op,
+                             cmp_names[op], ptx_type_name(t));
 }
 
 static void take_bool(ptx_dec *d, ptx_inst *in)
@@ -44,16 +55,21 @@ static void take_bool(ptx_dec *d, ptx_inst *in)
 
 static ptx_hid setp_handler(ptx_cmp op, ptx_type t)
 {
-    static const ptx_hid eq[2][2] = { { PTX_H_setp_eq_32, PTX_H_setp_ne_32 }, { PTX_H_setp_eq_64, PTX_H_setp_ne_64 } };
+    static const ptx_hid eq[2][2] = { { PTX_H_setp_eq_32, PTX_H_setp_ne_32 },
+                                      { PTX_H_setp_eq_64, PTX_H_setp_ne_64 } };
     static const ptx_hid order[2][2][4] = {
-        { { PTX_H_setp_lt_u32, PTX_H_setp_le_u32, PTX_H_setp_gt_u32, PTX_H_setp_ge_u32 }, { PTX_H_setp_lt_s32, PTX_H_setp_le_s32, PTX_H_setp_gt_s32, PTX_H_setp_ge_s32 } },
-        { { PTX_H_setp_lt_u64, PTX_H_setp_le_u64, PTX_H_setp_gt_u64, PTX_H_setp_ge_u64 }, { PTX_H_setp_lt_s64, PTX_H_setp_le_s64, PTX_H_setp_gt_s64, PTX_H_setp_ge_s64 } },
+        { { PTX_H_setp_lt_u32, PTX_H_setp_le_u32, PTX_H_setp_gt_u32, PTX_H_setp_ge_u32 },
+          { PTX_H_setp_lt_s32, PTX_H_setp_le_s32, PTX_H_setp_gt_s32, PTX_H_setp_ge_s32 } },
+        { { PTX_H_setp_lt_u64, PTX_H_setp_le_u64, PTX_H_setp_gt_u64, PTX_H_setp_ge_u64 },
+          { PTX_H_setp_lt_s64, PTX_H_setp_le_s64, PTX_H_setp_gt_s64, PTX_H_setp_ge_s64 } },
     };
     unsigned bits = ptx_type_bits(t);
     if (t == PTX_F32) return PTX_H_setp_f32;
     if (ptx_is_float(t)) return PTX_H_setp_any;
     if (op == PTX_EQ || op == PTX_NE) return eq[bits == 64][op == PTX_NE];
-    if (bits == 16) return ptx_is_signed(t) ? PTX_H_setp_any : order[0][0][(op >= PTX_LO ? op - PTX_LO : op - PTX_LT)];
+    if (bits == 16)
+        return ptx_is_signed(t) ? PTX_H_setp_any
+                                : order[0][0][(op >= PTX_LO ? op - PTX_LO : op - PTX_LT)];
     return order[bits == 64][ptx_is_signed(t)][op >= PTX_LO ? op - PTX_LO : op - PTX_LT];
 }
 
@@ -154,7 +170,8 @@ static ptxsim_code dec_pack(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, unsign
     const ptx_opnd *v = &st->opnd[1];
     uint32_t slot, part = v->n_sub ? bits / v->n_sub : 0;
     ptx_type t = part == 64 ? PTX_B64 : part == 32 ? PTX_B32 : part == 16 ? PTX_B16 : PTX_B8;
-    if ((v->n_sub != 2 && v->n_sub != 4 && v->n_sub != 8) || part < 8) return ptx_dec_fail(d, v->pos, "mov: %u parts do not make .b%u", v->n_sub, bits);
+    if ((v->n_sub != 2 && v->n_sub != 4 && v->n_sub != 8) || part < 8)
+        return ptx_dec_fail(d, v->pos, "mov: %u parts do not make .b%u", v->n_sub, bits);
     PTX_RET(ptx_dst(d, &st->opnd[0], bits, &in->d));
     for (uint32_t k = 0; k < v->n_sub; k++) {
         PTX_RET(ptx_src(d, &v->sub[k], t, &slot));
@@ -164,7 +181,9 @@ static ptxsim_code dec_pack(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, unsign
     in->u0 = part;
     in->u1 = bits;
     in->flags |= PTX_V_PACK;
-    in->fn = ptx_hfn(d, part == 16 && bits == 32 ? PTX_H_pack_16 : part == 32 && bits == 64 ? PTX_H_pack_32 : PTX_H_pack);
+    in->fn = ptx_hfn(d, part == 16 && bits == 32   ? PTX_H_pack_16
+                        : part == 32 && bits == 64 ? PTX_H_pack_32
+                                                   : PTX_H_pack);
     return PTXSIM_OK;
 }
 
@@ -173,7 +192,8 @@ static ptxsim_code dec_unpack(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, ptx_
     const ptx_opnd *v = &st->opnd[0];
     unsigned bits = ptx_type_bits(t);
     uint32_t slot, part = v->n_sub ? bits / v->n_sub : 0;
-    if ((v->n_sub != 2 && v->n_sub != 4 && v->n_sub != 8) || part < 8) return ptx_dec_fail(d, v->pos, "mov: .b%u has no %u parts", bits, v->n_sub);
+    if ((v->n_sub != 2 && v->n_sub != 4 && v->n_sub != 8) || part < 8)
+        return ptx_dec_fail(d, v->pos, "mov: .b%u has no %u parts", bits, v->n_sub);
     for (uint32_t k = 0; k < v->n_sub; k++) {
         PTX_RET(ptx_dst(d, &v->sub[k], part, &slot));
         if (k == 0) in->d = slot;
@@ -203,7 +223,8 @@ static ptxsim_code dec_clock(ptx_dec *d, const ptx_stmt *st, ptx_inst *in, ptx_t
 
 static bool is_clock(const ptx_opnd *o)
 {
-    return o->kind == PTX_O_SPECIAL && (!strncmp(o->name, "%clock", 6) || !strncmp(o->name, "%globaltimer", 12));
+    return o->kind == PTX_O_SPECIAL &&
+           (!strncmp(o->name, "%clock", 6) || !strncmp(o->name, "%globaltimer", 12));
 }
 
 static ptxsim_code dec_mov(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
@@ -222,7 +243,8 @@ static ptxsim_code dec_mov(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
         return PTXSIM_OK;
     }
     if (bits != 16 && bits != 32 && bits != 64 && bits != 128) return bad_type(d, t);
-    if (to->kind == PTX_O_VEC && from->kind == PTX_O_VEC) return ptx_dec_fail(d, st->pos, "mov: vectors on both sides");
+    if (to->kind == PTX_O_VEC && from->kind == PTX_O_VEC)
+        return ptx_dec_fail(d, st->pos, "mov: vectors on both sides");
     if (from->kind == PTX_O_VEC) return dec_pack(d, st, in, bits);
     if (to->kind == PTX_O_VEC) return dec_unpack(d, st, in, t);
     if (is_clock(from)) return dec_clock(d, st, in, t);
@@ -237,9 +259,11 @@ static ptxsim_code dec_mov(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 
 static ptx_round take_cvt_round(ptx_dec *d)
 {
-    static const struct { const char *name; ptx_round r; } names[] = {
-        { "rn", PTX_RN }, { "rz", PTX_RZ }, { "rm", PTX_RM }, { "rp", PTX_RP }, { "rna", PTX_RNA }, { "rs", PTX_RS },
-        { "rni", PTX_RNI }, { "rzi", PTX_RZI }, { "rmi", PTX_RMI }, { "rpi", PTX_RPI },
+    static const struct { const char *name; ptx_round r;
+    } names[] = {
+        { "rn", PTX_RN },   { "rz", PTX_RZ },   { "rm", PTX_RM },   { "rp", PTX_RP },
+        { "rna", PTX_RNA }, { "rs", PTX_RS },   { "rni", PTX_RNI }, { "rzi", PTX_RZI },
+        { "rmi", PTX_RMI }, { "rpi", PTX_RPI },
     };
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (ptx_take(d, names[k].name)) return names[k].r;
@@ -253,9 +277,11 @@ static ptx_hid fast_cvt(const ptx_cvt *c)
     unsigned db = ptx_type_bits(c->dst), sb = ptx_type_bits(c->src);
     if (!plain) return PTX_H_NONE;
     if (!ptx_is_float(c->dst) && !ptx_is_float(c->src) && c->rnd == PTX_RND_NONE) {
-        if (db == 64 && sb == 32) return ptx_is_signed(c->src) ? PTX_H_sext_32_64 : PTX_H_zext_32_64;
+        if (db == 64 && sb == 32)
+            return ptx_is_signed(c->src) ? PTX_H_sext_32_64 : PTX_H_zext_32_64;
         if (db == 32 && sb == 64) return PTX_H_trunc_64_32;
-        if (db == 32 && sb == 16) return ptx_is_signed(c->src) ? PTX_H_sext_16_32 : PTX_H_zext_16_32;
+        if (db == 32 && sb == 16)
+            return ptx_is_signed(c->src) ? PTX_H_sext_16_32 : PTX_H_zext_16_32;
         if (db == 16 && sb == 32) return PTX_H_trunc_32_16;
         if (db == sb && db == 32) return PTX_H_mov_32;
         if (db == sb && db == 64) return PTX_H_mov_64;
@@ -281,8 +307,10 @@ static ptxsim_code dec_cvt_pack(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     PTX_RET(ptx_want_type(d, &t));
     PTX_RET(ptx_want_type(d, &s));
     bool three = ptx_type_bits(t) < 16;
-    if (s != PTX_S32 || !(ptx_is_signed(t) || ptx_is_unsigned(t)) || ptx_type_bits(t) > 16) return bad_type(d, t);
-    if (three && ptx_mod_type(d) != PTX_B32) return ptx_dec_fail(d, st->pos, "cvt.pack: .b32 is wanted");
+    if (s != PTX_S32 || !(ptx_is_signed(t) || ptx_is_unsigned(t)) || ptx_type_bits(t) > 16)
+        return bad_type(d, t);
+    if (three && ptx_mod_type(d) != PTX_B32)
+        return ptx_dec_fail(d, st->pos, "cvt.pack: .b32 is wanted");
     in->u0 = ptx_type_bits(t);
     in->u1 = ptx_is_signed(t);
     in->c = three ? 0 : ptx_const_slot(d, 0, 32);
@@ -300,9 +328,11 @@ static ptxsim_code dec_cvt(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     c.sat = ptx_take(d, "sat");
     PTX_RET(ptx_want_type(d, &c.dst));
     PTX_RET(ptx_want_type(d, &c.src));
-    if (!ptx_cvt_valid(&c)) return ptx_dec_fail(d, st->pos, "%s: there is no such conversion", st->text);
+    if (!ptx_cvt_valid(&c))
+        return ptx_dec_fail(d, st->pos, "%s: there is no such conversion", st->text);
     if (ptx_type_bits(c.src) == 8 || ptx_types[c.dst].n == 2) {
-        bool fp8 = c.dst == PTX_E4M3X2 || c.dst == PTX_E5M2X2 || c.src == PTX_E4M3X2 || c.src == PTX_E5M2X2;
+        bool fp8 = c.dst == PTX_E4M3X2 || c.dst == PTX_E5M2X2 || c.src == PTX_E4M3X2 ||
+                   c.src == PTX_E5M2X2;
         if (fp8) PTX_RET(ptx_dec_needs_sm(d, 89));
     }
     bool two = ptx_cvt_two_sources(&c);
@@ -312,7 +342,9 @@ static ptxsim_code dec_cvt(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     PTX_RET(ptx_dst_any(d, &st->opnd[0], db, !float_pair, &in->d, &have));
     PTX_RET(ptx_src_any(d, &st->opnd[1], c.src, !ptx_is_float(c.src), &in->a, NULL));
     if (two) PTX_RET(ptx_src(d, &st->opnd[2], c.src, &in->b));
-    bool src_wider = st->opnd[1].kind == PTX_O_REG && ptx_type_bits(st->opnd[1].reg->type) > ptx_type_bits(c.src) && ptx_type_bits(st->opnd[1].reg->type) == 64;
+    bool src_wider = st->opnd[1].kind == PTX_O_REG &&
+                     ptx_type_bits(st->opnd[1].reg->type) > ptx_type_bits(c.src) &&
+                     ptx_type_bits(st->opnd[1].reg->type) == 64;
     ptx_hid h = have == (db < 16 ? 16 : db) && !src_wider ? fast_cvt(&c) : PTX_H_NONE;
     in->cls = PTXSIM_C_CVT;
     if (h != PTX_H_NONE) {
@@ -351,7 +383,8 @@ static ptxsim_code dec_cvta(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     bool cluster;
     ptx_type t;
     in->u0 = ptx_take(d, "to");
-    if (!take_window(d, &win, &cluster)) return ptx_dec_fail(d, st->pos, "cvta: the state space is missing");
+    if (!take_window(d, &win, &cluster))
+        return ptx_dec_fail(d, st->pos, "cvta: the state space is missing");
     PTX_RET(ptx_want_type(d, &t));
     if (t != PTX_U64) return bad_type(d, t);
     in->imm = (int64_t)win;
@@ -363,7 +396,8 @@ static ptxsim_code dec_isspacep(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 {
     uint64_t win;
     bool cluster;
-    if (!take_window(d, &win, &cluster)) return ptx_dec_fail(d, st->pos, "isspacep: the state space is missing");
+    if (!take_window(d, &win, &cluster))
+        return ptx_dec_fail(d, st->pos, "isspacep: the state space is missing");
     in->imm = (int64_t)win;
     in->u0 = cluster;
     in->fn = ptx_hfn(d, PTX_H_isspacep);
@@ -393,8 +427,15 @@ static ptxsim_code dec_mapa(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
 }
 
 const ptx_op ptx_ops_move[] = {
-    { "setp", dec_setp, PTXSIM_C_COMPARE }, { "set", dec_set, PTXSIM_C_COMPARE }, { "selp", dec_selp, PTXSIM_C_MOVE },
-    { "slct", dec_slct, PTXSIM_C_MOVE }, { "mov", dec_mov, PTXSIM_C_MOVE }, { "cvt", dec_cvt, PTXSIM_C_CVT },
-    { "cvta", dec_cvta, PTXSIM_C_MOVE }, { "isspacep", dec_isspacep, PTXSIM_C_COMPARE }, { "mapa", dec_mapa, PTXSIM_C_MOVE },
-    { "getctarank", dec_mapa, PTXSIM_C_MOVE }, { NULL, NULL, 0 },
+    { "setp", dec_setp, PTXSIM_C_COMPARE },
+    { "set", dec_set, PTXSIM_C_COMPARE },
+    { "selp", dec_selp, PTXSIM_C_MOVE },
+    { "slct", dec_slct, PTXSIM_C_MOVE },
+    { "mov", dec_mov, PTXSIM_C_MOVE },
+    { "cvt", dec_cvt, PTXSIM_C_CVT },
+    { "cvta", dec_cvta, PTXSIM_C_MOVE },
+    { "isspacep", dec_isspacep, PTXSIM_C_COMPARE },
+    { "mapa", dec_mapa, PTXSIM_C_MOVE },
+    { "getctarank", dec_mapa, PTXSIM_C_MOVE },
+    { NULL, NULL, 0 },
 };

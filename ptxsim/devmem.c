@@ -1,6 +1,7 @@
-/* devmem.c: device memory: a table of allocations with addresses of their own, never reused, with room
- * between them, so that a stale or wild address meets nothing. Host memory behind them is mapped on first
- * touch; freed allocations keep their entry and lose their memory. One bit per byte says "was written". */
+/* devmem.c: device memory: a table of allocations with addresses of their own, never reused, with
+ * room between them, so that a stale or wild address meets nothing. Host memory behind them is
+ * mapped on first touch; freed allocations keep their entry and lose their memory. One bit per byte
+ * says "was written". */
 #include "ptxsim/launch.h"
 
 #include <stdlib.h>
@@ -35,7 +36,8 @@ ptx_alloc *ptx_memory_find(const ptx_memory *mem, uint64_t addr)
 
 static void *map_zero(size_t n)
 {
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p =
+        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
@@ -55,10 +57,14 @@ static bool insert(ptx_memory *mem, ptx_alloc *a)
     return true;
 }
 
-ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out, ptxsim_error *err)
+ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out,
+                           ptxsim_error *err)
 {
     if (align < ALIGN) align = ALIGN;
-    if (!bytes || bytes > mem->total - mem->used) return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "%llu bytes of device memory wanted, %llu are free", (unsigned long long)bytes, (unsigned long long)(mem->total - mem->used));
+    if (!bytes || bytes > mem->total - mem->used)
+        return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE,
+                        "%llu bytes of device memory wanted, %llu are free",
+                        (unsigned long long)bytes, (unsigned long long)(mem->total - mem->used));
     ptx_alloc *a = calloc(1, sizeof *a);
     uint64_t base = (mem->next + align - 1) / align * align;
     if (!a) return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left");
@@ -69,7 +75,8 @@ ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_
         if (a->host) munmap(a->host, a->map_bytes);
         if (a->init) munmap(a->init, (bytes + 63) / 64 * 8 + 8);
         free(a);
-        return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left for %llu bytes", (unsigned long long)bytes);
+        return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left for %llu bytes",
+                        (unsigned long long)bytes);
     }
     mem->next = base + (bytes + GAP - 1) / GAP * GAP + GAP;
     mem->used += bytes;
@@ -77,7 +84,7 @@ ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_
     return PTXSIM_OK;
 }
 
-static void release(ptx_alloc *a)
+void ptx_memory_drop(ptx_alloc *a)
 {
     if (a->map_bytes) munmap(a->host, a->map_bytes);
     if (a->init) munmap(a->init, (a->size + 63) / 64 * 8 + 8);
@@ -89,7 +96,7 @@ static void release(ptx_alloc *a)
 void ptx_memory_finish(ptx_memory *mem)
 {
     for (size_t i = 0; i < mem->n; i++) {
-        release(mem->alloc[i]);
+        ptx_memory_drop(mem->alloc[i]);
         free(mem->alloc[i]->writer);
         free(mem->alloc[i]->touched);
         free(mem->alloc[i]);
@@ -98,7 +105,8 @@ void ptx_memory_finish(ptx_memory *mem)
     *mem = (ptx_memory){ 0 };
 }
 
-/* ---- init bits: blocks run side by side, so words are changed atomically, and only when they differ ---- */
+/* ---- init bits: blocks run side by side, so words are changed atomically, and only when they
+ * differ ---- */
 
 void ptx_init_set(ptx_alloc *a, uint64_t off, uint64_t n, bool value)
 {
@@ -145,16 +153,22 @@ void ptx_init_put(ptx_alloc *a, uint64_t off, uint32_t n, uint32_t bits)
 static ptxsim_code place(ptxsim *m, uint64_t addr, uint64_t n, ptx_alloc **out, ptxsim_error *err)
 {
     ptx_alloc *a = ptx_memory_find(&m->mem, addr);
-    if (!a || addr - a->base >= a->size + (n == 0)) return fail(err, PTXSIM_USAGE, "no allocation holds this", addr);
+    if (!a || addr - a->base >= a->size + (n == 0))
+        return fail(err, PTXSIM_USAGE, "no allocation holds this", addr);
     if (a->freed) return fail(err, PTXSIM_USAGE, "the allocation is freed", addr);
-    if (n > a->size - (addr - a->base)) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%llu bytes at 0x%llx run past the end of an allocation of %llu bytes", (unsigned long long)n, (unsigned long long)addr, (unsigned long long)a->size);
+    if (n > a->size - (addr - a->base))
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE,
+                        "%llu bytes at 0x%llx run past the end of an allocation of %llu bytes",
+                        (unsigned long long)n, (unsigned long long)addr,
+                        (unsigned long long)a->size);
     *out = a;
     return PTXSIM_OK;
 }
 
 ptxsim_code ptxsim_alloc(ptxsim *m, uint64_t bytes, uint64_t *out_addr, ptxsim_error *err)
 {
-    if (!m || !out_addr) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_alloc: a NULL argument");
+    if (!m || !out_addr)
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_alloc: a NULL argument");
     ptx_alloc *a = NULL;
     pthread_mutex_lock(&m->lock);
     ptxsim_code r = ptx_memory_new(&m->mem, bytes, 0, &a, err);
@@ -170,10 +184,11 @@ ptxsim_code ptxsim_free(ptxsim *m, uint64_t addr, ptxsim_error *err)
     pthread_mutex_lock(&m->lock);
     ptx_alloc *a = ptx_memory_find(&m->mem, addr);
     ptxsim_code r = PTXSIM_OK;
-    if (!a || a->base != addr || !a->user) r = fail(err, PTXSIM_USAGE, "no allocation starts here", addr);
+    if (!a || a->base != addr || !a->user)
+        r = fail(err, PTXSIM_USAGE, "no allocation starts here", addr);
     else if (a->freed) r = fail(err, PTXSIM_USAGE, "freed twice", addr);
     if (!r) {
-        release(a);
+        ptx_memory_drop(a);
         a->freed = true;
         m->mem.used -= a->size;
     }
@@ -183,7 +198,8 @@ ptxsim_code ptxsim_free(ptxsim *m, uint64_t addr, ptxsim_error *err)
 
 ptxsim_code ptxsim_write(ptxsim *m, uint64_t addr, const void *src, uint64_t n, ptxsim_error *err)
 {
-    if (!m || (n && !src)) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_write: a NULL argument");
+    if (!m || (n && !src))
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_write: a NULL argument");
     ptx_alloc *a = NULL;
     pthread_mutex_lock(&m->lock);
     ptxsim_code r = place(m, addr, n, &a, err);
@@ -197,7 +213,8 @@ ptxsim_code ptxsim_write(ptxsim *m, uint64_t addr, const void *src, uint64_t n, 
 
 ptxsim_code ptxsim_read(ptxsim *m, void *dst, uint64_t addr, uint64_t n, ptxsim_error *err)
 {
-    if (!m || (n && !dst)) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_read: a NULL argument");
+    if (!m || (n && !dst))
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_read: a NULL argument");
     ptx_alloc *a = NULL;
     pthread_mutex_lock(&m->lock);
     ptxsim_code r = place(m, addr, n, &a, err);
@@ -231,12 +248,15 @@ ptxsim_code ptxsim_copy(ptxsim *m, uint64_t dst, uint64_t src, uint64_t n, ptxsi
     return r;
 }
 
-ptxsim_code ptxsim_fill(ptxsim *m, uint64_t addr, uint32_t value, unsigned width, uint64_t count, ptxsim_error *err)
+ptxsim_code ptxsim_fill(ptxsim *m, uint64_t addr, uint32_t value, unsigned width, uint64_t count,
+                        ptxsim_error *err)
 {
     ptx_alloc *a = NULL;
     uint64_t n;
-    if (!m || (width != 1 && width != 2 && width != 4)) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_fill: the width is 1, 2 or 4");
-    if (__builtin_mul_overflow(count, (uint64_t)width, &n) || addr % width) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_fill: size or alignment");
+    if (!m || (width != 1 && width != 2 && width != 4))
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_fill: the width is 1, 2 or 4");
+    if (__builtin_mul_overflow(count, (uint64_t)width, &n) || addr % width)
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_fill: size or alignment");
     pthread_mutex_lock(&m->lock);
     ptxsim_code r = place(m, addr, n, &a, err);
     if (!r && n) {
@@ -286,7 +306,8 @@ void ptxsim_mem_info(ptxsim *m, uint64_t *out_free, uint64_t *out_total)
 
 ptxsim_code ptxsim_map_host(ptxsim *m, void *p, uint64_t n, ptxsim_error *err)
 {
-    if (!m || !p || !n) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_map_host: a NULL argument");
+    if (!m || !p || !n)
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_map_host: a NULL argument");
     uint64_t base = (uintptr_t)p;
     pthread_mutex_lock(&m->lock);
     ptx_alloc *near = ptx_memory_find(&m->mem, base + n - 1), *a = NULL;

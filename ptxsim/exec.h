@@ -1,8 +1,8 @@
-/* exec.h: handlers of plain instructions, compiled once for each instruction-set level of the host: every
- * exec_*.c is built with -DPTX_ISA=base, avx2 and avx512 (meson.build), and ptx_handlers() picks the best
- * the CPU has. The loops are written over 32 lanes for the compiler to vectorise; inactive lanes keep
- * their destination. A destination never shares a slot with a source of another register (regalloc.c), so
- * each lane may be read and written in any order. */
+/* exec.h: handlers of plain instructions, compiled once for each instruction-set level of the host:
+ * every exec_*.c is built with -DPTX_ISA=base, avx2 and avx512 (meson.build), and ptx_handlers()
+ * picks the best the CPU has. The loops are written over 32 lanes for the compiler to vectorise;
+ * inactive lanes keep their destination. A destination never shares a slot with a source of another
+ * register (regalloc.c), so each lane may be read and written in any order. */
 #ifndef PTXSIM_EXEC_H
 #define PTXSIM_EXEC_H
 
@@ -29,6 +29,8 @@ ptx_handler *const *ptx_handlers(void);
 #undef PTX_H
 
 #ifdef __clang__
+#pragma clang diagnostic ignored                                                                   \
+    "-Wpass-failed" /* not every loop can be vectorised, and none has to be */
 #define PTX_VECTORISE _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define PTX_VECTORISE _Pragma("GCC ivdep")
@@ -38,9 +40,10 @@ ptx_handler *const *ptx_handlers(void);
 #define PTX_FOR(d, expr)                                                                           \
     do {                                                                                           \
         if (m == PTX_FULL) {                                                                       \
-            PTX_VECTORISE for (int i = 0; i < PTX_LANES; i++) (d)[i] = (expr);                     \
+            PTX_VECTORISE for (int i = 0; i < PTX_LANES; i++)(d)[i] = (expr);                      \
         } else {                                                                                   \
-            PTX_VECTORISE for (int i = 0; i < PTX_LANES; i++) (d)[i] = m >> i & 1 ? (expr) : (d)[i]; \
+            PTX_VECTORISE for (int i = 0; i < PTX_LANES; i++)(d)[i] =                              \
+                m >> i & 1 ? (expr) : (d)[i];                                                      \
         }                                                                                          \
     } while (0)
 /* The same where evaluating an inactive lane costs too much or may trap. */

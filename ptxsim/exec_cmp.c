@@ -25,7 +25,8 @@ static inline u32 gather_bits(const uint8_t t[PTX_LANES])
 #endif
 }
 
-/* p = r op c, q = !r op c. u0: 0 nothing, 1 and, 2 or, 3 xor; u1: bit 0 flips c; imm: slot of q or 0. */
+/* p = r op c, q = !r op c. u0: 0 nothing, 1 and, 2 or, 3 xor; u1: bit 0 flips c; imm: slot of q or
+ * 0. */
 static inline int finish(ptx_warp *w, const ptx_inst *in, ptx_mask m, u32 r)
 {
     u32 q = ~r;
@@ -143,11 +144,17 @@ static bool compare_lane(ptx_warp *w, const ptx_inst *in, u32 lane, bool upper)
         break;
     case PTX_BF16: case PTX_BF16X2: a = ptx_f32(x << 16), b = ptx_f32(y << 16); break;
     default:
-        if (ptx_type_bits(t) == 16) a = ptx_is_signed(t) ? (int16_t)x : (uint16_t)x, b = ptx_is_signed(t) ? (int16_t)y : (uint16_t)y;
-        else a = ptx_is_signed(t) ? (double)(int32_t)x : x, b = ptx_is_signed(t) ? (double)(int32_t)y : y;
+        if (ptx_type_bits(t) == 16)
+            a = ptx_is_signed(t) ? (int16_t)x : (uint16_t)x,
+            b = ptx_is_signed(t) ? (int16_t)y : (uint16_t)y;
+        else
+            a = ptx_is_signed(t) ? (double)(int32_t)x : x,
+            b = ptx_is_signed(t) ? (double)(int32_t)y : y;
     }
     if (flush && t == PTX_F32) a = ptx_ftz((float)a), b = ptx_ftz((float)b);
-    static const ptx_cmp same[] = { [PTX_LO] = PTX_LT, [PTX_LS] = PTX_LE, [PTX_HI] = PTX_GT, [PTX_HS] = PTX_GE };
+    static const ptx_cmp same[] = {
+        [PTX_LO] = PTX_LT, [PTX_LS] = PTX_LE, [PTX_HI] = PTX_GT, [PTX_HS] = PTX_GE
+    };
     if (op >= PTX_LO && op <= PTX_HS) op = same[op];
     return ptx_cmp_f64(op, a, b);
 }
@@ -186,12 +193,16 @@ int H(set_any)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     u32 *d = ptx_r32(w, in->d);
     u32 c = in->u0 & 3 ? *ptx_rpred(w, in->c) ^ (in->u1 & 1 ? PTX_FULL : 0) : 0;
     ptx_type t = (ptx_type)(in->u1 >> 8 & 255);
-    u32 one = t == PTX_F32 ? 0x3f800000u : t == PTX_F16 || t == PTX_F16X2 ? 0x3c00 : t == PTX_BF16 || t == PTX_BF16X2 ? 0x3f80 :
-              ptx_type_bits(t) == 16 || packed(in) ? 0xffff : 0xffffffffu;
+    u32 one = t == PTX_F32                           ? 0x3f800000u
+              : t == PTX_F16 || t == PTX_F16X2       ? 0x3c00
+              : t == PTX_BF16 || t == PTX_BF16X2     ? 0x3f80
+              : ptx_type_bits(t) == 16 || packed(in) ? 0xffff
+                                                     : 0xffffffffu;
     for (u32 i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
         u32 v = combine(in, compare_lane(w, in, i, false), c >> i & 1) ? one : 0;
-        if (packed(in)) v |= (combine(in, compare_lane(w, in, i, true), c >> i & 1) ? one : 0) << 16;
+        if (packed(in))
+            v |= (combine(in, compare_lane(w, in, i, true), c >> i & 1) ? one : 0) << 16;
         d[i] = v;
     }
     return PTX_GO;

@@ -1,5 +1,5 @@
-/* exec_float.c: f32, f64 and half arithmetic over 32 lanes. NaN results are canonical. The plain forms are
- * vector loops; directed rounding, .sat and the like go through num.h lane by lane. */
+/* exec_float.c: f32, f64 and half arithmetic over 32 lanes. NaN results are canonical. The plain
+ * forms are vector loops; directed rounding, .sat and the like go through num.h lane by lane. */
 #include "ptxsim/exec.h"
 #include "ptxsim/num.h"
 
@@ -12,7 +12,10 @@ static inline u32 bits(float f) { return ptx_f32_bits(f); }
 static inline float from(u32 b) { return ptx_f32(b); }
 static inline float canon(float r) { return r == r ? r : from(0x7fffffffu); }
 static inline double canon64(double r) { return r == r ? r : ptx_f64(0x7fffffffffffffffull); }
-static inline float ftz(float x) { return from((bits(x) & 0x7f800000u) ? bits(x) : bits(x) & 0x80000000u); }
+static inline float ftz(float x)
+{
+    return from((bits(x) & 0x7f800000u) ? bits(x) : bits(x) & 0x80000000u);
+}
 
 PTX_BINARY(add_f32, float, float, canon(x + y))
 PTX_BINARY(sub_f32, float, float, canon(x - y))
@@ -76,7 +79,8 @@ int H(arith_f64)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-/* The number wins over NaN; -0 is below +0: of two equal values, or-ing the signs gives the lesser. */
+/* The number wins over NaN; -0 is below +0: of two equal values, or-ing the signs gives the lesser.
+ */
 static inline float min32(float x, float y)
 {
     u32 eq = bits(x) | bits(y);
@@ -112,7 +116,10 @@ PTX_BINARY(max_f64, double, double, ptx_min_f64(x, y, true))
 
 /* u0: ftz. Sign operations keep NaN payloads, as the hardware's do. */
 PTX_UNARY(abs_f32, u32, u32, ({ u32 v = x & 0x7fffffffu; in->u0 && !(v & 0x7f800000u) ? 0 : v; }))
-PTX_UNARY(neg_f32, u32, u32, ({ u32 v = x ^ 0x80000000u; in->u0 && !(v & 0x7f800000u) ? v & 0x80000000u : v; }))
+PTX_UNARY(neg_f32, u32, u32, ({
+              u32 v = x ^ 0x80000000u;
+              in->u0 && !(v & 0x7f800000u) ? v & 0x80000000u : v;
+          }))
 PTX_UNARY(abs_f64, u64, u64, x & ~(1ull << 63))
 PTX_UNARY(neg_f64, u64, u64, x ^ 1ull << 63)
 PTX_BINARY(copysign_f32, u32, u32, (x & 0x80000000u) | (y & 0x7fffffffu))
@@ -155,7 +162,8 @@ int H(approx_f32)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     ptx_num_mode mode = mode_of(w);
     u32 t[PTX_LANES], *d = ptx_r32(w, in->d);
-    ptx_approx_lanes((ptx_approx_op)in->u0, t, ptx_r32(w, in->a), ptx_r32(w, in->b), in->u1 & 1, &mode);
+    ptx_approx_lanes((ptx_approx_op)in->u0, t, ptx_r32(w, in->a), ptx_r32(w, in->b), in->u1 & 1,
+                     &mode);
     if (in->u1 & 2)
         for (int i = 0; i < PTX_LANES; i++) t[i] = bits(ptx_sat(from(t[i])));
     PTX_FOR(d, t[i]);
@@ -174,8 +182,11 @@ int H(approx_f64)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 int H(half)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     u32 t[PTX_LANES], *d = ptx_r32(w, in->d), f = in->u1 >> 8;
-    ptx_half_opts o = { .ftz = f & 1, .sat = f & 2, .relu = f & 4, .nan = f & 8, .xorsign_abs = f & 16 };
-    ptx_half_lanes((ptx_half_op)in->u0, (ptx_type)(in->u1 & 255), o, t, ptx_r32(w, in->a), ptx_r32(w, in->b), ptx_r32(w, in->c));
+    ptx_half_opts o = {
+        .ftz = f & 1, .sat = f & 2, .relu = f & 4, .nan = f & 8, .xorsign_abs = f & 16
+    };
+    ptx_half_lanes((ptx_half_op)in->u0, (ptx_type)(in->u1 & 255), o, t, ptx_r32(w, in->a),
+                   ptx_r32(w, in->b), ptx_r32(w, in->c));
     PTX_FOR(d, t[i]);
     return PTX_GO;
 }

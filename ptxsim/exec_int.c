@@ -1,5 +1,5 @@
-/* exec_int.c: integer and bit instructions over 32 lanes. 16-bit values stand zero-extended in 32-bit lanes:
- * each such result is cut to 16 bits. */
+/* exec_int.c: integer and bit instructions over 32 lanes. 16-bit values stand zero-extended in
+ * 32-bit lanes: each such result is cut to 16 bits. */
 #include "ptxsim/exec.h"
 #include "ptxsim/num_int.h"
 
@@ -12,7 +12,10 @@ typedef int16_t s16;
 typedef unsigned __int128 u128 __attribute__((mode(TI)));
 typedef __int128 s128 __attribute__((mode(TI)));
 
-static inline s32 sat_s32(s64 v) { return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (s32)v; }
+static inline s32 sat_s32(s64 v)
+{
+    return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (s32)v;
+}
 
 PTX_BINARY(add_16, u32, u32, (u16)(x + y))
 PTX_BINARY(add_32, u32, u32, x + y)
@@ -100,7 +103,8 @@ static inline u32 minmax_half(u32 x, u32 y, u32 mode)
     s32 v = ((mode & 1) ? a > b : a < b) ? a : b;
     return (u16)((mode & 4) && v < 0 ? 0 : v);
 }
-PTX_BINARY(minmax_x2, u32, u32, minmax_half(x, y, in->u0) | minmax_half(x >> 16, y >> 16, in->u0) << 16)
+PTX_BINARY(minmax_x2, u32, u32,
+           minmax_half(x, y, in->u0) | minmax_half(x >> 16, y >> 16, in->u0) << 16)
 
 PTX_UNARY(abs_16, u32, u32, (u16)((s16)x < 0 ? 0 - x : x))
 PTX_UNARY(abs_32, u32, u32, (s32)x < 0 ? 0 - x : x)
@@ -250,8 +254,10 @@ static inline u32 bmsk(u32 pos, u32 len, u32 mode)
 PTX_BINARY(szext, u32, u32, szext(x, y, in->u0))
 PTX_BINARY(bmsk, u32, u32, bmsk(x, y, in->u0))
 
-PTX_TERNARY(sad_u16, u32, u32, u32, (u16)(z + ((u16)x > (u16)y ? (u16)x - (u16)y : (u16)y - (u16)x)))
-PTX_TERNARY(sad_s16, u32, u32, u32, (u16)(z + (u32)((s16)x > (s16)y ? (s16)x - (s16)y : (s16)y - (s16)x)))
+PTX_TERNARY(sad_u16, u32, u32, u32,
+            (u16)(z + ((u16)x > (u16)y ? (u16)x - (u16)y : (u16)y - (u16)x)))
+PTX_TERNARY(sad_s16, u32, u32, u32,
+            (u16)(z + (u32)((s16)x > (s16)y ? (s16)x - (s16)y : (s16)y - (s16)x)))
 PTX_TERNARY(sad_u32, u32, u32, u32, ptx_sad_u32(x, y, z))
 PTX_TERNARY(sad_s32, u32, s32, u32, ptx_sad_s32(x, y, z))
 PTX_TERNARY(sad_u64, u64, u64, u64, z + (x > y ? x - y : y - x))
@@ -259,8 +265,10 @@ PTX_TERNARY(sad_s64, u64, s64, u64, z + (x > y ? (u64)x - (u64)y : (u64)y - (u64
 /* u0: bit 0 a signed, bit 1 b signed, bit 2 upper half (dp2a) or high part (mul24). */
 PTX_TERNARY(dp4a, u32, u32, u32, ptx_dp4a(x, y, z, in->u0 & 1, in->u0 & 2))
 PTX_TERNARY(dp2a, u32, u32, u32, ptx_dp2a(x, y, z, in->u0 & 1, in->u0 & 2, in->u0 & 4))
-PTX_BINARY(mul24, u32, u32, in->u0 & 1 ? ptx_mul24_s(x, y, in->u0 & 4) : ptx_mul24_u(x, y, in->u0 & 4))
-PTX_TERNARY(mad24, u32, u32, u32, z + (in->u0 & 1 ? ptx_mul24_s(x, y, in->u0 & 4) : ptx_mul24_u(x, y, in->u0 & 4)))
+PTX_BINARY(mul24, u32, u32,
+           in->u0 & 1 ? ptx_mul24_s(x, y, in->u0 & 4) : ptx_mul24_u(x, y, in->u0 & 4))
+PTX_TERNARY(mad24, u32, u32, u32,
+            z + (in->u0 & 1 ? ptx_mul24_s(x, y, in->u0 & 4) : ptx_mul24_u(x, y, in->u0 & 4)))
 
 /* vadd2 ... vabsdiff4: u0: operation | bytes << 8 | flags << 16 (a, b, d signed, sat, add). */
 int H(simd)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
@@ -268,14 +276,15 @@ int H(simd)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     u32 *d = ptx_r32(w, in->d);
     const u32 *a = ptx_r32(w, in->a), *b = ptx_r32(w, in->b), *c = ptx_r32(w, in->c);
     u32 f = in->u0 >> 16;
-    PTX_FOR_ACTIVE(d, ptx_simd((ptx_simd_op)(in->u0 & 255), in->u0 >> 8 & 255, a[i], b[i], c[i], f & 1, f & 2, f & 4, f & 8, f & 16));
+    PTX_FOR_ACTIVE(d, ptx_simd((ptx_simd_op)(in->u0 & 255), in->u0 >> 8 & 255, a[i], b[i], c[i],
+                               f & 1, f & 2, f & 4, f & 8, f & 16));
     return PTX_GO;
 }
 
-/* add/sub with carry. u0: bit 0 subtract, bit 1 carry in, bit 2 carry out; u1: slot of the carry mask. The
- * carry of a subtraction is the borrow. */
+/* add/sub with carry. u0: bit 0 subtract, bit 1 carry in, bit 2 carry out; u1: slot of the carry
+ * mask. The carry of a subtraction is the borrow. */
 #define CARRY(name, T)                                                                             \
-    int H(name)(ptx_warp *w, const ptx_inst *in, ptx_mask m)                                       \
+    int H(name)(ptx_warp * w, const ptx_inst *in, ptx_mask m)                                      \
     {                                                                                              \
         T *d = (T *)(void *)(w->regs + in->d);                                                     \
         const T *a = (const T *)(const void *)(w->regs + in->a);                                   \
@@ -284,8 +293,10 @@ int H(simd)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         for (int i = 0; i < PTX_LANES; i++) {                                                      \
             if (!(m >> i & 1)) continue;                                                           \
             T r, cin = in->u0 & 2 ? *cc >> i & 1 : 0;                                              \
-            bool c1 = in->u0 & 1 ? __builtin_sub_overflow(a[i], b[i], &r) : __builtin_add_overflow(a[i], b[i], &r); \
-            bool c2 = in->u0 & 1 ? __builtin_sub_overflow(r, cin, &r) : __builtin_add_overflow(r, cin, &r); \
+            bool c1 = in->u0 & 1 ? __builtin_sub_overflow(a[i], b[i], &r)                          \
+                                 : __builtin_add_overflow(a[i], b[i], &r);                         \
+            bool c2 = in->u0 & 1 ? __builtin_sub_overflow(r, cin, &r)                              \
+                                 : __builtin_add_overflow(r, cin, &r);                             \
             d[i] = r;                                                                              \
             out |= (ptx_mask)(c1 || c2) << i;                                                      \
         }                                                                                          \

@@ -1,5 +1,6 @@
-/* exec_mem.c: ld, st, atom and red. The common cases (all lanes in one window, one allocation, aligned and in
- * bounds) are decided by a minimum, a maximum and an or over the addresses; the rest goes to mem.c. */
+/* exec_mem.c: ld, st, atom and red. The common cases (all lanes in one window, one allocation,
+ * aligned and in bounds) are decided by a minimum, a maximum and an or over the addresses; the rest
+ * goes to mem.c. */
 #include "ptxsim/exec.h"
 #include "ptxsim/exec_shadow.h"
 
@@ -42,15 +43,18 @@ static inline reach measure(const u64 *a, u32 size)
 }
 
 /* Host pointers of all lanes: true and *base, *row for the fast cases. */
-static inline bool locate(ptx_warp *w, const ptx_inst *in, ptx_space space, ptx_access *ac, bool *row)
+static inline bool locate(ptx_warp *w, const ptx_inst *in, ptx_space space, ptx_access *ac,
+                          bool *row)
 {
     reach r = measure(ac->addr, ac->size);
     *row = false;
     if (space == PTX_GENERIC && !((r.lo | r.hi) & PTX_WIN_MASK)) space = PTX_GLOBAL;
     if (!(r.all & (ac->size - 1))) {
-        if (space == PTX_SHARED && r.lo >= w->run->code->shared_base && r.hi + ac->size <= w->cta->shared_bytes) {
+        if (space == PTX_SHARED && r.lo >= w->run->code->shared_base &&
+            r.hi + ac->size <= w->cta->shared_bytes) {
             u8 *base = w->cta->shared;
-            for (int i = 0; i < PTX_LANES; i++) ac->p[i] = base + ac->addr[i], ac->off[i] = (u32)ac->addr[i];
+            for (int i = 0; i < PTX_LANES; i++)
+                ac->p[i] = base + ac->addr[i], ac->off[i] = (u32)ac->addr[i];
             ac->shared = ac->m;
             *row = r.row;
             return true;
@@ -77,7 +81,8 @@ static inline bool slow(const ptx_warp *w) { return w->run->opt.checks || w->run
 static inline void examine(ptx_warp *w, const ptx_inst *in, ptx_access *ac, const void *data)
 {
     bool write = ac->kind & PTX_WRITE;
-    if (ac->shared == ac->m && !w->run->opt.counters && w->cta->shadow && ptx_shadow_fast(w, in, ac, write)) {
+    if (ac->shared == ac->m && !w->run->opt.counters && w->cta->shadow &&
+        ptx_shadow_fast(w, in, ac, write)) {
         if (write) ptx_shadow_meet(w, in, w->cta, ac->off, ac->size, ac->m, data);
         return;
     }
@@ -90,18 +95,23 @@ static inline void examine(ptx_warp *w, const ptx_inst *in, ptx_access *ac, cons
 /* Four 32-bit elements of every lane: 4 x 4 transposes. */
 static void load_quads(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx_mask m)
 {
-    float *d[4] = { ptx_rf32(w, l->slot[0]), ptx_rf32(w, l->slot[1]), ptx_rf32(w, l->slot[2]), ptx_rf32(w, l->slot[3]) };
+    float *d[4] = { ptx_rf32(w, l->slot[0]), ptx_rf32(w, l->slot[1]), ptx_rf32(w, l->slot[2]),
+                    ptx_rf32(w, l->slot[3]) };
     for (int i = 0; i < PTX_LANES; i += 4) {
-        __m128 a = _mm_loadu_ps((const float *)(const void *)ac->p[i]), b = _mm_loadu_ps((const float *)(const void *)ac->p[i + 1]);
-        __m128 c = _mm_loadu_ps((const float *)(const void *)ac->p[i + 2]), e = _mm_loadu_ps((const float *)(const void *)ac->p[i + 3]);
+        __m128 a = _mm_loadu_ps((const float *)(const void *)ac->p[i]),
+               b = _mm_loadu_ps((const float *)(const void *)ac->p[i + 1]);
+        __m128 c = _mm_loadu_ps((const float *)(const void *)ac->p[i + 2]),
+               e = _mm_loadu_ps((const float *)(const void *)ac->p[i + 3]);
         _MM_TRANSPOSE4_PS(a, b, c, e);
         u32 four = m >> i & 15;
         if (four == 15) {
-            _mm_store_ps(d[0] + i, a), _mm_store_ps(d[1] + i, b), _mm_store_ps(d[2] + i, c), _mm_store_ps(d[3] + i, e);
+            _mm_store_ps(d[0] + i, a), _mm_store_ps(d[1] + i, b), _mm_store_ps(d[2] + i, c),
+                _mm_store_ps(d[3] + i, e);
             continue;
         }
         float t[4][4];
-        _mm_storeu_ps(t[0], a), _mm_storeu_ps(t[1], b), _mm_storeu_ps(t[2], c), _mm_storeu_ps(t[3], e);
+        _mm_storeu_ps(t[0], a), _mm_storeu_ps(t[1], b), _mm_storeu_ps(t[2], c),
+            _mm_storeu_ps(t[3], e);
         for (int k = 0; k < 4; k++)
             for (int j = 0; j < 4; j++)
                 if (four >> j & 1) d[k][i + j] = t[k][j];
@@ -109,12 +119,14 @@ static void load_quads(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx
 }
 static bool all_words(const ptx_ldst *l)
 {
-    return l->elem == 4 && l->n == 4 && l->reg_bits[0] == 32 && l->reg_bits[1] == 32 && l->reg_bits[2] == 32 && l->reg_bits[3] == 32;
+    return l->elem == 4 && l->n == 4 && l->reg_bits[0] == 32 && l->reg_bits[1] == 32 &&
+           l->reg_bits[2] == 32 && l->reg_bits[3] == 32;
 }
 #endif
 
 /* Raw data of one element of all lanes into a register. */
-static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u32 k, ptx_mask m, bool row)
+static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u32 k, ptx_mask m,
+                         bool row)
 {
     u32 at = k * l->elem, slot = l->slot[k];
     if (l->elem == 4 && l->reg_bits[k] == 32) {
@@ -130,7 +142,8 @@ static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u
             const u8 *base = w->cta->shared + at;
             for (int i = 0; i < PTX_LANES; i += 16) {
                 __m512i off = _mm512_loadu_si512((const void *)(ac->off + i));
-                _mm512_mask_storeu_epi32((void *)(d + i), (__mmask16)(m >> i), _mm512_i32gather_epi32(off, (const void *)base, 1));
+                _mm512_mask_storeu_epi32((void *)(d + i), (__mmask16)(m >> i),
+                                         _mm512_i32gather_epi32(off, (const void *)base, 1));
             }
 #endif
         } else {
@@ -145,16 +158,32 @@ static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u
     if (l->elem == 16) {
         u64 *d = ptx_r64(w, slot);
         for (int i = 0; i < PTX_LANES; i++)
-            if (m >> i & 1) memcpy(&d[i], ac->p[i] + at, 8), memcpy(&d[i + PTX_LANES], ac->p[i] + at + 8, 8);
+            if (m >> i & 1)
+                memcpy(&d[i], ac->p[i] + at, 8), memcpy(&d[i + PTX_LANES], ac->p[i] + at + 8, 8);
         return;
     }
     u64 t[PTX_LANES];
     for (int i = 0; i < PTX_LANES; i++) {
         u64 v = 0;
         switch (l->elem) {
-        case 1: { u8 x; memcpy(&x, ac->p[i] + at, 1); v = l->sign ? (u64)(int64_t)(int8_t)x : x; break; }
-        case 2: { u16 x; memcpy(&x, ac->p[i] + at, 2); v = l->sign ? (u64)(int64_t)(int16_t)x : x; break; }
-        case 4: { u32 x; memcpy(&x, ac->p[i] + at, 4); v = l->sign ? (u64)(int64_t)(int32_t)x : x; break; }
+        case 1: {
+            u8 x;
+            memcpy(&x, ac->p[i] + at, 1);
+            v = l->sign ? (u64)(int64_t)(int8_t)x : x;
+            break;
+        }
+        case 2: {
+            u16 x;
+            memcpy(&x, ac->p[i] + at, 2);
+            v = l->sign ? (u64)(int64_t)(int16_t)x : x;
+            break;
+        }
+        case 4: {
+            u32 x;
+            memcpy(&x, ac->p[i] + at, 4);
+            v = l->sign ? (u64)(int64_t)(int32_t)x : x;
+            break;
+        }
         default: memcpy(&v, ac->p[i] + at, 8);
         }
         t[i] = v;
@@ -168,7 +197,8 @@ static void load_element(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, u
     }
 }
 
-static inline void load_all(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx_mask m, bool row)
+static inline void load_all(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx_mask m,
+                            bool row)
 {
 #ifdef __SSE2__
     if (all_words(l)) {
@@ -223,7 +253,11 @@ int H(ld_param)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     for (u32 k = 0; k < l->n; k++, p += l->elem) {
         u64 v = 0;
         memcpy(&v, p, l->elem < 8 ? l->elem : 8);
-        if (l->sign) v = l->elem == 1 ? (u64)(int64_t)(int8_t)v : l->elem == 2 ? (u64)(int64_t)(int16_t)v : l->elem == 4 ? (u64)(int64_t)(int32_t)v : v;
+        if (l->sign)
+            v = l->elem == 1   ? (u64)(int64_t)(int8_t)v
+                : l->elem == 2 ? (u64)(int64_t)(int16_t)v
+                : l->elem == 4 ? (u64)(int64_t)(int32_t)v
+                               : v;
         if (l->elem == 16 || l->reg_bits[k] == 64) {
             u64 *d = ptx_r64(w, l->slot[k]), hi = 0;
             PTX_FOR(d, v);
@@ -233,7 +267,8 @@ int H(ld_param)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
                 PTX_FOR(d, hi);
             }
         } else {
-            u32 *d = ptx_r32(w, l->slot[k]), x = (u32)v & (l->reg_bits[k] >= 32 ? ~0u : (1u << l->reg_bits[k]) - 1);
+            u32 *d = ptx_r32(w, l->slot[k]),
+                x = (u32)v & (l->reg_bits[k] >= 32 ? ~0u : (1u << l->reg_bits[k]) - 1);
             PTX_FOR(d, x);
         }
     }
@@ -246,7 +281,9 @@ static void store_bytes(ptx_warp *w, const ptx_ldst *l, u8 *out)
         u32 at = k * l->elem, step = l->total;
         if (l->elem == 16) {
             const u64 *s = ptx_r64(w, l->slot[k]);
-            for (int i = 0; i < PTX_LANES; i++) memcpy(out + (size_t)i * step + at, &s[i], 8), memcpy(out + (size_t)i * step + at + 8, &s[i + PTX_LANES], 8);
+            for (int i = 0; i < PTX_LANES; i++)
+                memcpy(out + (size_t)i * step + at, &s[i], 8),
+                    memcpy(out + (size_t)i * step + at + 8, &s[i + PTX_LANES], 8);
         } else if (l->reg_bits[k] == 64) {
             const u64 *s = ptx_r64(w, l->slot[k]);
             for (int i = 0; i < PTX_LANES; i++) memcpy(out + (size_t)i * step + at, &s[i], l->elem);
@@ -314,7 +351,10 @@ int H(st)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-static u64 source(ptx_warp *w, u32 slot, u32 bits, u32 lane) { return bits == 64 ? ptx_r64(w, slot)[lane] : ptx_r32(w, slot)[lane]; }
+static u64 source(ptx_warp *w, u32 slot, u32 bits, u32 lane)
+{
+    return bits == 64 ? ptx_r64(w, slot)[lane] : ptx_r32(w, slot)[lane];
+}
 
 /* atom and red: lane after lane; blocks of other threads meet them through host atomics. */
 int H(atom)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
@@ -335,7 +375,9 @@ int H(atom)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     for (u32 i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
         for (u32 k = 0; k < l->n; k++) {
-            u64 old = ptx_atom_at(ac.p[i] + k * l->elem, bits, (ptx_atom_op)l->op, l->type, source(w, l->b[k], bits, i), l->c[k] ? source(w, l->c[k], bits, i) : 0);
+            u64 old =
+                ptx_atom_at(ac.p[i] + k * l->elem, bits, (ptx_atom_op)l->op, l->type,
+                            source(w, l->b[k], bits, i), l->c[k] ? source(w, l->c[k], bits, i) : 0);
             if (!in->n_dst) continue;
             if (bits == 64) ptx_r64(w, l->slot[k])[i] = old;
             else ptx_r32(w, l->slot[k])[i] = (u32)old;
@@ -352,7 +394,9 @@ int H(atom)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         for (u32 k = 0; k < l->n; k++) {
             ptx_val_get(w, l->b[k], v);
             for (int i = 0; i < PTX_LANES; i++)
-                if ((v[i] & (bits >= 64 ? 0xff : (1u << l->elem) - 1)) != (bits >= 64 ? 0xffu : (1u << l->elem) - 1)) valid[i] = 0;
+                if ((v[i] & (bits >= 64 ? 0xff : (1u << l->elem) - 1)) !=
+                    (bits >= 64 ? 0xffu : (1u << l->elem) - 1))
+                    valid[i] = 0;
         }
         ptx_access_mark(w, in, &ac, valid);
     }

@@ -75,7 +75,8 @@ int H(unpack)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     for (u32 i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
-        u64 v[2] = { lane_get(w, in->a, i, in->u1, 0), in->u1 > 64 ? lane_get(w, in->a, i, in->u1, 1) : 0 };
+        u64 v[2] = { lane_get(w, in->a, i, in->u1, 0),
+                     in->u1 > 64 ? lane_get(w, in->a, i, in->u1, 1) : 0 };
         for (u32 k = 0; k < in->n_dst; k++) {
             u64 part = v[k * in->u0 / 64] >> (k * in->u0 % 64);
             if (in->u0 < 64) part &= (1ull << in->u0) - 1;
@@ -85,8 +86,8 @@ int H(unpack)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-/* %clock, %clock64, %globaltimer and their halves: warp instructions so far (nanoseconds for the timer would
- * pretend to be time). u0: 64-bit; u1: shift. */
+/* %clock, %clock64, %globaltimer and their halves: warp instructions so far (nanoseconds for the
+ * timer would pretend to be time). u0: 64-bit; u1: shift. */
 int H(clock)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     u64 t = ptx_clock(w) >> in->u1;
@@ -100,8 +101,8 @@ int H(clock)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-/* u0: width of the destination register; u1: width of the destination type, bit 8: a 64-bit source register of
- * which the low part is meant. */
+/* u0: width of the destination register; u1: width of the destination type, bit 8: a 64-bit source
+ * register of which the low part is meant. */
 int H(cvt)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     const ptx_cvt *c = in->x->own;
@@ -238,7 +239,9 @@ int H(mapa)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     for (u32 i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
         u64 a = in->u0 ? ptx_r64(w, in->a)[i] : ptx_r32(w, in->a)[i];
-        if (b[i] >= ptx_cluster_size(w)) return ptx_fault(w, in, i, PTXSIM_R_OTHER, a, "mapa: rank %u, the cluster has %u blocks", b[i], ptx_cluster_size(w));
+        if (b[i] >= ptx_cluster_size(w))
+            return ptx_fault(w, in, i, PTXSIM_R_OTHER, a,
+                             "mapa: rank %u, the cluster has %u blocks", b[i], ptx_cluster_size(w));
         a = (a & ~(u64)0xff000000u) | (u64)(b[i] + 1) << 24;
         if (in->u0) ptx_r64(w, in->d)[i] = a;
         else ptx_r32(w, in->d)[i] = (u32)a;

@@ -1,5 +1,6 @@
 /* exec_warp.c: instructions in which lanes read each other. They are called with all lanes of the
- * membermask together (control.c's gate), or with what is there when the program broke that rule. */
+ * membermask together (control.c's gate), or with what is there when the program broke that rule.
+ */
 #include "ptxsim/exec.h"
 #include "ptxsim/launch.h"
 
@@ -8,14 +9,16 @@
 typedef uint32_t u32;
 typedef uint64_t u64;
 
-/* u0: 0 up, 1 down, 2 bfly, 3 idx; u1: slot of p or 0. Sources: a value, b lane operand, c clamp and segment. */
+/* u0: 0 up, 1 down, 2 bfly, 3 idx; u1: slot of p or 0. Sources: a value, b lane operand, c clamp
+ * and segment. */
 int H(shfl)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     u32 *d = ptx_r32(w, in->d), src[PTX_LANES], out[PTX_LANES];
     const u32 *a = ptx_r32(w, in->a), *b = ptx_r32(w, in->b), *c = ptx_r32(w, in->c);
     ptx_mask p = 0, away = 0;
     for (u32 i = 0; i < PTX_LANES; i++) {
-        u32 n = b[i] & 31, clamp = c[i] & 31, seg = c[i] >> 8 & 31, max = (i & seg) | (clamp & ~seg), min = i & seg, j;
+        u32 n = b[i] & 31, clamp = c[i] & 31, seg = c[i] >> 8 & 31,
+            max = (i & seg) | (clamp & ~seg), min = i & seg, j;
         bool ok;
         switch (in->u0) {
         case 0: j = i - n; ok = (int)j >= (int)max; break;
@@ -28,10 +31,12 @@ int H(shfl)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     }
     for (u32 i = 0; i < PTX_LANES; i++) out[i] = a[src[i]];
     if (m != PTX_FULL)
-        for (u32 i = 0; i < PTX_LANES; i++) away |= (ptx_mask)((m >> i & 1) && !(m >> src[i] & 1)) << i;
+        for (u32 i = 0; i < PTX_LANES; i++)
+            away |= (ptx_mask)((m >> i & 1) && !(m >> src[i] & 1)) << i;
     if (away && (w->run->opt.checks & PTXSIM_CHECK_SYNC)) {
         u32 i = (u32)__builtin_ctz(away);
-        ptx_report(w, in, i, PTXSIM_R_MASK, 0, 0, "shfl reads lane %u, which does not take part (lanes 0x%08x do)", src[i], m);
+        ptx_report(w, in, i, PTXSIM_R_MASK, 0, 0,
+                   "shfl reads lane %u, which does not take part (lanes 0x%08x do)", src[i], m);
     }
     if (w->valid) {
         uint8_t v[PTX_LANES], r[PTX_LANES];
@@ -49,7 +54,10 @@ int H(shfl)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 }
 
 /* The lanes of m that vote with lane i. */
-static inline ptx_mask voters(ptx_warp *w, const ptx_inst *in, u32 i, ptx_mask m) { return ptx_r32(w, in->x->mask_slot)[i] & m; }
+static inline ptx_mask voters(ptx_warp *w, const ptx_inst *in, u32 i, ptx_mask m)
+{
+    return ptx_r32(w, in->x->mask_slot)[i] & m;
+}
 
 /* u0: 0 all, 1 any, 2 uni, 3 ballot; u1 flips the predicate. */
 int H(vote)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
@@ -76,7 +84,10 @@ int H(activemask)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-static u64 value(ptx_warp *w, const ptx_inst *in, u32 lane, bool wide) { return wide ? ptx_r64(w, in->a)[lane] : ptx_r32(w, in->a)[lane]; }
+static u64 value(ptx_warp *w, const ptx_inst *in, u32 lane, bool wide)
+{
+    return wide ? ptx_r64(w, in->a)[lane] : ptx_r32(w, in->a)[lane];
+}
 
 /* u0: bit 0 all, bit 1 64-bit; u1: slot of p or 0. */
 int H(match)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
@@ -113,7 +124,8 @@ int H(redux)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         for (u32 j = 0; j < PTX_LANES; j++) {
             if (!(s >> j & 1)) continue;
             u32 x = a[j];
-            bool less = in->u1 ? (int32_t)x < (int32_t)r : x < r, more = in->u1 ? (int32_t)x > (int32_t)r : x > r;
+            bool less = in->u1 ? (int32_t)x < (int32_t)r : x < r,
+                 more = in->u1 ? (int32_t)x > (int32_t)r : x > r;
             if (first) r = x;
             else switch (in->u0) {
                 case 0: r += x; break;
@@ -131,7 +143,8 @@ int H(redux)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-/* elect.sync d|p: the lowest lane of the membermask is the leader. u1: slot of p; d may be the sink. */
+/* elect.sync d|p: the lowest lane of the membermask is the leader. u1: slot of p; d may be the
+ * sink. */
 int H(elect)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     u32 *d = ptx_r32(w, in->d), out[PTX_LANES];

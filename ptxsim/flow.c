@@ -1,12 +1,12 @@
 /* flow.c: from statements to the order of execution.
  *
- * 1. Calls are inlined (recursion and calls through registers are refused), so the machine needs no call
- *    stack and lanes that called from different places are simply in different copies. Arguments are moved
- *    by ld/st/mov statements made here; every function has one frame of local memory.
- * 2. Blocks are put in a topological order of the strongly connected components, recursively inside each
- *    loop (head first). So a loop's blocks are contiguous and its exits come after all of it: the rule
- *    "run the lanes that are furthest behind" then brings lanes together again wherever the program joins,
- *    whatever order the compiler wrote the blocks in, irreducible graphs included. */
+ * 1. Calls are inlined (recursion and calls through registers are refused), so the machine needs no
+ * call stack and lanes that called from different places are simply in different copies. Arguments
+ * are moved by ld/st/mov statements made here; every function has one frame of local memory.
+ * 2. Blocks are put in a topological order of the strongly connected components, recursively inside
+ * each loop (head first). So a loop's blocks are contiguous and its exits come after all of it: the
+ * rule "run the lanes that are furthest behind" then brings lanes together again wherever the
+ * program joins, whatever order the compiler wrote the blocks in, irreducible graphs included. */
 #include "ptxsim/flow.h"
 
 #include <stdio.h>
@@ -22,7 +22,11 @@ typedef struct flow_ctx {
     uint32_t depth;
 } flow_ctx;
 
-static ptxsim_code no_memory(flow_ctx *c) { return ptx_fail(c->err, PTXSIM_NO_MEMORY, c->mod->name, (ptx_pos){ 0, 0 }, "no memory left for this module"); }
+static ptxsim_code no_memory(flow_ctx *c)
+{
+    return ptx_fail(c->err, PTXSIM_NO_MEMORY, c->mod->name, (ptx_pos){ 0, 0 },
+                    "no memory left for this module");
+}
 
 static ptxsim_code add(flow_ctx *c, ptx_item it)
 {
@@ -42,7 +46,8 @@ static ptxsim_code add(flow_ctx *c, ptx_item it)
 /* ---- calls ---- */
 
 /* A statement OP.TYPE dst, src made here, at the position of the call. */
-static const ptx_stmt *made(flow_ctx *c, const ptx_stmt *at, const char *op, const char *space, const char *type, ptx_opnd a, ptx_opnd b)
+static const ptx_stmt *made(flow_ctx *c, const ptx_stmt *at, const char *op, const char *space,
+                            const char *type, ptx_opnd a, ptx_opnd b)
 {
     ptx_stmt *st = ll_try_alloc(&c->mod->arena, sizeof *st);
     ptx_mod *m = ll_try_alloc(&c->mod->arena, 2 * sizeof *m);
@@ -52,7 +57,14 @@ static const ptx_stmt *made(flow_ctx *c, const ptx_stmt *at, const char *op, con
     if (space) m[n++] = (ptx_mod){ .s = space, .pos = at->pos };
     m[n++] = (ptx_mod){ .s = type, .pos = at->pos };
     o[0] = a, o[1] = b;
-    *st = (ptx_stmt){ .op = op, .pos = at->pos, .mod = m, .n_mod = n, .opnd = o, .n_opnd = 2, .text = op, .index = at->index };
+    *st = (ptx_stmt){ .op = op,
+                      .pos = at->pos,
+                      .mod = m,
+                      .n_mod = n,
+                      .opnd = o,
+                      .n_opnd = 2,
+                      .text = op,
+                      .index = at->index };
     return st;
 }
 
@@ -61,14 +73,18 @@ static ptxsim_code add_made(flow_ctx *c, ptx_func *f, const ptx_stmt *st)
     return st ? add(c, (ptx_item){ .st = st, .func = f, .kind = PTX_IT_PLAIN }) : no_memory(c);
 }
 
-static ptx_opnd reg_opnd(ptx_reg *r, ptx_pos pos) { return (ptx_opnd){ .kind = PTX_O_REG, .pos = pos, .reg = r, .name = r->name }; }
+static ptx_opnd reg_opnd(ptx_reg *r, ptx_pos pos)
+{
+    return (ptx_opnd){ .kind = PTX_O_REG, .pos = pos, .reg = r, .name = r->name };
+}
 
 static bool mem_opnd(flow_ctx *c, ptx_var *v, uint64_t off, ptx_pos pos, ptx_opnd *out)
 {
     ptx_opnd *base = ll_try_alloc(&c->mod->arena, sizeof *base);
     if (!base) return false;
     *base = (ptx_opnd){ .kind = PTX_O_VAR, .pos = pos, .var = v, .name = v->name };
-    *out = (ptx_opnd){ .kind = PTX_O_MEM, .pos = pos, .sub = base, .n_sub = 1, .imm = (int64_t)off };
+    *out =
+        (ptx_opnd){ .kind = PTX_O_MEM, .pos = pos, .sub = base, .n_sub = 1, .imm = (int64_t)off };
     return true;
 }
 
@@ -84,46 +100,66 @@ static ptx_reg *temporary(flow_ctx *c, ptx_func *f, ptx_type t)
     return r;
 }
 
-static const char *bits_name(uint64_t bytes) { return bytes >= 8 ? "b64" : bytes >= 4 ? "b32" : bytes >= 2 ? "b16" : "b8"; }
-static ptx_type bits_reg(uint64_t bytes) { return bytes >= 8 ? PTX_B64 : bytes >= 4 ? PTX_B32 : PTX_B16; }
+static const char *bits_name(uint64_t bytes)
+{
+    return bytes >= 8 ? "b64" : bytes >= 4 ? "b32" : bytes >= 2 ? "b16" : "b8";
+}
+static ptx_type bits_reg(uint64_t bytes)
+{
+    return bytes >= 8 ? PTX_B64 : bytes >= 4 ? PTX_B32 : PTX_B16;
+}
 
 /* Memory to memory, through a register, in the largest pieces the alignment allows. */
-static ptxsim_code copy_var(flow_ctx *c, const ptx_stmt *at, ptx_func *df, ptx_var *dst, ptx_func *sf, ptx_var *src)
+static ptxsim_code copy_var(flow_ctx *c, const ptx_stmt *at, ptx_func *df, ptx_var *dst,
+                            ptx_func *sf, ptx_var *src)
 {
-    uint64_t n = dst->size < src->size ? dst->size : src->size, step = dst->align < src->align ? dst->align : src->align;
+    uint64_t n = dst->size < src->size ? dst->size : src->size,
+             step = dst->align < src->align ? dst->align : src->align;
     if (step > 8) step = 8;
     for (uint64_t off = 0; off < n; off += step) {
         while (step > n - off) step /= 2;
         ptx_opnd from, to;
         ptx_reg *t = temporary(c, sf, bits_reg(step));
-        if (!t || !mem_opnd(c, src, off, at->pos, &from) || !mem_opnd(c, dst, off, at->pos, &to)) return no_memory(c);
-        ptxsim_code r = add_made(c, sf, made(c, at, "ld", "param", bits_name(step), reg_opnd(t, at->pos), from));
-        if (!r) r = add_made(c, df, made(c, at, "st", "param", bits_name(step), to, reg_opnd(t, at->pos)));
+        if (!t || !mem_opnd(c, src, off, at->pos, &from) || !mem_opnd(c, dst, off, at->pos, &to))
+            return no_memory(c);
+        ptxsim_code r = add_made(
+            c, sf, made(c, at, "ld", "param", bits_name(step), reg_opnd(t, at->pos), from));
+        if (!r)
+            r = add_made(c, df,
+                         made(c, at, "st", "param", bits_name(step), to, reg_opnd(t, at->pos)));
         if (r) return r;
     }
     return PTXSIM_OK;
 }
 
 /* actual -> formal (into the callee) or formal -> actual (out of it). */
-static ptxsim_code pass(flow_ctx *c, const ptx_stmt *at, ptx_func *caller, ptx_opnd *actual, ptx_func *callee, ptx_var *formal, bool in)
+static ptxsim_code pass(flow_ctx *c, const ptx_stmt *at, ptx_func *caller, ptx_opnd *actual,
+                        ptx_func *callee, ptx_var *formal, bool in)
 {
     ptx_opnd mem;
     ptx_func *df = in ? callee : caller, *sf = in ? caller : callee;
-    const char *type = formal->is_reg && formal->type == PTX_PRED ? "pred" : bits_name(formal->size);
+    const char *type =
+        formal->is_reg && formal->type == PTX_PRED ? "pred" : bits_name(formal->size);
     if (actual->kind == PTX_O_SINK) return PTXSIM_OK;
     if (actual->kind == PTX_O_VAR && !formal->is_reg && !actual->imm)
         return copy_var(c, at, df, in ? formal : actual->var, sf, in ? actual->var : formal);
     if (actual->kind == PTX_O_VAR) { /* a variable for a register parameter */
         if (!mem_opnd(c, actual->var, (uint64_t)actual->imm, at->pos, &mem)) return no_memory(c);
         ptx_opnd reg = reg_opnd(formal->reg ? formal->reg : NULL, at->pos);
-        return add_made(c, caller, in ? made(c, at, "ld", "param", type, reg, mem) : made(c, at, "st", "param", type, mem, reg));
+        return add_made(c, caller,
+                        in ? made(c, at, "ld", "param", type, reg, mem)
+                           : made(c, at, "st", "param", type, mem, reg));
     }
     if (formal->is_reg) {
         ptx_opnd reg = reg_opnd(formal->reg, at->pos);
-        return add_made(c, caller, in ? made(c, at, "mov", NULL, type, reg, *actual) : made(c, at, "mov", NULL, type, *actual, reg));
+        return add_made(c, caller,
+                        in ? made(c, at, "mov", NULL, type, reg, *actual)
+                           : made(c, at, "mov", NULL, type, *actual, reg));
     }
     if (!mem_opnd(c, formal, 0, at->pos, &mem)) return no_memory(c);
-    return add_made(c, callee, in ? made(c, at, "st", "param", type, mem, *actual) : made(c, at, "ld", "param", type, *actual, mem));
+    return add_made(c, callee,
+                    in ? made(c, at, "st", "param", type, mem, *actual)
+                       : made(c, at, "ld", "param", type, *actual, mem));
 }
 
 static ptxsim_code layout(flow_ctx *c, ptx_func *f);
@@ -142,26 +178,40 @@ static ptxsim_code inline_call(flow_ctx *c, ptx_func *caller, const ptx_stmt *st
     uint32_t i = 0;
     ptx_opnd *ret = NULL, *name, *args = NULL;
     if (i < st->n_opnd && st->opnd[i].kind == PTX_O_LIST) ret = &st->opnd[i++];
-    if (i >= st->n_opnd) return ptx_fail(c->err, PTXSIM_BAD_PTX, file, st->pos, "call: the function's name is missing");
+    if (i >= st->n_opnd)
+        return ptx_fail(c->err, PTXSIM_BAD_PTX, file, st->pos,
+                        "call: the function's name is missing");
     name = &st->opnd[i++];
     if (i < st->n_opnd && st->opnd[i].kind == PTX_O_LIST) args = &st->opnd[i++];
     for (uint32_t k = 0; k < st->n_mod; k++)
         if (strcmp(st->mod[k].s, "uni"))
-            return ptx_fail(c->err, PTXSIM_BAD_PTX, file, st->mod[k].pos, "call: unknown modifier .%s", st->mod[k].s);
-    if (name->kind != PTX_O_LABEL) return ptx_fail(c->err, PTXSIM_UNSUPPORTED, file, name->pos, "calls through registers are not supported");
+            return ptx_fail(c->err, PTXSIM_BAD_PTX, file, st->mod[k].pos,
+                            "call: unknown modifier .%s", st->mod[k].s);
+    if (name->kind != PTX_O_LABEL)
+        return ptx_fail(c->err, PTXSIM_UNSUPPORTED, file, name->pos,
+                        "calls through registers are not supported");
     ptx_func *f = find_func(c->mod, name->name);
-    if (!f) return ptx_fail(c->err, PTXSIM_BAD_PTX, file, name->pos, "%s is not declared", name->name);
+    if (!f)
+        return ptx_fail(c->err, PTXSIM_BAD_PTX, file, name->pos, "%s is not declared", name->name);
     if ((ret ? ret->n_sub : 0) != f->n_ret || (args ? args->n_sub : 0) != f->n_param)
-        return ptx_fail(c->err, PTXSIM_BAD_PTX, file, st->pos, "call of %s: %u results and %u arguments are wanted, got %u and %u",
-                        f->name, f->n_ret, f->n_param, ret ? ret->n_sub : 0, args ? args->n_sub : 0);
+        return ptx_fail(c->err, PTXSIM_BAD_PTX, file, st->pos,
+                        "call of %s: %u results and %u arguments are wanted, got %u and %u",
+                        f->name, f->n_ret, f->n_param, ret ? ret->n_sub : 0,
+                        args ? args->n_sub : 0);
     uint32_t skip = c->f->n;
     ptxsim_code r;
-    if (st->guard && (r = add(c, (ptx_item){ .st = st, .func = caller, .kind = PTX_IT_BRA, .skip = true }))) return r;
+    if (st->guard &&
+        (r = add(c, (ptx_item){ .st = st, .func = caller, .kind = PTX_IT_BRA, .skip = true })))
+        return r;
     if (!f->defined) {
         if ((r = add(c, (ptx_item){ .st = st, .func = caller, .kind = PTX_IT_BUILTIN }))) return r;
     } else {
-        if (f->depth) return ptx_fail(c->err, PTXSIM_UNSUPPORTED, file, st->pos, "%s calls itself: recursion is not supported", f->name);
-        if (c->depth >= MAX_DEPTH) return ptx_fail(c->err, PTXSIM_UNSUPPORTED, file, st->pos, "calls nested deeper than %d", MAX_DEPTH);
+        if (f->depth)
+            return ptx_fail(c->err, PTXSIM_UNSUPPORTED, file, st->pos,
+                            "%s calls itself: recursion is not supported", f->name);
+        if (c->depth >= MAX_DEPTH)
+            return ptx_fail(c->err, PTXSIM_UNSUPPORTED, file, st->pos,
+                            "calls nested deeper than %d", MAX_DEPTH);
         for (uint32_t k = 0; k < f->n_param; k++)
             if ((r = pass(c, st, caller, &args->sub[k], f, f->param[k], true))) return r;
         if ((r = layout(c, f))) return r;
@@ -174,10 +224,12 @@ static ptxsim_code inline_call(flow_ctx *c, ptx_func *caller, const ptx_stmt *st
 
 /* ---- one function ---- */
 
-static ptxsim_code label_of(flow_ctx *c, ptx_func *f, const ptx_stmt *st, const ptx_opnd *o, const ptx_label **out)
+static ptxsim_code label_of(flow_ctx *c, ptx_func *f, const ptx_stmt *st, const ptx_opnd *o,
+                            const ptx_label **out)
 {
     if (o->kind != PTX_O_LABEL || o->imm < 0 || o->imm >= f->n_label)
-        return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, o->pos, "%s: %s is no label", st->op, o->name ? o->name : "the operand");
+        return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, o->pos, "%s: %s is no label", st->op,
+                        o->name ? o->name : "the operand");
     *out = &f->label[o->imm];
     return PTXSIM_OK;
 }
@@ -186,26 +238,37 @@ static ptxsim_code only_uni(flow_ctx *c, const ptx_stmt *st, uint32_t n_opnd)
 {
     for (uint32_t k = 0; k < st->n_mod; k++)
         if (strcmp(st->mod[k].s, "uni") && !(st->op[2] == 'x' && !strcmp(st->mod[k].s, "idx")))
-            return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, st->mod[k].pos, "%s: unknown modifier .%s", st->op, st->mod[k].s);
-    if (st->n_opnd != n_opnd) return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, st->pos, "%s: %u operands are wanted, got %u", st->op, n_opnd, st->n_opnd);
+            return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, st->mod[k].pos,
+                            "%s: unknown modifier .%s", st->op, st->mod[k].s);
+    if (st->n_opnd != n_opnd)
+        return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, st->pos,
+                        "%s: %u operands are wanted, got %u", st->op, n_opnd, st->n_opnd);
     return PTXSIM_OK;
 }
 
-/* brx.idx index, list; the labels are looked up by name in the list's scope chain (all in one function). */
+/* brx.idx index, list; the labels are looked up by name in the list's scope chain (all in one
+ * function). */
 static ptxsim_code add_brx(flow_ctx *c, ptx_func *f, const ptx_stmt *st)
 {
     const ptx_label *list = NULL;
     ptxsim_code r = only_uni(c, st, 2);
     if (!r) r = label_of(c, f, st, &st->opnd[1], &list);
     if (r) return r;
-    if (!list->n_target) return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, st->opnd[1].pos, "brx: %s is no .branchtargets list", list->name);
-    ptx_item it = { .st = st, .func = f, .kind = PTX_IT_BRX, .n_targets = list->n_target, .label = list };
-    if (!(it.targets = ll_try_alloc(&c->mod->arena, it.n_targets * sizeof *it.targets))) return no_memory(c);
+    if (!list->n_target)
+        return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, st->opnd[1].pos,
+                        "brx: %s is no .branchtargets list", list->name);
+    ptx_item it = {
+        .st = st, .func = f, .kind = PTX_IT_BRX, .n_targets = list->n_target, .label = list
+    };
+    if (!(it.targets = ll_try_alloc(&c->mod->arena, it.n_targets * sizeof *it.targets)))
+        return no_memory(c);
     for (uint32_t k = 0; k < list->n_target; k++) {
         uint32_t found = UINT32_MAX;
         for (uint32_t l = 0; l < f->n_label; l++)
             if (!strcmp(f->label[l].name, list->target[k])) found = l;
-        if (found == UINT32_MAX) return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, list->pos, "%s is no label", list->target[k]);
+        if (found == UINT32_MAX)
+            return ptx_fail(c->err, PTXSIM_BAD_PTX, c->mod->name, list->pos, "%s is no label",
+                            list->target[k]);
         it.targets[k] = found;
     }
     return add(c, it);
@@ -251,7 +314,8 @@ static ptxsim_code layout(flow_ctx *c, ptx_func *f)
         ptx_item *it = &c->f->item[i];
         if (it->func != f || (it->kind != PTX_IT_BRA && it->kind != PTX_IT_BRX)) continue;
         if (it->kind == PTX_IT_BRX && it->label) {
-            for (uint32_t k = 0; k < it->n_targets; k++) it->targets[k] = map[f->label[it->targets[k]].stmt];
+            for (uint32_t k = 0; k < it->n_targets; k++)
+                it->targets[k] = map[f->label[it->targets[k]].stmt];
         } else if (it->label) {
             it->target = map[it->label->stmt];
         } else if (it->target == UINT32_MAX) {
@@ -274,8 +338,9 @@ typedef struct graph {
     bool *on;
 } graph;
 
-/* Tarjan over the blocks of `region` reachable from `list` (in that order), without recursion. Components
- * come out in reverse topological order: out[] holds blocks, component by component, `ends` their ends. */
+/* Tarjan over the blocks of `region` reachable from `list` (in that order), without recursion.
+ * Components come out in reverse topological order: out[] holds blocks, component by component,
+ * `ends` their ends. */
 static void components(graph *g, uint32_t region, const uint32_t *list, uint32_t n, uint32_t *out,
                        uint32_t *n_out, uint32_t *ends, uint32_t *n_ends)
 {
@@ -322,11 +387,13 @@ static void components(graph *g, uint32_t region, const uint32_t *list, uint32_t
     }
 }
 
-/* Appends the blocks of `list` (all of one region) in order. The first of a component to be entered (the last
- * that Tarjan popped) is its head. */
-static bool place(graph *g, uint32_t region, const uint32_t *list, uint32_t n, uint32_t *next_region, uint32_t depth)
+/* Appends the blocks of `list` (all of one region) in order. The first of a component to be entered
+ * (the last that Tarjan popped) is its head. */
+static bool place(graph *g, uint32_t region, const uint32_t *list, uint32_t n,
+                  uint32_t *next_region, uint32_t depth)
 {
-    uint32_t *out = malloc((n ? n : 1) * sizeof *out), *ends = malloc((n ? n : 1) * sizeof *ends), n_out = 0, n_ends = 0;
+    uint32_t *out = malloc((n ? n : 1) * sizeof *out), *ends = malloc((n ? n : 1) * sizeof *ends),
+             n_out = 0, n_ends = 0;
     bool ok = out && ends;
     if (ok) components(g, region, list, n, out, &n_out, ends, &n_ends);
     for (uint32_t c = n_ends; ok && c-- > 0;) {
@@ -354,11 +421,15 @@ static bool place(graph *g, uint32_t region, const uint32_t *list, uint32_t n, u
     return ok;
 }
 
-static bool ends_block(const ptx_item *it) { return it->kind == PTX_IT_BRA || it->kind == PTX_IT_EXIT || it->kind == PTX_IT_BRX; }
+static bool ends_block(const ptx_item *it)
+{
+    return it->kind == PTX_IT_BRA || it->kind == PTX_IT_EXIT || it->kind == PTX_IT_BRX;
+}
 static bool falls_through(const ptx_item *it)
 {
     bool guarded = it->st && it->st->guard;
-    return it->kind == PTX_IT_PLAIN || it->kind == PTX_IT_BUILTIN || it->kind == PTX_IT_FALL || guarded;
+    return it->kind == PTX_IT_PLAIN || it->kind == PTX_IT_BUILTIN || it->kind == PTX_IT_FALL ||
+           guarded;
 }
 
 static uint32_t block_of(const graph *g, uint32_t item)
@@ -372,10 +443,14 @@ static uint32_t block_of(const graph *g, uint32_t item)
     return lo;
 }
 
-static uint32_t *words(flow_ctx *c, size_t n) { return ll_try_alloc(&c->mod->arena, (n + 1) * sizeof(uint32_t)); }
+static uint32_t *words(flow_ctx *c, size_t n)
+{
+    return ll_try_alloc(&c->mod->arena, (n + 1) * sizeof(uint32_t));
+}
 
-/* Leaders and edges. Edges are listed so that Tarjan enters the fall-through last: it then comes first in
- * topological order among equals, which keeps the compiler's own order where nothing speaks against it. */
+/* Leaders and edges. Edges are listed so that Tarjan enters the fall-through last: it then comes
+ * first in topological order among equals, which keeps the compiler's own order where nothing
+ * speaks against it. */
 static ptxsim_code find_blocks(flow_ctx *c, graph *g)
 {
     ptx_flow *f = c->f;
@@ -391,12 +466,16 @@ static ptxsim_code find_blocks(flow_ctx *c, graph *g)
         edges += 2 + it->n_targets;
     }
     for (uint32_t i = 0; i < f->n; i++) g->n += lead[i];
-    if (g->n > MAX_BLOCKS) return ptx_fail(c->err, PTXSIM_UNSUPPORTED, c->mod->name, (ptx_pos){ 0, 0 }, "more than %d basic blocks", MAX_BLOCKS);
+    if (g->n > MAX_BLOCKS)
+        return ptx_fail(c->err, PTXSIM_UNSUPPORTED, c->mod->name, (ptx_pos){ 0, 0 },
+                        "more than %d basic blocks", MAX_BLOCKS);
     size_t n = g->n;
-    uint32_t **arrays[] = { &g->first, &g->succ_at, &g->level, &g->index, &g->low, &g->stack, &g->frame_b, &g->frame_e, &g->order, &g->comp };
+    uint32_t **arrays[] = { &g->first, &g->succ_at, &g->level,   &g->index, &g->low,
+                            &g->stack, &g->frame_b, &g->frame_e, &g->order, &g->comp };
     for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++)
         if (!(*arrays[k] = words(c, n + 1))) return no_memory(c);
-    if (!(g->succ = words(c, edges)) || !(g->on = ll_try_alloc(&c->mod->arena, n + 1))) return no_memory(c);
+    if (!(g->succ = words(c, edges)) || !(g->on = ll_try_alloc(&c->mod->arena, n + 1)))
+        return no_memory(c);
     uint32_t b = 0, e = 0;
     for (uint32_t i = 0; i < f->n; i++)
         if (lead[i]) g->first[b++] = i;
@@ -405,14 +484,16 @@ static ptxsim_code find_blocks(flow_ctx *c, graph *g)
         const ptx_item *last = &f->item[g->first[b + 1] - 1];
         g->succ_at[b] = e;
         for (uint32_t k = 0; k < last->n_targets; k++) g->succ[e++] = block_of(g, last->targets[k]);
-        if (last->kind == PTX_IT_BRA && last->target < f->n) g->succ[e++] = block_of(g, last->target);
+        if (last->kind == PTX_IT_BRA && last->target < f->n)
+            g->succ[e++] = block_of(g, last->target);
         if (falls_through(last) && b + 1 < g->n) g->succ[e++] = b + 1;
     }
     g->succ_at[g->n] = e;
     return PTXSIM_OK;
 }
 
-/* Rewrites the item list in block order, with FALL or BRA items where a block used to run into the next. */
+/* Rewrites the item list in block order, with FALL or BRA items where a block used to run into the
+ * next. */
 static ptxsim_code emit(flow_ctx *c, graph *g)
 {
     ptx_flow *f = c->f, out = { .local_bytes = f->local_bytes };
@@ -433,7 +514,8 @@ static ptxsim_code emit(flow_ctx *c, graph *g)
         if (next == b + 1) {
             if (preds[next] > 1) r = add(c, (ptx_item){ .func = last->func, .kind = PTX_IT_FALL });
         } else if (b + 1 < g->n) {
-            r = add(c, (ptx_item){ .func = last->func, .kind = PTX_IT_BRA, .target = g->first[b + 1] });
+            r = add(
+                c, (ptx_item){ .func = last->func, .kind = PTX_IT_BRA, .target = g->first[b + 1] });
         }
     }
     c->f = f;
@@ -441,7 +523,8 @@ static ptxsim_code emit(flow_ctx *c, graph *g)
     for (uint32_t i = 0; i < out.n; i++) {
         ptx_item *it = &out.item[i];
         if (it->kind == PTX_IT_BRA) it->target = where[block_of(g, it->target)];
-        for (uint32_t k = 0; k < it->n_targets; k++) it->targets[k] = where[block_of(g, it->targets[k])];
+        for (uint32_t k = 0; k < it->n_targets; k++)
+            it->targets[k] = where[block_of(g, it->targets[k])];
     }
     out.leader[out.n_block] = out.n;
     *f = out;
@@ -453,7 +536,8 @@ ptxsim_code ptx_flow_build(ptx_module *mod, ptx_func *entry, ptx_flow *out, ptxs
     flow_ctx c = { .mod = mod, .f = out, .err = err };
     graph g = { 0 };
     *out = (ptx_flow){ 0 };
-    for (uint32_t i = 0; i < mod->n_func; i++) mod->func[i]->frame = UINT32_MAX, mod->func[i]->depth = 0;
+    for (uint32_t i = 0; i < mod->n_func; i++)
+        mod->func[i]->frame = UINT32_MAX, mod->func[i]->depth = 0;
     ptxsim_code r = layout(&c, entry);
     if (!r) r = find_blocks(&c, &g);
     if (r) return r;

@@ -1,14 +1,17 @@
-/* flow.h: the statements of an entry with its calls inlined, as one list in the order they will run in. */
+/* flow.h: the statements of an entry with its calls inlined, as one list in the order they will run
+ * in. */
 #ifndef PTXSIM_FLOW_H
 #define PTXSIM_FLOW_H
 
 #include "ptxsim/parse.h"
 
 typedef enum ptx_ikind {
-    PTX_IT_PLAIN, /* st                                                                      */
-    PTX_IT_BRA,   /* to target; guard of st, inverted when `skip`                            */
-    PTX_IT_FALL,  /* into the next item, which other lanes may reach too                     */
-    PTX_IT_EXIT, PTX_IT_BRX /* one of targets */, PTX_IT_BUILTIN /* call of a known extern function */
+    PTX_IT_PLAIN, /* st */
+    PTX_IT_BRA,   /* to target; guard of st, inverted when `skip` */
+    PTX_IT_FALL,  /* into the next item, which other lanes may reach too */
+    PTX_IT_EXIT,
+    PTX_IT_BRX /* one of targets */,
+    PTX_IT_BUILTIN /* call of a known extern function */
 } ptx_ikind;
 
 typedef struct ptx_item {

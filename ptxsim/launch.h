@@ -1,5 +1,5 @@
-/* launch.h: code, launches, clusters and the private parts of warps and blocks: what sched.c, mem*.c,
- * check*.c and decode.c share. Files with handlers only need machine.h. */
+/* launch.h: code, launches, clusters and the private parts of warps and blocks: what sched.c,
+ * mem*.c, check*.c and decode.c share. Files with handlers only need machine.h. */
 #ifndef PTXSIM_LAUNCH_H
 #define PTXSIM_LAUNCH_H
 
@@ -8,30 +8,64 @@
 
 #include "ptxsim/machine.h"
 
-/* -- code ------------------------------------------------------------------------------------------- */
+/* -- code -- */
 /* How validity flows through an instruction (upper bits of ptx_inst.flags). */
 enum ptx_vrule {
-    PTX_V_ALL = 0 << 4,    /* valid when every source is (a lane at a time)                             */
-    PTX_V_COPY = 1 << 4,   /* byte by byte from source a                                                */
-    PTX_V_BITS = 2 << 4,   /* byte by byte, both sources                                                */
-    PTX_V_SELECT = 3 << 4, /* from the source that predicate c chooses                                  */
-    PTX_V_PACK = 4 << 4, PTX_V_UNPACK = 5 << 4,
-    PTX_V_ZEXT = 6 << 4,   /* the bytes that a has; the rest are valid                                  */
-    PTX_V_SHIFT = 7 << 4,  /* whole bytes move with a uniform shift by a multiple of 8                  */
-    PTX_V_PRMT = 8 << 4,   /* bytes picked by a valid selector                                          */
+    PTX_V_ALL = 0 << 4,    /* valid when every source is (a lane at a time) */
+    PTX_V_COPY = 1 << 4,   /* byte by byte from source a */
+    PTX_V_BITS = 2 << 4,   /* byte by byte, both sources */
+    PTX_V_SELECT = 3 << 4, /* from the source that predicate c chooses */
+    PTX_V_PACK = 4 << 4,
+    PTX_V_UNPACK = 5 << 4,
+    PTX_V_ZEXT = 6 << 4,  /* the bytes that a has; the rest are valid */
+    PTX_V_SHIFT = 7 << 4, /* whole bytes move with a uniform shift by a multiple of 8 */
+    PTX_V_PRMT = 8 << 4,  /* bytes picked by a valid selector */
     PTX_V_MASK_ = 0xf << 4,
 };
 
 typedef enum ptx_special {
-    PTX_SR_TID_X, PTX_SR_TID_Y, PTX_SR_TID_Z, PTX_SR_NTID_X, PTX_SR_NTID_Y, PTX_SR_NTID_Z,
-    PTX_SR_CTAID_X, PTX_SR_CTAID_Y, PTX_SR_CTAID_Z, PTX_SR_NCTAID_X, PTX_SR_NCTAID_Y, PTX_SR_NCTAID_Z,
-    PTX_SR_LANEID, PTX_SR_WARPID, PTX_SR_NWARPID, PTX_SR_SMID, PTX_SR_NSMID, PTX_SR_GRIDID,
-    PTX_SR_MASK_EQ, PTX_SR_MASK_LE, PTX_SR_MASK_LT, PTX_SR_MASK_GE, PTX_SR_MASK_GT,
-    PTX_SR_DYN_SMEM, PTX_SR_TOTAL_SMEM, PTX_SR_AGGR_SMEM, PTX_SR_RESERVED_0, PTX_SR_RESERVED_SIZE,
-    PTX_SR_CLUSTERID_X, PTX_SR_CLUSTERID_Y, PTX_SR_CLUSTERID_Z,
-    PTX_SR_NCLUSTERID_X, PTX_SR_NCLUSTERID_Y, PTX_SR_NCLUSTERID_Z,
-    PTX_SR_CL_CTAID_X, PTX_SR_CL_CTAID_Y, PTX_SR_CL_CTAID_Z,
-    PTX_SR_CL_NCTAID_X, PTX_SR_CL_NCTAID_Y, PTX_SR_CL_NCTAID_Z, PTX_SR_CL_CTARANK, PTX_SR_CL_NCTARANK,
+    PTX_SR_TID_X,
+    PTX_SR_TID_Y,
+    PTX_SR_TID_Z,
+    PTX_SR_NTID_X,
+    PTX_SR_NTID_Y,
+    PTX_SR_NTID_Z,
+    PTX_SR_CTAID_X,
+    PTX_SR_CTAID_Y,
+    PTX_SR_CTAID_Z,
+    PTX_SR_NCTAID_X,
+    PTX_SR_NCTAID_Y,
+    PTX_SR_NCTAID_Z,
+    PTX_SR_LANEID,
+    PTX_SR_WARPID,
+    PTX_SR_NWARPID,
+    PTX_SR_SMID,
+    PTX_SR_NSMID,
+    PTX_SR_GRIDID,
+    PTX_SR_MASK_EQ,
+    PTX_SR_MASK_LE,
+    PTX_SR_MASK_LT,
+    PTX_SR_MASK_GE,
+    PTX_SR_MASK_GT,
+    PTX_SR_DYN_SMEM,
+    PTX_SR_TOTAL_SMEM,
+    PTX_SR_AGGR_SMEM,
+    PTX_SR_RESERVED_0,
+    PTX_SR_RESERVED_SIZE,
+    PTX_SR_CLUSTERID_X,
+    PTX_SR_CLUSTERID_Y,
+    PTX_SR_CLUSTERID_Z,
+    PTX_SR_NCLUSTERID_X,
+    PTX_SR_NCLUSTERID_Y,
+    PTX_SR_NCLUSTERID_Z,
+    PTX_SR_CL_CTAID_X,
+    PTX_SR_CL_CTAID_Y,
+    PTX_SR_CL_CTAID_Z,
+    PTX_SR_CL_NCTAID_X,
+    PTX_SR_CL_NCTAID_Y,
+    PTX_SR_CL_NCTAID_Z,
+    PTX_SR_CL_CTARANK,
+    PTX_SR_CL_NCTARANK,
     PTX_SR_IS_EXPLICIT,
     PTX_SR_COUNT_
 } ptx_special;
@@ -44,24 +78,28 @@ typedef struct ptx_code {
     uint32_t arena_bytes;    /* of one warp's registers */
     ptx_fixed *fixed;        /* constants and special registers */
     uint32_t n_fixed;
-    uint32_t *slot_class;    /* by slot / PTX_SLOT: move class + 1 of accumulators in flight, or 0; may be NULL */
+    uint32_t *slot_class; /* by slot / PTX_SLOT: move class + 1 of accumulators in flight, or 0; may
+                             be NULL */
     uint32_t local_bytes;    /* per thread, calls included */
-    uint32_t shared_base, shared_static, dyn_offset; /* first byte; end of static; start of dynamic   */
-    uint32_t shared_grain, global_grain; /* smallest store or load: granule of the shadows             */
-    bool simple_sync;        /* every barrier is a whole-block bar.sync 0: no named barriers, mbarriers */
-    bool grid_sync;          /* fences, volatile or acquire/release on global memory: blocks may wait   */
+    uint32_t shared_base, shared_static,
+        dyn_offset;                      /* first byte; end of static; start of dynamic */
+    uint32_t shared_grain, global_grain; /* smallest store or load: granule of the shadows */
+    bool simple_sync; /* every barrier is a whole-block bar.sync 0: no named barriers, mbarriers */
+    bool fences;             /* memory fences, acquire or release: flags in memory may order */
+    bool grid_sync; /* fences, volatile or acquire/release on global memory: blocks may wait */
     bool uses_cluster;
 } ptx_code;
 
 /* Decodes an entry (and inlines what it calls). Lives in the module's arena. */
 ptxsim_code ptx_decode(ptxsim *m, ptx_module *mod, ptx_func *entry, ptxsim_error *err);
 
-/* -- device memory ------------------------------------------------------------------------------------ */
+/* -- device memory -- */
 typedef struct ptx_alloc {
     uint64_t base, size;
     uint8_t *host;
     uint64_t *init;          /* one bit per byte; NULL: everything counts as written */
-    uint32_t *writer;        /* per granule: block + 1 that wrote last in this launch; NULL: not tracked */
+    uint64_t *writer; /* per granule: (block + 1) << 32 | its fences so far, of the last write in
+                         this launch; NULL: not tracked */
     uint8_t *touched;        /* per 32-byte sector: counters; NULL: not counted */
     size_t map_bytes;        /* of host; 0: not ours */
     bool freed, user;        /* user: made by ptxsim_alloc (leaks are counted) */
@@ -95,15 +133,18 @@ struct ptxsim_kernel {
 };
 
 void ptx_memory_finish(ptx_memory *mem);
-ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out, ptxsim_error *err);
-ptx_alloc *ptx_memory_find(const ptx_memory *mem, uint64_t addr); /* the one with base <= addr, nearest; may not hold it */
+void ptx_memory_drop(ptx_alloc *a); /* frees the memory, keeps the entry */
+ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out,
+                           ptxsim_error *err);
+ptx_alloc *ptx_memory_find(const ptx_memory *mem,
+                           uint64_t addr); /* the one with base <= addr, nearest; may not hold it */
 void ptx_init_set(ptx_alloc *a, uint64_t off, uint64_t n, bool value);
 bool ptx_init_all(const ptx_alloc *a, uint64_t off, uint64_t n);
 /* 16 bits at most: bit i = byte off + i is initialised. */
 uint32_t ptx_init_bits(const ptx_alloc *a, uint64_t off, uint32_t n);
 void ptx_init_put(ptx_alloc *a, uint64_t off, uint32_t n, uint32_t bits);
 
-/* -- launches ------------------------------------------------------------------------------------------ */
+/* -- launches -- */
 typedef struct ptx_run {
     ptxsim *m;
     const ptxsim_kernel *kernel;
@@ -130,20 +171,28 @@ typedef struct ptx_tally {
     ll_map mma;               /* text -> count */
 } ptx_tally;
 
+enum { PTX_MEMO = 64 };
 typedef struct ptx_worker {
     ptx_run *run;
+    ptxsim_report *memo[PTX_MEMO]; /* findings of this worker by a hash of their place */
     ptx_tally tally;
     uint64_t clock, rng;
 } ptx_worker;
 
-/* -- groups of lanes ------------------------------------------------------------------------------------- */
-typedef enum ptx_gstate { PTX_G_RUN, PTX_G_WARP /* parked: other lanes of the warp */, PTX_G_BAR, PTX_G_CLUSTER, PTX_G_SPIN } ptx_gstate;
+/* -- groups of lanes -- */
+typedef enum ptx_gstate {
+    PTX_G_RUN,
+    PTX_G_WARP /* parked: other lanes of the warp */,
+    PTX_G_BAR,
+    PTX_G_CLUSTER,
+    PTX_G_SPIN
+} ptx_gstate;
 typedef struct ptx_group {
     uint32_t pc;
     ptx_mask m;
     uint8_t state;
     uint8_t bar;              /* PTX_G_BAR: which barrier */
-    bool force;               /* runs the instruction at pc whether or not the other lanes are there */
+    bool force; /* runs the instruction at pc whether or not the other lanes are there */
 } ptx_group;
 
 typedef struct ptx_warp_sched {
@@ -161,6 +210,8 @@ typedef struct ptx_warp_sched {
     struct ptx_copies *copies;
     uint8_t *local;           /* local memory: lane l at l * local_bytes */
     uint8_t *local_init;      /* one byte per byte; NULL: not checked */
+    uint32_t fence_vc[PTX_MAX_WARPS + 2],
+        heard_vc[PTX_MAX_WARPS + 2]; /* flags in memory: check.c */
     uint32_t vc[PTX_MAX_WARPS + 2]; /* what happened before: see check.c */
     uint32_t tick;            /* own time */
     uint32_t wg_issued, wg_stamp[64], wg_at_commit[64]; /* warpgroup operations: check.c */
@@ -219,8 +270,9 @@ static inline void ptx_event(ptx_warp *w) { w->cta->cluster->events++; }
 uint32_t ptx_random(ptx_worker *wk);
 
 /* control.c: handlers that change the flow (not built per instruction-set level). */
-ptx_handler ptx_h_bra, ptx_h_fall, ptx_h_exit, ptx_h_trap, ptx_h_gate, ptx_h_barrier, ptx_h_cluster_arrive,
-    ptx_h_cluster_wait, ptx_h_nanosleep, ptx_h_nop, ptx_h_brx, ptx_h_warp_barrier, ptx_h_builtin_call;
+ptx_handler ptx_h_bra, ptx_h_fall, ptx_h_exit, ptx_h_trap, ptx_h_gate, ptx_h_barrier,
+    ptx_h_cluster_arrive, ptx_h_cluster_wait, ptx_h_nanosleep, ptx_h_nop, ptx_h_brx,
+    ptx_h_warp_barrier, ptx_h_builtin_call;
 /* sched.c: a barrier may be complete after an arrival or an exit. */
 void ptx_barrier_settle(ptx_cta *c, uint32_t id);
 void ptx_cluster_settle(ptx_cluster *cl);

@@ -1,6 +1,6 @@
-/* lex.c: the tokens of PTX: names (with %, $, _), dotted words (a modifier may hold "::"), integers in four
- * bases with a U suffix, 0fXXXXXXXX and 0dXXXXXXXXXXXXXXXX, decimal floats (f64), strings, punctuation.
- * Comments of both kinds and blanks are skipped. Columns count bytes. */
+/* lex.c: the tokens of PTX: names (with %, $, _), dotted words (a modifier may hold "::"), integers
+ * in four bases with a U suffix, 0fXXXXXXXX and 0dXXXXXXXXXXXXXXXX, decimal floats (f64), strings,
+ * punctuation. Comments of both kinds and blanks are skipped. Columns count bytes. */
 #include "ptxsim/lex.h"
 
 #include <stdlib.h>
@@ -40,7 +40,8 @@ static bool skip_blanks(ptx_lexer *l, bool *skipped)
 {
     *skipped = false;
     for (;;) {
-        while (l->p < l->end && (*l->p == ' ' || (*l->p >= '\t' && *l->p <= '\r'))) step(l), *skipped = true;
+        while (l->p < l->end && (*l->p == ' ' || (*l->p >= '\t' && *l->p <= '\r')))
+            step(l), *skipped = true;
         if (l->end - l->p < 2 || *l->p != '/') return true;
         if (l->p[1] == '/') {
             while (l->p < l->end && *l->p != '\n') step(l);
@@ -75,7 +76,8 @@ static void lex_hex_float(ptx_lexer *l, ptx_token *t, int digits)
     for (int k = 0; k < digits; k++) {
         int v = l->p < l->end ? hex_value(*l->p) : -1;
         if (v < 0) {
-            bad(t, digits == 8 ? "0f needs 8 hexadecimal digits" : "0d needs 16 hexadecimal digits");
+            bad(t,
+                digits == 8 ? "0f needs 8 hexadecimal digits" : "0d needs 16 hexadecimal digits");
             return;
         }
         t->i = t->i << 4 | (uint64_t)v;
@@ -92,7 +94,8 @@ static void lex_integer(ptx_lexer *l, ptx_token *t, unsigned base)
         int v = hex_value(*l->p);
         if (v < 0 || (unsigned)v >= base) break;
         uint64_t next;
-        if (__builtin_mul_overflow(t->i, (uint64_t)base, &next) || __builtin_add_overflow(next, (uint64_t)v, &next)) {
+        if (__builtin_mul_overflow(t->i, (uint64_t)base, &next) ||
+            __builtin_add_overflow(next, (uint64_t)v, &next)) {
             bad(t, "integer does not fit 64 bits");
             return;
         }
@@ -154,7 +157,8 @@ static void lex_number(ptx_lexer *l, ptx_token *t)
     } else if (!lex_decimal_float(l, t)) {
         lex_integer(l, t, *l->p == '0' ? 8 : 10);
     }
-    if (t->kind != PTX_TOK_BAD && l->p < l->end && name_char(*l->p)) bad(t, "letter behind a number");
+    if (t->kind != PTX_TOK_BAD && l->p < l->end && name_char(*l->p))
+        bad(t, "letter behind a number");
 }
 
 static void lex_string(ptx_lexer *l, ptx_token *t)

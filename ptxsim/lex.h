@@ -6,13 +6,13 @@
 
 typedef enum ptx_tok {
     PTX_TOK_END,
-    PTX_TOK_NAME,   /* identifier, with % or $ or _ in front                  */
-    PTX_TOK_DOT,    /* .name, :: included: directive, type, modifier          */
-    PTX_TOK_INT,    /* i                                                      */
-    PTX_TOK_F32, PTX_TOK_F64, /* i holds the bits                             */
-    PTX_TOK_STRING, /* s..n without the quotes                                */
-    PTX_TOK_PUNCT,  /* c                                                      */
-    PTX_TOK_BAD,    /* why                                                    */
+    PTX_TOK_NAME,   /* identifier, with % or $ or _ in front */
+    PTX_TOK_DOT,    /* .name, :: included: directive, type, modifier */
+    PTX_TOK_INT,    /* i */
+    PTX_TOK_F32, PTX_TOK_F64, /* i holds the bits */
+    PTX_TOK_STRING, /* s..n without the quotes */
+    PTX_TOK_PUNCT,  /* c */
+    PTX_TOK_BAD,    /* why */
 } ptx_tok;
 
 typedef struct ptx_token {

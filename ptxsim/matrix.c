@@ -1,6 +1,6 @@
-/* matrix.c: the warp-wide matrix instructions mma, ldmatrix, stmatrix and movmatrix: decoding and handlers.
- * The arithmetic and the fragment maps are in mma.c; wmma and wgmma have files of their own. Sparse forms
- * (mma.sp) are refused. */
+/* matrix.c: the warp-wide matrix instructions mma, ldmatrix, stmatrix and movmatrix: decoding and
+ * handlers. The arithmetic and the fragment maps are in mma.c; wmma and wgmma have files of their
+ * own. Sparse forms (mma.sp) are refused. */
 #include "ptxsim/matrix.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@ typedef struct mma_own {
     uint8_t nd, na, nb, nc;
 } mma_own;
 
-/* ---- shared helpers ---- */
+/* ---- shared by the three files ---- */
 
 ptxsim_code ptx_take_shape(ptx_dec *d, const ptx_stmt *st, uint16_t *m, uint16_t *n, uint16_t *k)
 {
@@ -229,7 +229,8 @@ typedef struct mat_own {
     bool trans;
 } mat_own;
 
-/* Registers <-> rows: matrix i's row r is 16 bytes at row[8 i + r]; four lanes of a row hold them in order. */
+/* Registers <-> rows: matrix i's row r is 16 bytes at row[8 i + r]; four lanes of a row hold them
+ * in order. */
 static void transpose8(uint32_t out[PTX_LANES], const uint32_t in[PTX_LANES])
 {
     uint16_t m[64], t[64];

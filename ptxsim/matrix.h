@@ -19,7 +19,8 @@ ptxsim_code ptx_want_operands(ptx_dec *d, const ptx_stmt *st, uint32_t n);
 
 /* Running. */
 ptx_mma_model ptx_model_of(const ptx_warp *w);
-/* False where lanes of the warp are missing at an .aligned instruction: reported, the machine goes on. */
+/* False where lanes of the warp are missing at an .aligned instruction: reported, the machine goes
+ * on. */
 bool ptx_whole_warp(ptx_warp *w, const ptx_inst *in, ptx_mask m);
 /* All lanes of a slot hold initialised data (true when that is not checked). */
 bool ptx_slot_valid(const ptx_warp *w, uint32_t slot);

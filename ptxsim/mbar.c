@@ -3,8 +3,8 @@
  *     63     62      61..40               39..20             19..0
  *     phase  is one  transactions (signed) expected arrivals  pending arrivals
  *
- * and a table beside the block holds what its phases order: who waits for a completed phase knows all that
- * the arriving threads and the copies it counted did before. */
+ * and a table beside the block holds what its phases order: who waits for a completed phase knows
+ * all that the arriving threads and the copies it counted did before. */
 #include "ptxsim/mem.h"
 #include "ptxsim/valid.h"
 
@@ -15,9 +15,9 @@ enum { MB_INIT, MB_INVAL, MB_ARRIVE, MB_DROP, MB_EXPECT, MB_COMPLETE, MB_TEST, M
 enum { COUNT_MAX = (1 << 20) - 1 };
 
 typedef struct mbar { uint32_t pending, expected; int32_t tx; bool phase, is; } mbar;
-/* now: what the open phase will order; done: what the last complete one does. asked: by which execution of a
- * wait the open phase was first tested in vain. init_*: who initialised it, when; fenced: the asynchronous
- * proxy knows. */
+/* now: what the open phase will order; done: what the last complete one does. asked: by which
+ * execution of a wait the open phase was first tested in vain. init_*: who initialised it, when;
+ * fenced: the asynchronous proxy knows. */
 typedef struct stamps {
     uint32_t now[PTX_VC], done[PTX_VC];
     uint64_t asked;
@@ -27,11 +27,16 @@ typedef struct stamps {
 
 static mbar unpack(uint64_t v)
 {
-    return (mbar){ .pending = v & COUNT_MAX, .expected = v >> 20 & COUNT_MAX, .tx = (int32_t)((int64_t)(v << 2) >> 42), .phase = v >> 63, .is = v >> 62 & 1 };
+    return (mbar){ .pending = v & COUNT_MAX,
+                   .expected = v >> 20 & COUNT_MAX,
+                   .tx = (int32_t)((int64_t)(v << 2) >> 42),
+                   .phase = v >> 63,
+                   .is = v >> 62 & 1 };
 }
 static uint64_t pack(mbar b)
 {
-    return (uint64_t)b.phase << 63 | (uint64_t)b.is << 62 | ((uint64_t)(uint32_t)b.tx & 0x3fffff) << 40 | (uint64_t)b.expected << 20 | b.pending;
+    return (uint64_t)b.phase << 63 | (uint64_t)b.is << 62 |
+           ((uint64_t)(uint32_t)b.tx & 0x3fffff) << 40 | (uint64_t)b.expected << 20 | b.pending;
 }
 
 static stamps *stamps_of(ptx_cta *c, uint32_t off)
@@ -75,7 +80,8 @@ static void store(ptx_cta *c, uint32_t off, mbar b)
 
 static int fail(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint32_t off, const char *what)
 {
-    return ptx_fault(w, in, lane, PTXSIM_R_BARRIER, off, "mbarrier at shared address 0x%x: %s", off, what);
+    return ptx_fault(w, in, lane, PTXSIM_R_BARRIER, off, "mbarrier at shared address 0x%x: %s", off,
+                     what);
 }
 
 static void release_into(ptx_warp *w, ptx_cta *c, uint32_t off)
@@ -94,7 +100,11 @@ void ptx_mbar_complete_tx(const ptx_who *who, ptx_cta *c, uint32_t off, uint32_t
     stamps *s = stamps_of(c, off);
     if (s && who->async && !s->fenced && s->init_actor < PTX_MAX_WARPS) {
         s->fenced = true;
-        if (!ptx_sync_proxied(c, s->init_actor, s->init_time)) ptx_report(who->w, who->in, who->lane, PTXSIM_R_RACE, off, 0, "the copy signals the mbarrier at shared address 0x%x, whose initialisation no fence made visible to the asynchronous proxy", off);
+        if (!ptx_sync_proxied(c, s->init_actor, s->init_time))
+            ptx_report(who->w, who->in, who->lane, PTXSIM_R_RACE, off, 0,
+                       "the copy signals the mbarrier at shared address 0x%x, whose initialisation "
+                       "no fence made visible to the asynchronous proxy",
+                       off);
     }
     if (s && who->async) ptx_sync_release_async(c, s->now);
     b.tx -= (int32_t)bytes;
@@ -108,18 +118,25 @@ static bool done(const mbar *b, const ptx_inst *in, uint64_t operand)
 }
 
 /* Whoever uses the barrier must come behind its initialisation. */
-static void check_init_order(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptx_cta *c, uint32_t off)
+static void check_init_order(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptx_cta *c,
+                             uint32_t off)
 {
     stamps *s = stamps_of(c, off);
-    if (!s || s->told || !(w->run->opt.checks & PTXSIM_CHECK_RACE) || s->init_actor >= PTX_MAX_WARPS) return;
+    if (!s || s->told || !(w->run->opt.checks & PTXSIM_CHECK_RACE) ||
+        s->init_actor >= PTX_MAX_WARPS)
+        return;
     if (w->cta == c && w->index == s->init_actor) return;
     if (w->s->vc[w->cta == c ? s->init_actor : PTX_MAX_WARPS + 1] >= s->init_time) return;
     s->told = true;
-    ptx_report(w, in, lane, PTXSIM_R_RACE, off, 0, "the use of the mbarrier at shared address 0x%x is not ordered against its initialisation by warp %u", off, s->init_actor);
+    ptx_report(w, in, lane, PTXSIM_R_RACE, off, 0,
+               "the use of the mbarrier at shared address 0x%x is not ordered against its "
+               "initialisation by warp %u",
+               off, s->init_actor);
 }
 
 /* One lane; *wait is set when it has to come again. */
-static int lane_op(ptx_warp *w, const ptx_inst *in, uint32_t i, ptx_cta *c, uint32_t off, bool *wait)
+static int lane_op(ptx_warp *w, const ptx_inst *in, uint32_t i, ptx_cta *c, uint32_t off,
+                   bool *wait)
 {
     uint32_t op = in->u0 & 255;
     bool expect = in->u0 >> 8 & 1;
@@ -130,7 +147,8 @@ static int lane_op(ptx_warp *w, const ptx_inst *in, uint32_t i, ptx_cta *c, uint
         uint64_t v = pack((mbar){ .pending = n, .expected = n, .is = true });
         memcpy(c->shared + off, &v, 8);
         stamps *s = stamps_of(c, off);
-        if (s) *s = (stamps){ .init_actor = w->cta == c ? w->index : PTX_VC, .init_time = w->s->tick };
+        if (s)
+            *s = (stamps){ .init_actor = w->cta == c ? w->index : PTX_VC, .init_time = w->s->tick };
         return PTX_GO;
     }
     if (!b.is) return fail(w, in, i, off, "not initialised");
@@ -156,7 +174,8 @@ static int lane_op(ptx_warp *w, const ptx_inst *in, uint32_t i, ptx_cta *c, uint
     uint64_t operand = in->u0 >> 9 & 1 ? ptx_r32(w, in->b)[i] : ptx_r64(w, in->b)[i];
     stamps *s = stamps_of(c, off);
     if (!done(&b, in, operand)) {
-        /* Copies arrive when they are asked for the second time: a wait that is not repeated is seen to fail. */
+        /* Copies arrive when they are asked for the second time: a wait that is not repeated is
+         * seen to fail. */
         uint64_t now = (uint64_t)(w->index + 1) << 32 | w->s->waits;
         if (s && !s->asked) s->asked = now, ptx_event(w);
         if (!s || s->asked != now) ptx_tma_progress(&c->cluster->cta[0], c, off);
@@ -181,10 +200,16 @@ int ptx_h_mbar(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         return PTX_GO;
     }
     const ptx_mem *mem = in->x->own;
-    ptx_access ac = { .size = 8, .m = m, .kind = op == MB_INIT || op == MB_INVAL ? PTX_WRITE : PTX_ATOMIC | PTX_STRONG };
+    ptx_access ac = { .size = 8,
+                      .m = m,
+                      .kind =
+                          op == MB_INIT || op == MB_INVAL ? PTX_WRITE : PTX_ATOMIC | PTX_STRONG };
     ptx_addr(w, mem, ac.addr);
-    if (!ptx_access_resolve(w, in, mem->space == PTX_GENERIC ? PTX_GENERIC : PTX_CLUSTER, &ac)) return PTX_FAULT;
-    if ((ac.shared | ac.remote) != m) return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_OTHER, ac.addr[0], "mbarrier outside shared memory");
+    if (!ptx_access_resolve(w, in, mem->space == PTX_GENERIC ? PTX_GENERIC : PTX_CLUSTER, &ac))
+        return PTX_FAULT;
+    if ((ac.shared | ac.remote) != m)
+        return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_OTHER, ac.addr[0],
+                         "mbarrier outside shared memory");
     if (w->cta->shadow) ptx_access_check(w, in, &ac, NULL);
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
@@ -204,7 +229,9 @@ int ptx_h_cp_mbar_arrive(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     ptx_access ac = { .size = 8, .m = m, .kind = PTX_ATOMIC | PTX_STRONG };
     ptx_addr(w, mem, ac.addr);
     if (!ptx_access_resolve(w, in, mem->space, &ac)) return PTX_FAULT;
-    if (ac.shared != m) return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_OTHER, ac.addr[0], "mbarrier outside the block's shared memory");
+    if (ac.shared != m)
+        return ptx_fault(w, in, (uint32_t)__builtin_ctz(m), PTXSIM_R_OTHER, ac.addr[0],
+                         "mbarrier outside the block's shared memory");
     ptx_copies_finish(w, m);
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;
@@ -224,6 +251,7 @@ int ptx_h_cp_mbar_arrive(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 int ptx_h_fence(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     if (in->u0 & 6) ptx_sync_proxy(w, in->u0 & 4);
+    if (in->u0 & 8) ptx_sync_fence(w);
     if (in->u0 & 1) ptx_global_fence(w);
     return PTX_GO;
 }
@@ -239,12 +267,17 @@ int ptx_h_st_async(ptx_warp *w, const ptx_inst *in, ptx_mask m)
         uint8_t buf[32];
         if (!(m >> i & 1)) continue;
         for (uint32_t k = 0; k < l->n; k++)
-            memcpy(buf + k * l->elem, l->reg_bits[k] == 64 ? (const void *)&ptx_r64(w, l->slot[k])[i] : (const void *)&ptx_r32(w, l->slot[k])[i], l->elem);
+            memcpy(buf + k * l->elem,
+                   l->reg_bits[k] == 64 ? (const void *)&ptx_r64(w, l->slot[k])[i]
+                                        : (const void *)&ptx_r32(w, l->slot[k])[i],
+                   l->elem);
         ptx_who who = { .w = w, .in = in, .lane = i, .async = true };
         if (!ptx_span_write(&who, PTX_CLUSTER, to[i], l->total, buf, NULL)) return PTX_FAULT;
         uint32_t off;
         ptx_cta *c = ptx_cta_of(w, at[i], &off);
-        if (!c || off + 8 > c->shared_bytes || off % 8) return ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, at[i], "st.async: no mbarrier at 0x%llx", (unsigned long long)at[i]);
+        if (!c || off + 8 > c->shared_bytes || off % 8)
+            return ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, at[i],
+                             "st.async: no mbarrier at 0x%llx", (unsigned long long)at[i]);
         ptx_mbar_complete_tx(&who, c, off, l->total);
     }
     ptx_event(w);

@@ -1,5 +1,6 @@
-/* mem.c: warp-wide memory accesses: windows, bounds, alignment, and what is said when one is wrong. Bounds
- * and alignment are always checked; races, pending copies and initialisation when asked for (check.c). */
+/* mem.c: warp-wide memory accesses: windows, bounds, alignment, and what is said when one is wrong.
+ * Bounds and alignment are always checked; races, pending copies and initialisation when asked for
+ * (check.c). */
 #include "ptxsim/check.h"
 
 #include <string.h>
@@ -7,7 +8,8 @@
 void ptx_addr(ptx_warp *w, const ptx_mem *mem, uint64_t out[PTX_LANES])
 {
     for (uint32_t i = 0; i < PTX_LANES; i++)
-        out[i] = mem->wide ? ptx_r64(w, mem->base)[i] + (uint64_t)mem->off : (uint32_t)(ptx_r32(w, mem->base)[i] + (uint32_t)mem->off);
+        out[i] = mem->wide ? ptx_r64(w, mem->base)[i] + (uint64_t)mem->off
+                           : (uint32_t)(ptx_r32(w, mem->base)[i] + (uint32_t)mem->off);
 }
 
 ptx_cta *ptx_cta_of(ptx_warp *w, uint64_t addr, uint32_t *off)
@@ -26,30 +28,46 @@ const uint8_t *ptx_param_bytes(const ptx_warp *w, uint64_t off, uint64_t n)
     return off <= r->param_bytes && n <= r->param_bytes - off ? r->params + off : NULL;
 }
 
-static const char *verb(uint32_t kind) { return kind & PTX_ATOMIC ? "atomic access" : kind & PTX_WRITE ? "write" : "read"; }
+static const char *verb(uint32_t kind)
+{
+    return kind & PTX_ATOMIC ? "atomic access" : kind & PTX_WRITE ? "write" : "read";
+}
 
 static bool host_looking(uint64_t a) { return a >= 0x500000000000ull && a < 0x800000000000ull; }
 
-static bool global_fault(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t a, const ptx_access *ac, const ptx_alloc *al)
+static bool global_fault(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t a,
+                         const ptx_access *ac, const ptx_alloc *al)
 {
     ptxsim_kind k = PTXSIM_R_OUT_OF_BOUNDS;
     if (al && a - al->base < al->size && al->freed) {
-        ptx_fault(w, in, lane, PTXSIM_R_USE_AFTER_FREE, a, "%u-byte %s of freed memory: 0x%llx is %llu bytes into an allocation of %llu", ac->size, verb(ac->kind),
-                  (unsigned long long)a, (unsigned long long)(a - al->base), (unsigned long long)al->size);
+        ptx_fault(w, in, lane, PTXSIM_R_USE_AFTER_FREE, a,
+                  "%u-byte %s of freed memory: 0x%llx is %llu bytes into an allocation of %llu",
+                  ac->size, verb(ac->kind), (unsigned long long)a,
+                  (unsigned long long)(a - al->base), (unsigned long long)al->size);
     } else if (host_looking(a) && !(al && a - al->base < al->size + 4096)) {
-        ptx_fault(w, in, lane, PTXSIM_R_HOST_POINTER, a, "%u-byte %s of 0x%llx, which looks like a host pointer", ac->size, verb(ac->kind), (unsigned long long)a);
+        ptx_fault(w, in, lane, PTXSIM_R_HOST_POINTER, a,
+                  "%u-byte %s of 0x%llx, which looks like a host pointer", ac->size, verb(ac->kind),
+                  (unsigned long long)a);
     } else if (al && al->base <= a && a - al->base < al->size + (1u << 20) + (al->size >> 1)) {
-        ptx_fault(w, in, lane, k, a, "%u-byte %s of global address 0x%llx: %lld bytes past the end of the allocation of %llu bytes at 0x%llx", ac->size, verb(ac->kind),
-                  (unsigned long long)a, (long long)(a + ac->size - al->base - al->size), (unsigned long long)al->size, (unsigned long long)al->base);
+        ptx_fault(w, in, lane, k, a,
+                  "%u-byte %s of global address 0x%llx: %lld bytes past the end of the allocation "
+                  "of %llu bytes at 0x%llx",
+                  ac->size, verb(ac->kind), (unsigned long long)a,
+                  (long long)(a + ac->size - al->base - al->size), (unsigned long long)al->size,
+                  (unsigned long long)al->base);
     } else {
-        ptx_fault(w, in, lane, k, a, "%u-byte %s of global address 0x%llx: no allocation is there", ac->size, verb(ac->kind), (unsigned long long)a);
+        ptx_fault(w, in, lane, k, a, "%u-byte %s of global address 0x%llx: no allocation is there",
+                  ac->size, verb(ac->kind), (unsigned long long)a);
     }
     return false;
 }
 
-static bool misaligned(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t a, const ptx_access *ac)
+static bool misaligned(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t a,
+                       const ptx_access *ac)
 {
-    ptx_fault(w, in, lane, PTXSIM_R_MISALIGNED, a, "%u-byte %s of address 0x%llx, which is not aligned to %u", ac->size, verb(ac->kind), (unsigned long long)a, ac->size);
+    ptx_fault(w, in, lane, PTXSIM_R_MISALIGNED, a,
+              "%u-byte %s of address 0x%llx, which is not aligned to %u", ac->size, verb(ac->kind),
+              (unsigned long long)a, ac->size);
     return false;
 }
 
@@ -66,7 +84,8 @@ static void remember(ptx_warp *w, ptx_alloc *a)
 static bool resolve_global(ptx_warp *w, const ptx_inst *in, ptx_access *ac, uint32_t i, uint64_t a)
 {
     ptx_alloc *al = ptx_memory_find(w->run->mem, a);
-    if (!al || a - al->base >= al->size || ac->size > al->size - (a - al->base) || !al->host) return global_fault(w, in, i, a, ac, al);
+    if (!al || a - al->base >= al->size || ac->size > al->size - (a - al->base) || !al->host)
+        return global_fault(w, in, i, a, ac, al);
     ac->p[i] = al->host + (a - al->base);
     ac->each[i] = al;
     ac->global |= 1u << i;
@@ -78,11 +97,16 @@ static bool resolve_shared(ptx_warp *w, const ptx_inst *in, ptx_access *ac, uint
     uint32_t off;
     ptx_cta *c = a >> 32 ? NULL : ptx_cta_of(w, a, &off);
     if (!c) {
-        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a, "%u-byte %s of shared address 0x%llx: no block of the cluster has it", ac->size, verb(ac->kind), (unsigned long long)a);
+        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a,
+                  "%u-byte %s of shared address 0x%llx: no block of the cluster has it", ac->size,
+                  verb(ac->kind), (unsigned long long)a);
         return false;
     }
-    if (off < w->run->code->shared_base || off > c->shared_bytes || ac->size > c->shared_bytes - off) {
-        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a, "%u-byte %s of shared address 0x%x: the block has 0x%x to 0x%x", ac->size, verb(ac->kind), off, w->run->code->shared_base, c->shared_bytes);
+    if (off < w->run->code->shared_base || off > c->shared_bytes ||
+        ac->size > c->shared_bytes - off) {
+        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a,
+                  "%u-byte %s of shared address 0x%x: the block has 0x%x to 0x%x", ac->size,
+                  verb(ac->kind), off, w->run->code->shared_base, c->shared_bytes);
         return false;
     }
     ac->p[i] = c->shared + off;
@@ -96,7 +120,9 @@ static bool resolve_local(ptx_warp *w, const ptx_inst *in, ptx_access *ac, uint3
 {
     uint32_t n = w->run->code->local_bytes;
     if (a > n || ac->size > n - a) {
-        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a, "%u-byte %s of local address 0x%llx: the thread has %u bytes", ac->size, verb(ac->kind), (unsigned long long)a, n);
+        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a,
+                  "%u-byte %s of local address 0x%llx: the thread has %u bytes", ac->size,
+                  verb(ac->kind), (unsigned long long)a, n);
         return false;
     }
     ac->off[i] = (uint32_t)a;
@@ -109,7 +135,9 @@ static bool resolve_param(ptx_warp *w, const ptx_inst *in, ptx_access *ac, uint3
 {
     const uint8_t *p = ptx_param_bytes(w, a, ac->size);
     if (!p || ac->kind & (PTX_WRITE | PTX_ATOMIC)) {
-        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a, "%u-byte %s of parameter offset 0x%llx: the kernel has %u bytes, to be read only", ac->size, verb(ac->kind), (unsigned long long)a, w->run->param_bytes);
+        ptx_fault(w, in, i, PTXSIM_R_OUT_OF_BOUNDS, a,
+                  "%u-byte %s of parameter offset 0x%llx: the kernel has %u bytes, to be read only",
+                  ac->size, verb(ac->kind), (unsigned long long)a, w->run->param_bytes);
         return false;
     }
     ac->p[i] = w->run->params + a;
@@ -128,7 +156,10 @@ bool ptx_access_resolve(ptx_warp *w, const ptx_inst *in, ptx_space space, ptx_ac
         ptx_space s = space;
         if (s == PTX_GENERIC) {
             uint64_t win = a & PTX_WIN_MASK;
-            s = win == PTX_WIN_SHARED ? PTX_CLUSTER : win == PTX_WIN_LOCAL ? PTX_LOCAL : win == PTX_WIN_PARAM ? PTX_PARAM : PTX_GLOBAL;
+            s = win == PTX_WIN_SHARED  ? PTX_CLUSTER
+                : win == PTX_WIN_LOCAL ? PTX_LOCAL
+                : win == PTX_WIN_PARAM ? PTX_PARAM
+                                       : PTX_GLOBAL;
             if (s != PTX_GLOBAL) a &= ~PTX_WIN_MASK;
         }
         uint32_t align = ac->size & (ac->size - 1) ? 1 : ac->size;
@@ -172,7 +203,8 @@ void ptx_access_check(ptx_warp *w, const ptx_inst *in, ptx_access *ac, const voi
 {
     const ptx_options *o = &w->run->opt;
     if (o->checks & (PTXSIM_CHECK_RACE | PTXSIM_CHECK_PENDING)) {
-        if (ac->shared) ptx_shadow_access(w, in, w->cta, ac->off, ac->size, ac->shared, ac->kind, data);
+        if (ac->shared)
+            ptx_shadow_access(w, in, w->cta, ac->off, ac->size, ac->shared, ac->kind, data);
         if (ac->remote) check_remote(w, in, ac, data);
     }
     if (ac->global && o->checks & PTXSIM_CHECK_GLOBAL) ptx_global_access(w, in, ac, data);
@@ -184,15 +216,20 @@ void ptx_access_check(ptx_warp *w, const ptx_inst *in, ptx_access *ac, const voi
 
 /* ---- initialisation ---- */
 
-static ptx_alloc *alloc_of(const ptx_access *ac, uint32_t i) { return ac->alloc ? ac->alloc : ac->each[i]; }
+static ptx_alloc *alloc_of(const ptx_access *ac, uint32_t i)
+{
+    return ac->alloc ? ac->alloc : ac->each[i];
+}
 
-/* Is every byte from the lowest to the highest address initialised? (Up to 1 KB: one question for all lanes.) */
+/* Is every byte from the lowest to the highest address initialised? (Up to 1 KB: one question for
+ * all lanes.) */
 static bool all_initialised(const ptx_warp *w, const ptx_access *ac)
 {
     if (ac->alloc) {
         uint64_t lo = UINT64_MAX, hi = 0;
         if (!ac->alloc->init) return true;
-        for (uint32_t i = 0; i < PTX_LANES; i++) { /* inactive lanes point where an active one does */
+        for (uint32_t i = 0; i < PTX_LANES;
+             i++) { /* inactive lanes point where an active one does */
             uint64_t off = (uint64_t)(ac->p[i] - ac->alloc->host);
             lo = off < lo ? off : lo;
             hi = off > hi ? off : hi;
@@ -234,7 +271,8 @@ void ptx_access_valid(ptx_warp *w, const ptx_access *ac, uint32_t valid[PTX_LANE
     }
 }
 
-static void mark_global(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, const uint32_t *valid, uint32_t all)
+static void mark_global(ptx_warp *w, const ptx_inst *in, const ptx_access *ac,
+                        const uint32_t *valid, uint32_t all)
 {
     ptx_mask bad = 0;
     uint64_t lo = UINT64_MAX, hi = 0;
@@ -247,15 +285,21 @@ static void mark_global(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, c
     }
     if (bad) {
         uint32_t i = (uint32_t)__builtin_ctz(bad);
-        ptx_report(w, in, i, PTXSIM_R_UNINIT, ac->addr[i], 0, "%s of never-written data to global address 0x%llx (%d lanes)", ac->kind & PTX_ATOMIC ? "atomic" : "store",
-                   (unsigned long long)ac->addr[i], __builtin_popcount(bad));
+        ptx_report(w, in, i, PTXSIM_R_UNINIT, ac->addr[i], 0,
+                   "%s of never-written data to global address 0x%llx (%d lanes)",
+                   ac->kind & PTX_ATOMIC ? "atomic" : "store", (unsigned long long)ac->addr[i],
+                   __builtin_popcount(bad));
     }
-    if (ac->alloc && hi - lo == (uint64_t)(__builtin_popcount(ac->global) - 1) * ac->size && ac->alloc->init) {
-        ptx_init_set(ac->alloc, lo, hi - lo + ac->size, true); /* one piece (or lanes on one word: the same bytes) */
+    if (ac->alloc && hi - lo == (uint64_t)(__builtin_popcount(ac->global) - 1) * ac->size &&
+        ac->alloc->init) {
+        ptx_init_set(ac->alloc, lo, hi - lo + ac->size,
+                     true); /* one piece (or lanes on one word: the same bytes) */
         if (ptx_init_all(ac->alloc, lo, hi - lo + ac->size) && ac->global == PTX_FULL) return;
     }
     for (uint32_t i = 0; i < PTX_LANES; i++)
-        if (ac->global >> i & 1) ptx_init_set(alloc_of(ac, i), (uint64_t)(ac->p[i] - alloc_of(ac, i)->host), ac->size, true);
+        if (ac->global >> i & 1)
+            ptx_init_set(alloc_of(ac, i), (uint64_t)(ac->p[i] - alloc_of(ac, i)->host), ac->size,
+                         true);
 }
 
 void ptx_access_mark(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, const uint32_t *valid)
@@ -272,16 +316,20 @@ void ptx_access_mark(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, cons
         }
         if (ok == all && (!row || ptx_shadow_init_all(w->cta, lo, hi - lo + ac->size))) {
             if (!row)
-                for (uint32_t at = lo; at < hi + ac->size; at += 32) ptx_shadow_put(w->cta, at, hi + ac->size - at < 32 ? hi + ac->size - at : 32, ~0u);
+                for (uint32_t at = lo; at < hi + ac->size; at += 32)
+                    ptx_shadow_put(w->cta, at, hi + ac->size - at < 32 ? hi + ac->size - at : 32,
+                                   ~0u);
             return;
         }
     }
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         uint32_t off;
         if (ac->shared >> i & 1) ptx_shadow_put(w->cta, ac->off[i], ac->size, valid[i]);
-        else if (ac->remote >> i & 1) ptx_shadow_put(ptx_cta_of(w, ac->addr[i], &off), ac->off[i], ac->size, valid[i]);
+        else if (ac->remote >> i & 1)
+            ptx_shadow_put(ptx_cta_of(w, ac->addr[i], &off), ac->off[i], ac->size, valid[i]);
         else if (ac->local >> i & 1 && w->s->local_init)
-            for (uint32_t k = 0; k < ac->size; k++) w->s->local_init[(size_t)i * n + ac->off[i] + k] = valid[i] >> k & 1;
+            for (uint32_t k = 0; k < ac->size; k++)
+                w->s->local_init[(size_t)i * n + ac->off[i] + k] = valid[i] >> k & 1;
     }
 }
 
@@ -299,7 +347,8 @@ void ptx_address_valid(ptx_warp *w, const ptx_inst *in, uint32_t slot, ptx_mask 
 
 /* ---- for handlers elsewhere ---- */
 
-static void access_start(ptx_access *ac, const uint64_t *addr, uint32_t size, ptx_mask m, uint32_t kind)
+static void access_start(ptx_access *ac, const uint64_t *addr, uint32_t size, ptx_mask m,
+                         uint32_t kind)
 {
     ac->size = size;
     ac->kind = kind;
@@ -309,7 +358,8 @@ static void access_start(ptx_access *ac, const uint64_t *addr, uint32_t size, pt
     memcpy(ac->addr, addr, sizeof ac->addr);
 }
 
-bool ptx_warp_read(ptx_warp *w, const ptx_inst *in, ptx_space space, const uint64_t addr[PTX_LANES], uint32_t size, ptx_mask m, void *data, uint16_t *valid)
+bool ptx_warp_read(ptx_warp *w, const ptx_inst *in, ptx_space space, const uint64_t addr[PTX_LANES],
+                   uint32_t size, ptx_mask m, void *data, uint16_t *valid)
 {
     ptx_access ac;
     uint32_t v[PTX_LANES];
@@ -324,7 +374,9 @@ bool ptx_warp_read(ptx_warp *w, const ptx_inst *in, ptx_space space, const uint6
     return true;
 }
 
-bool ptx_warp_write(ptx_warp *w, const ptx_inst *in, ptx_space space, const uint64_t addr[PTX_LANES], uint32_t size, ptx_mask m, const void *data, const uint16_t *valid)
+bool ptx_warp_write(ptx_warp *w, const ptx_inst *in, ptx_space space,
+                    const uint64_t addr[PTX_LANES], uint32_t size, ptx_mask m, const void *data,
+                    const uint16_t *valid)
 {
     ptx_access ac;
     uint32_t v[PTX_LANES];
@@ -342,11 +394,14 @@ bool ptx_warp_write(ptx_warp *w, const ptx_inst *in, ptx_space space, const uint
 /* A contiguous piece: where it lies. */
 typedef struct span { uint8_t *p; ptx_cta *cta; uint32_t off; ptx_alloc *alloc; uint64_t at; } span;
 
-static bool span_find(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, uint32_t kind, span *s)
+static bool span_find(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, uint32_t kind,
+                      span *s)
 {
     ptx_access ac = { .kind = kind, .size = (uint32_t)(n > UINT32_MAX ? UINT32_MAX : n) };
     ptx_warp *w = who->w;
-    uint32_t lane = who->lane < PTX_LANES ? who->lane : w->live ? (uint32_t)__builtin_ctz(w->live) : 0;
+    uint32_t lane = who->lane < PTX_LANES ? who->lane
+                    : w->live             ? (uint32_t)__builtin_ctz(w->live)
+                                          : 0;
     *s = (span){ 0 };
     if (space == PTX_GENERIC) {
         uint64_t win = addr & PTX_WIN_MASK;
@@ -367,7 +422,8 @@ static bool span_find(const ptx_who *who, ptx_space space, uint64_t addr, uint64
     return ok;
 }
 
-bool ptx_span_read(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, void *out, uint8_t *init)
+bool ptx_span_read(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, void *out,
+                   uint8_t *init)
 {
     span s;
     if (!n) return true;
@@ -375,11 +431,14 @@ bool ptx_span_read(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t 
     if (s.cta) ptx_shadow_span(who, s.cta, s.off, n, PTX_READ, NULL);
     memcpy(out, s.p, n);
     for (uint64_t k = 0; init && k < n; k++)
-        init[k] = s.cta ? ptx_shadow_init(s.cta, s.off + (uint32_t)k, 1) & 1 : s.alloc ? ptx_init_bits(s.alloc, s.at + k, 1) & 1 : 1;
+        init[k] = s.cta     ? ptx_shadow_init(s.cta, s.off + (uint32_t)k, 1) & 1
+                  : s.alloc ? ptx_init_bits(s.alloc, s.at + k, 1) & 1
+                            : 1;
     return true;
 }
 
-bool ptx_span_write(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, const void *src, const uint8_t *init)
+bool ptx_span_write(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, const void *src,
+                    const uint8_t *init)
 {
     span s;
     if (!n) return true;
@@ -397,7 +456,9 @@ bool ptx_span_write(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t
         }
     } else if (s.alloc) {
         if (!whole && who->w->run->opt.checks & PTXSIM_CHECK_UNINIT)
-            ptx_report(who->w, who->in, who->lane, PTXSIM_R_UNINIT, addr, 0, "store of never-written data to global address 0x%llx", (unsigned long long)addr);
+            ptx_report(who->w, who->in, who->lane, PTXSIM_R_UNINIT, addr, 0,
+                       "store of never-written data to global address 0x%llx",
+                       (unsigned long long)addr);
         ptx_init_set(s.alloc, s.at, n, true);
     }
     return true;

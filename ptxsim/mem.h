@@ -1,17 +1,24 @@
-/* mem.h: one warp-wide memory access, from addresses to host pointers, and the hooks of the checks and
- * counters. exec_mem.c has the fast cases inline; mem.c everything else. */
+/* mem.h: one warp-wide memory access, from addresses to host pointers, and the hooks of the checks
+ * and counters. exec_mem.c has the fast cases inline; mem.c everything else. */
 #ifndef PTXSIM_MEM_H
 #define PTXSIM_MEM_H
 
 #include "ptxsim/launch.h"
 
-enum ptx_akind { PTX_READ = 1, PTX_WRITE = 2, PTX_ATOMIC = 4, PTX_STRONG = 8 /* volatile, relaxed, acquire, release */, PTX_SYNC = 16 /* acquire or release */ };
+enum ptx_akind {
+    PTX_READ = 1,
+    PTX_WRITE = 2,
+    PTX_ATOMIC = 4,
+    PTX_STRONG = 8 /* volatile, relaxed, acquire, release */,
+    PTX_SYNC = 16 /* acquire or release */
+};
 
 typedef struct ptx_access {
     uint32_t size, kind;      /* bytes per lane; PTX_READ ... */
     ptx_mask m;
     uint8_t *p[PTX_LANES];    /* inactive lanes: some valid pointer */
-    ptx_mask shared, remote, global, local, param; /* lanes by where they go; remote: another block's shared */
+    ptx_mask shared, remote, global, local,
+        param;                /* lanes by where they go; remote: another block's shared */
     uint32_t off[PTX_LANES];  /* shared, local, param: offset */
     ptx_alloc *alloc;         /* of all global lanes, or NULL: see each */
     ptx_alloc *each[PTX_LANES];
@@ -20,7 +27,8 @@ typedef struct ptx_access {
 
 /* Fills m lanes of `ac` (size, kind, m, addr set). False: fault recorded. */
 bool ptx_access_resolve(ptx_warp *w, const ptx_inst *in, ptx_space space, ptx_access *ac);
-/* Races, pending copies, counters; `data`: what a write will store (lane-major, size bytes), or NULL. */
+/* Races, pending copies, counters; `data`: what a write will store (lane-major, size bytes), or
+ * NULL. */
 void ptx_access_check(ptx_warp *w, const ptx_inst *in, ptx_access *ac, const void *data);
 /* Per lane: bit b = byte b is initialised. */
 void ptx_access_valid(ptx_warp *w, const ptx_access *ac, uint32_t valid[PTX_LANES]);
@@ -42,7 +50,16 @@ typedef struct ptx_ldst {
 } ptx_ldst;
 
 typedef enum ptx_atom_op {
-    PTX_AT_ADD, PTX_AT_MIN, PTX_AT_MAX, PTX_AT_AND, PTX_AT_OR, PTX_AT_XOR, PTX_AT_EXCH, PTX_AT_CAS, PTX_AT_INC, PTX_AT_DEC
+    PTX_AT_ADD,
+    PTX_AT_MIN,
+    PTX_AT_MAX,
+    PTX_AT_AND,
+    PTX_AT_OR,
+    PTX_AT_XOR,
+    PTX_AT_EXCH,
+    PTX_AT_CAS,
+    PTX_AT_INC,
+    PTX_AT_DEC
 } ptx_atom_op;
 /* old -> new for one element of at most 64 bits. */
 uint64_t ptx_atom_apply(ptx_atom_op op, ptx_type t, uint64_t old, uint64_t b, uint64_t c);
@@ -55,17 +72,19 @@ ptx_shadow *ptx_shadow_new(ptx_run *run, uint32_t bytes);
 void ptx_shadow_reset(ptx_shadow *s);
 void ptx_shadow_forget(ptx_shadow *s);
 void ptx_shadow_free(ptx_shadow *s);
-void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES], uint32_t size, ptx_mask m, uint32_t kind, const void *data);
+void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32_t off[PTX_LANES],
+                       uint32_t size, ptx_mask m, uint32_t kind, const void *data);
 bool ptx_shadow_init_all(const ptx_cta *c, uint32_t off, uint32_t n);
 void ptx_shadow_put(ptx_cta *c, uint32_t off, uint32_t size, uint32_t bits);
 /* Copies in flight: the thread (w, lane) or the asynchronous proxy. */
 void ptx_shadow_begin(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, bool will_write);
 void ptx_shadow_end(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, bool will_write);
-void ptx_shadow_span(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, uint32_t kind, const void *data);
+void ptx_shadow_span(const ptx_who *who, ptx_cta *c, uint32_t off, uint64_t n, uint32_t kind,
+                     const void *data);
 
 /* Order between warps: time stamps. */
 void ptx_sync_start(ptx_warp *w);
-void ptx_sync_block(ptx_cta *c, const uint32_t *vc);                 /* a whole-block barrier is complete */
+void ptx_sync_block(ptx_cta *c, const uint32_t *vc); /* a whole-block barrier is complete */
 void ptx_sync_warp_barrier(ptx_warp *w, ptx_mask m);                 /* bar.warp.sync of lanes m */
 void ptx_sync_release(ptx_warp *w, uint32_t *vc);                    /* w's past into vc */
 void ptx_sync_acquire(ptx_warp *w, const uint32_t *vc);              /* vc into w's past */
@@ -74,8 +93,10 @@ void ptx_sync_all(ptx_warp *w); /* everything in the cluster so far */
 
 void ptx_sync_release_to(ptx_warp *w, ptx_cta *c, uint32_t *vc);     /* into a barrier of block c */
 void ptx_sync_release_async(ptx_cta *c, uint32_t *vc);               /* of the asynchronous proxy */
-void ptx_sync_proxy(ptx_warp *w, bool mbarriers_only);               /* fence.proxy.async, fence.mbarrier_init */
-bool ptx_sync_proxied(const ptx_cta *c, uint32_t actor, uint32_t time); /* an mbarrier initialised then */
+void ptx_sync_proxy(ptx_warp *w, bool mbarriers_only); /* fence.proxy.async, fence.mbarrier_init */
+bool ptx_sync_proxied(const ptx_cta *c, uint32_t actor,
+                      uint32_t time); /* an mbarrier initialised then */
+void ptx_sync_fence(ptx_warp *w);                                    /* fence, membar */
 void ptx_global_fence(ptx_warp *w);
 
 /* check_global.c: blocks of one launch against each other. */
@@ -96,7 +117,7 @@ void ptx_copies_free(ptx_warp *w);
 void ptx_copies_finish(ptx_warp *w, ptx_mask m);
 
 /* mbar.c / copy.c: handlers shared by all levels */
-ptx_handler ptx_h_mbar, ptx_h_cp_async, ptx_h_cp_commit, ptx_h_cp_wait, ptx_h_cp_mbar_arrive, ptx_h_fence,
-    ptx_h_st_async;
+ptx_handler ptx_h_mbar, ptx_h_cp_async, ptx_h_cp_commit, ptx_h_cp_wait, ptx_h_cp_mbar_arrive,
+    ptx_h_fence, ptx_h_st_async;
 
 #endif

@@ -1,5 +1,6 @@
-/* mma.c: fragment maps and products; see mma.h. The common path copies registers into row-major words (four
- * lanes of a row are 16 contiguous bytes), decodes whole rows and multiplies with 8-wide vectors. */
+/* mma.c: fragment maps and products; see mma.h. The common path copies registers into row-major
+ * words (four lanes of a row are 16 contiguous bytes), decodes whole rows and multiplies with
+ * 8-wide vectors. */
 #include "ptxsim/mma.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
-/* mma.h: tensor-core arithmetic as pure functions: which matrix element each register of each lane holds, and
- * what mma, wmma and wgmma compute from them. No machine state.
+/* mma.h: tensor-core arithmetic as pure functions: which matrix element each register of each lane
+ * holds, and what mma, wmma and wgmma compute from them. No machine state.
  *
- * Every mma.sync shape except m8n8k4.f16 shares one layout. With g = lane >> 2, t = lane & 3 and 32-bit words
- * (f64: 64-bit) that hold consecutive k:
+ * Every mma.sync shape except m8n8k4.f16 shares one layout. With g = lane >> 2, t = lane & 3 and
+ * 32-bit words (f64: 64-bit) that hold consecutive k:
  *
  *     A register r:  row g + 8 (r & 1), word t + 4 (r >> 1)     (8-row shapes: row g, word t + 4 r)
  *     B register r:  column g,          word t + 4 r
@@ -34,7 +34,8 @@ typedef struct ptx_mma_model {
     unsigned sm; /* generation of the truncating model */
 } ptx_mma_model;
 
-/* Whether mma.sync has this shape with these types, and from which sm on (0: no such instruction). */
+/* Whether mma.sync has this shape with these types, and from which sm on (0: no such
+ * instruction). */
 unsigned ptx_mma_min_sm(const ptx_mma *s);
 /* Registers of one lane (32-bit, or 64-bit for f64). */
 unsigned ptx_mma_a_regs(const ptx_mma *s), ptx_mma_b_regs(const ptx_mma *s);
@@ -43,8 +44,9 @@ unsigned ptx_mma_acc_regs(const ptx_mma *s, ptx_type acc);
 typedef struct ptx_at {
     uint16_t row, col;
 } ptx_at;
-/* Element e (low bits first) of register r in `lane`: A as (m, k), B as (k, n), accumulators as (m, n).
- * m8n8k4.f16 computes four products at once; its coordinates carry the product in row / 8 (of 32 rows). */
+/* Element e (low bits first) of register r in `lane`: A as (m, k), B as (k, n), accumulators as (m,
+ * n). m8n8k4.f16 computes four products at once; its coordinates carry the product in row / 8 (of
+ * 32 rows). */
 ptx_at ptx_mma_a_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e);
 ptx_at ptx_mma_b_at(const ptx_mma *s, unsigned lane, unsigned r, unsigned e);
 ptx_at ptx_mma_acc_at(const ptx_mma *s, ptx_type acc, unsigned lane, unsigned r, unsigned e);
@@ -55,8 +57,9 @@ void ptx_mma_run(const ptx_mma *s, ptx_mma_model model, void *const d[], const v
 
 /* ---- plain matrices, for wmma and wgmma ---- */
 
-/* D[m][n] = A[m][k] B[k][n] + C[m][n], row-major; n is a multiple of 8. A and B hold decoded values; each row
- * of A is read before its row of D is written, and d may be c. Integers: s32 values. */
+/* D[m][n] = A[m][k] B[k][n] + C[m][n], row-major; n is a multiple of 8. A and B hold decoded
+ * values; each row of A is read before its row of D is written, and d may be c. Integers: s32
+ * values. */
 void ptx_matmul_f32(unsigned m, unsigned n, unsigned k, float *d, const float *a, const float *b,
                     const float *c);
 void ptx_matmul_s32(unsigned m, unsigned n, unsigned k, int32_t *d, const int32_t *a,
@@ -70,8 +73,9 @@ void ptx_matmul_hw(unsigned sm, ptx_type in, ptx_type out, unsigned m, unsigned 
 void ptx_unpack_f32(ptx_type t, const void *words, unsigned count, float *out);
 void ptx_unpack_s32(ptx_type t, const void *words, unsigned count, int32_t *out);
 
-/* wmma: the layout of a fragment is the implementation's own; ours spreads the row-major matrix over the lanes
- * register by register and repeats it where the fragment has room. Gives the row-major index. */
+/* wmma: the layout of a fragment is the implementation's own; ours spreads the row-major matrix
+ * over the lanes register by register and repeats it where the fragment has room. Gives the
+ * row-major index. */
 unsigned ptx_wmma_at(unsigned elements, unsigned per_reg, unsigned lane, unsigned r, unsigned e);
 
 /* ---- wgmma ---- */
@@ -81,7 +85,8 @@ typedef struct ptx_wgmma_desc {
     uint8_t base, swizzle;           /* swizzle: 0 none, 1 128 B, 2 64 B, 3 32 B */
 } ptx_wgmma_desc;
 ptx_wgmma_desc ptx_wgmma_decode(uint64_t desc);
-/* Shared-memory byte address of element (mn, k) of `bits`-bit elements. mn_major: the "transposed" form. */
+/* Shared-memory byte address of element (mn, k) of `bits`-bit elements. mn_major: the "transposed"
+ * form. */
 uint32_t ptx_wgmma_addr(const ptx_wgmma_desc *d, unsigned bits, bool mn_major, unsigned mn,
                         unsigned k);
 /* The XOR of a swizzle mode on a byte address; width 0 (none), 32, 64 or 128 bytes. */
@@ -97,7 +102,8 @@ static inline ptx_at ptx_wgmma_acc_at(unsigned lane, unsigned i)
                     (uint16_t)(8 * (i >> 2) + 2 * (l & 3) + (i & 1))};
 }
 
-/* ---- ldmatrix / stmatrix / movmatrix: element e of the pair that lane holds of an 8x8 matrix of b16 ---- */
+/* ---- ldmatrix / stmatrix / movmatrix: element e of the pair that lane holds of an 8x8 matrix of
+ * b16 ---- */
 static inline ptx_at ptx_ldmatrix_at(unsigned lane, unsigned e, bool trans)
 {
     unsigned r = lane >> 2, c = 2 * (lane & 3) + e;

@@ -1,9 +1,10 @@
-/* mma_hw.c: the truncating arithmetic of tensor cores, per generation, and wgmma's shared-memory layouts.
+/* mma_hw.c: the truncating arithmetic of tensor cores, per generation, and wgmma's shared-memory
+ * layouts.
  *
- * Model (after MMA-Sim, arXiv 2511.10909): the products of one step are exact; products and the addend are
- * aligned to the largest exponent among them, cut (toward zero) to F fractional bits and added as integers;
- * an f32 result is rounded toward zero, an f16 result to nearest even. A product's exponent is the sum of its
- * factors' exponents, so its significand lies in [1, 4).
+ * Model (after MMA-Sim, arXiv 2511.10909): the products of one step are exact; products and the
+ * addend are aligned to the largest exponent among them, cut (toward zero) to F fractional bits and
+ * added as integers; an f32 result is rounded toward zero, an f16 result to nearest even. A
+ * product's exponent is the sum of its factors' exponents, so its significand lies in [1, 4).
  *
  *      generation      inputs       F    k of one step (the result of one is the addend of the next)
  *      sm_75           f16          24   the whole instruction
@@ -121,7 +122,8 @@ ptx_wgmma_desc ptx_wgmma_decode(uint64_t d)
  *     MN-major   none:  chunk q, k:      q stride + (k % 8) 16 + (k / 8) leading
  *                w:                      (q % w) 16 + (q / w) leading + (k % 8) 16w + (k / 8) stride
  *
- * and the swizzle XORs address bits 4.. with bits 7.. of the absolute address (less the base offset). */
+ * and the swizzle XORs address bits 4.. with bits 7.. of the absolute address (less the base
+ * offset). */
 uint32_t ptx_wgmma_addr(const ptx_wgmma_desc *d, unsigned bits, bool mn_major, unsigned mn,
                         unsigned k)
 {

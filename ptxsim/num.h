@@ -1,10 +1,10 @@
-/* num.h: the arithmetic of PTX as pure functions: conversions of every format, float arithmetic under every
- * rounding, packed halves, approximate functions. No machine state; the same functions are the handlers'
- * slow path and what the unit tests hold against independent definitions.
+/* num.h: the arithmetic of PTX as pure functions: conversions of every format, float arithmetic
+ * under every rounding, packed halves, approximate functions. No machine state; the same functions
+ * are the handlers' slow path and what the unit tests hold against independent definitions.
  *
- * Values travel as bit patterns. A register of up to 32 bits is one uint32_t a lane (upper bits ignored on
- * input, zero on output), a 64-bit one a uint64_t. NaN results are canonical: 0x7fff, 0x7fffffff,
- * 0x7fffffffffffffff (f64 arithmetic keeps payloads), 0x7f for fp8. */
+ * Values travel as bit patterns. A register of up to 32 bits is one uint32_t a lane (upper bits
+ * ignored on input, zero on output), a 64-bit one a uint64_t. NaN results are canonical: 0x7fff,
+ * 0x7fffffff, 0x7fffffffffffffff (f64 arithmetic keeps payloads), 0x7f for fp8. */
 #ifndef LLMIR_PTXSIM_NUM_H
 #define LLMIR_PTXSIM_NUM_H
 
@@ -73,13 +73,17 @@ typedef struct ptx_cvt {
 
 /* Whether the PTX ISA has this form (types, rounding, modifiers together). */
 bool ptx_cvt_valid(const ptx_cvt *c);
-/* Two-source forms (f16x2, bf16x2, e4m3x2, e5m2x2 from f32): `a` is the upper half, `b` the lower. */
+/* Two-source forms (f16x2, bf16x2, e4m3x2, e5m2x2 from f32): `a` is the upper half, `b` the
+ * lower. */
 bool ptx_cvt_two_sources(const ptx_cvt *c);
-/* The result in the low bits, sign- or zero-extended to 64 bits after the destination's signedness. */
+/* The result in the low bits, sign- or zero-extended to 64 bits after the destination's
+ * signedness. */
 uint64_t ptx_cvt_one(const ptx_cvt *c, uint64_t a, uint64_t b);
-/* The same for 32 lanes: d, a and b point to uint32_t[32], or uint64_t[32] where that type has 64 bits. */
+/* The same for 32 lanes: d, a and b point to uint32_t[32], or uint64_t[32] where that type has 64
+ * bits. */
 void ptx_cvt_lanes(const ptx_cvt *c, void *d, const void *a, const void *b);
-/* cvt.pack.sat.DST.s32 (DST u16 s16 u8 s8 u4 s4 u2 s2 by width): a and b saturated, packed above c. */
+/* cvt.pack.sat.DST.s32 (DST u16 s16 u8 s8 u4 s4 u2 s2 by width): a and b saturated, packed above
+ * c. */
 uint32_t ptx_cvt_pack(unsigned width, bool is_signed, uint32_t a, uint32_t b, uint32_t c);
 
 /* ---- f32 and f64 under a rounding mode (RN RZ RM RP) ---- */
@@ -95,8 +99,8 @@ double ptx_fma_f64(double a, double b, double c, ptx_round r);
 double ptx_div_f64(double a, double b, ptx_round r);
 double ptx_sqrt_f64(double a, ptx_round r);
 
-/* min/max of PTX: the operand that is a number; -0 below +0; .NaN gives the canonical NaN when either is;
- * .xorsign.abs compares magnitudes and gives the xor of the signs. */
+/* min/max of PTX: the operand that is a number; -0 below +0; .NaN gives the canonical NaN when
+ * either is; .xorsign.abs compares magnitudes and gives the xor of the signs. */
 float ptx_min_f32(float a, float b, bool is_max, bool nan, bool xorsign_abs);
 double ptx_min_f64(double a, double b, bool is_max);
 
@@ -160,15 +164,17 @@ typedef enum ptx_approx_op {
     PTX_A_DIV_FULL, /* div.full: 2 ulp in the whole range */
 } ptx_approx_op;
 
-/* Exact by default: the true value rounded to nearest. With `perturb` the result is moved by a pseudo-random
- * error (a function of seed, operation and operands, so it repeats) inside the bound the PTX ISA documents. */
+/* Exact by default: the true value rounded to nearest. With `perturb` the result is moved by a
+ * pseudo-random error (a function of seed, operation and operands, so it repeats) inside the bound
+ * the PTX ISA documents. */
 typedef struct ptx_num_mode {
     bool perturb;
     uint64_t seed;
 } ptx_num_mode;
 
 float ptx_approx_f32(ptx_approx_op op, float a, float b, bool ftz, const ptx_num_mode *m);
-/* rcp.approx.ftz.f64, rsqrt.approx(.ftz).f64: the upper word only; the lower 32 bits of the result are 0. */
+/* rcp.approx.ftz.f64, rsqrt.approx(.ftz).f64: the upper word only; the lower 32 bits of the result
+ * are 0. */
 double ptx_approx_f64(ptx_approx_op op, double a, const ptx_num_mode *m);
 /* The bound itself: |result - exact| <= abs + rel * |exact| for this operand. */
 void ptx_approx_bound(ptx_approx_op op, float a, double exact, double *abs_err, double *rel_err);

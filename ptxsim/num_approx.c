@@ -1,6 +1,7 @@
-/* num_approx.c: the approximate instructions. The default result is the true value rounded to nearest; the
- * perturb mode moves it inside the documented error so that tests can show that a kernel does not lean on
- * more accuracy than the hardware promises. Special operands (zeros, infinities, NaN) are never moved. */
+/* num_approx.c: the approximate instructions. The default result is the true value rounded to
+ * nearest; the perturb mode moves it inside the documented error so that tests can show that a
+ * kernel does not lean on more accuracy than the hardware promises. Special operands (zeros,
+ * infinities, NaN) are never moved. */
 #include <math.h>
 
 #include "ptxsim/num.h"

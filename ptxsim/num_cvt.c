@@ -1,5 +1,5 @@
-/* num_cvt.c: formats and cvt. One rounding core serves every destination: a magnitude sig * 2^exp (64-bit
- * significand plus a sticky bit) rounded once to e exponent and m mantissa bits. */
+/* num_cvt.c: formats and cvt. One rounding core serves every destination: a magnitude sig * 2^exp
+ * (64-bit significand plus a sticky bit) rounded once to e exponent and m mantissa bits. */
 #include <math.h>
 
 #include "ptxsim/num.h"

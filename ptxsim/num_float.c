@@ -1,7 +1,8 @@
-/* num_float.c: f32/f64 arithmetic under a written rounding, min/max, comparisons, and the half formats.
+/* num_float.c: f32/f64 arithmetic under a written rounding, min/max, comparisons, and the half
+ * formats.
  *
- * "Rounded once" is kept by rounding to odd on the way: a wider result whose last bit is forced to 1 when it
- * is inexact rounds to the narrow format exactly as the true value would. */
+ * "Rounded once" is kept by rounding to odd on the way: a wider result whose last bit is forced to
+ * 1 when it is inexact rounds to the narrow format exactly as the true value would. */
 #include <fenv.h>
 #include <math.h>
 
@@ -200,7 +201,8 @@ static void narrow(ptx_type t, uint32_t d[32], const float v[32], ptx_half_opts 
     }
 }
 
-/* a * b + c in double, rounded to odd, then to odd again as f32: any narrower rounding is then exact. */
+/* a * b + c in double, rounded to odd, then to odd again as f32: any narrower rounding is then
+ * exact. */
 static void fma_odd(float r[32], const float a[32], const float b[32], const float c[32])
 {
     for (int i = 0; i < 32; i++) {

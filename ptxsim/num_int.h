@@ -1,6 +1,7 @@
-/* num_int.h: integer and bit instructions of PTX as scalar functions, one meaning each, inline so that the
- * machine's 32-lane loops vectorise. Shift counts and field positions follow the PTX ISA: counts at or above
- * the width give 0 (or the sign); bfe/bfi use the low 8 bits of position and length. */
+/* num_int.h: integer and bit instructions of PTX as scalar functions, one meaning each, inline so
+ * that the machine's 32-lane loops vectorise. Shift counts and field positions follow the PTX ISA:
+ * counts at or above the width give 0 (or the sign); bfe/bfi use the low 8 bits of position and
+ * length. */
 #ifndef LLMIR_PTXSIM_NUM_INT_H
 #define LLMIR_PTXSIM_NUM_INT_H
 
@@ -51,8 +52,8 @@ typedef enum ptx_prmt_mode {
     PTX_PRMT_RC16
 } ptx_prmt_mode;
 
-/* prmt: four bytes picked out of b:a (a holds bytes 0-3). In the default mode each nibble of `sel` names a
- * byte, its top bit asks for that byte's sign replicated; the other modes take sel & 3. */
+/* prmt: four bytes picked out of b:a (a holds bytes 0-3). In the default mode each nibble of `sel`
+ * names a byte, its top bit asks for that byte's sign replicated; the other modes take sel & 3. */
 static inline uint32_t ptx_prmt(uint32_t a, uint32_t b, uint32_t sel, ptx_prmt_mode mode)
 {
     uint64_t ba = (uint64_t)b << 32 | a;
@@ -80,8 +81,8 @@ static inline uint32_t ptx_prmt(uint32_t a, uint32_t b, uint32_t sel, ptx_prmt_m
     return r;
 }
 
-/* bfe: bits [pos, pos + len) of a; the signed form extends with the field's top bit, or the sign of a where
- * the field runs past it. */
+/* bfe: bits [pos, pos + len) of a; the signed form extends with the field's top bit, or the sign of
+ * a where the field runs past it. */
 static inline uint64_t ptx_bfe_u(uint64_t a, uint32_t pos, uint32_t len, unsigned width)
 {
     pos &= 255;
@@ -110,8 +111,8 @@ static inline uint64_t ptx_bfi(uint64_t a, uint64_t b, uint32_t pos, uint32_t le
     uint64_t m = (len > 63 ? ~(uint64_t)0 : ((uint64_t)1 << len) - 1) << pos;
     return (b & ~m) | (a << pos & m);
 }
-/* bfind: position of the highest bit that differs from the sign (unsigned: the highest 1), or 0xffffffff;
- * with .shiftamt the left shift that brings it to the top. */
+/* bfind: position of the highest bit that differs from the sign (unsigned: the highest 1), or
+ * 0xffffffff; with .shiftamt the left shift that brings it to the top. */
 static inline uint32_t ptx_bfind(uint64_t a, bool is_signed, bool shiftamt, unsigned width)
 {
     uint64_t m = width == 64 ? ~(uint64_t)0 : 0xffffffffu;
@@ -187,7 +188,8 @@ static inline uint32_t ptx_mul24_s(uint32_t a, uint32_t b, bool hi)
     return (uint32_t)(hi ? p >> 16 : p);
 }
 
-/* vabsdiff4 and its family in the plain form (no selectors): per byte, then optionally summed into c. */
+/* vabsdiff4 and its family in the plain form (no selectors): per byte, then optionally summed into
+ * c. */
 typedef enum ptx_simd_op {
     PTX_SIMD_ADD,
     PTX_SIMD_SUB,

@@ -1,7 +1,7 @@
-/* parse.c: the structure of PTX: module directives, functions, scopes, statements and operands, with
- * recursive descent. Registers and variables are resolved as they are read; labels at the end of their
- * function. Debug sections, .loc, .file and .pragma are read and dropped. What the opcodes mean is not known
- * here. Refused: texture and surface variables, .alias, unknown directives. */
+/* parse.c: the structure of PTX: module directives, functions, scopes, statements and operands,
+ * with recursive descent. Registers and variables are resolved as they are read; labels at the end
+ * of their function. Debug sections, .loc, .file and .pragma are read and dropped. What the opcodes
+ * mean is not known here. Refused: texture and surface variables, .alias, unknown directives. */
 #include "ptxsim/parser.h"
 
 #include <stdarg.h>
@@ -10,12 +10,15 @@
 
 enum { MAX_NESTING = 64, MAX_ARENA = 1 << 30 };
 
-ptxsim_code ptx_fail(ptxsim_error *err, ptxsim_code code, const char *file, ptx_pos pos, const char *fmt, ...)
+ptxsim_code ptx_fail(ptxsim_error *err, ptxsim_code code, const char *file, ptx_pos pos,
+                     const char *fmt, ...)
 {
     if (!err || err->code != PTXSIM_OK) return code;
     *err = (ptxsim_error){ .code = code, .line = pos.line, .column = pos.col };
     int n = 0;
-    if (pos.line) n = snprintf(err->msg, sizeof err->msg, "%s:%u:%u: ", file ? file : "ptx", pos.line, pos.col);
+    if (pos.line)
+        n = snprintf(err->msg, sizeof err->msg, "%s:%u:%u: ", file ? file : "ptx", pos.line,
+                     pos.col);
     if (n < 0 || (size_t)n >= sizeof err->msg) return code;
     va_list ap;
     va_start(ap, fmt);
@@ -38,7 +41,9 @@ bool ptx_p_fail(ptx_parser *p, ptx_pos pos, const char *fmt, ...)
 void *ptx_p_alloc(ptx_parser *p, size_t n)
 {
     void *r = p->mod->arena.total < MAX_ARENA ? ll_try_alloc(&p->mod->arena, n) : NULL;
-    if (!r) ptx_fail(p->err, PTXSIM_NO_MEMORY, p->mod->name, p->t.pos, "no memory left for this module");
+    if (!r)
+        ptx_fail(p->err, PTXSIM_NO_MEMORY, p->mod->name, p->t.pos,
+                 "no memory left for this module");
     return r;
 }
 
@@ -78,7 +83,9 @@ const char *ptx_p_show(const ptx_parser *p, char buf[64])
 {
     if (p->t.kind == PTX_TOK_END) snprintf(buf, 64, "the end of the text");
     else if (p->t.kind == PTX_TOK_BAD) snprintf(buf, 64, "%s", p->t.why);
-    else snprintf(buf, 64, "'%s%.*s'", p->t.kind == PTX_TOK_DOT ? "." : "", p->t.n < 48 ? (int)p->t.n : 48, p->t.s);
+    else
+        snprintf(buf, 64, "'%s%.*s'", p->t.kind == PTX_TOK_DOT ? "." : "",
+                 p->t.n < 48 ? (int)p->t.n : 48, p->t.s);
     return buf;
 }
 
@@ -127,7 +134,9 @@ bool ptx_p_want_int(ptx_parser *p, uint64_t max, uint64_t *out, const char *what
         if (!int_term(p, &v, what)) return false;
         *out = mul ? *out * v : *out + v;
     }
-    if (*out > max) return ptx_p_fail(p, pos, "%s %llu is larger than %llu", what, (unsigned long long)*out, (unsigned long long)max);
+    if (*out > max)
+        return ptx_p_fail(p, pos, "%s %llu is larger than %llu", what, (unsigned long long)*out,
+                          (unsigned long long)max);
     return true;
 }
 
@@ -137,15 +146,19 @@ bool ptx_p_open_scope(ptx_parser *p)
 {
     ptx_scope *s = ptx_p_alloc(p, sizeof *s);
     if (!s) return false;
-    *s = (ptx_scope){ .parent = p->scope, .next_made = p->made, .depth = p->scope ? p->scope->depth + 1 : 0 };
-    if (s->depth > MAX_NESTING) return ptx_p_fail(p, p->t.pos, "blocks nested deeper than %d", MAX_NESTING);
+    *s = (ptx_scope){ .parent = p->scope,
+                      .next_made = p->made,
+                      .depth = p->scope ? p->scope->depth + 1 : 0 };
+    if (s->depth > MAX_NESTING)
+        return ptx_p_fail(p, p->t.pos, "blocks nested deeper than %d", MAX_NESTING);
     p->made = p->scope = s;
     return true;
 }
 
 bool ptx_p_declare(ptx_parser *p, ptx_pos pos, const char *name, const ptx_symbol *s)
 {
-    if (ll_map_get_str(&p->scope->names, name)) return ptx_p_fail(p, pos, "%s is declared twice", name);
+    if (ll_map_get_str(&p->scope->names, name))
+        return ptx_p_fail(p, pos, "%s is declared twice", name);
     ptx_symbol *copy = ptx_p_alloc(p, sizeof *copy);
     if (!copy) return false;
     *copy = *s;
@@ -162,7 +175,8 @@ static ptx_symbol *from_range(ptx_parser *p, ptx_scope *scope, const char *name)
     size_t n = strlen(name);
     for (ptx_range *r = scope->ranges; r; r = r->next) {
         size_t k = strlen(r->prefix);
-        if (k >= n || n - k > 8 || memcmp(r->prefix, name, k) || (name[k] == '0' && n - k > 1)) continue;
+        if (k >= n || n - k > 8 || memcmp(r->prefix, name, k) || (name[k] == '0' && n - k > 1))
+            continue;
         uint32_t i = 0;
         const char *q = name + k;
         for (; *q >= '0' && *q <= '9'; q++) i = i * 10 + (uint32_t)(*q - '0');
@@ -216,7 +230,8 @@ static bool component(ptx_parser *p, ptx_opnd *o)
     const char *c = strchr(names, p->t.s[0]);
     if (!c) return true;
     uint32_t i = (uint32_t)(c - names) % 4;
-    if (i >= o->reg->n_vec) return ptx_p_fail(p, p->t.pos, "%s has no component .%c", o->reg->name, p->t.s[0]);
+    if (i >= o->reg->n_vec)
+        return ptx_p_fail(p, p->t.pos, "%s has no component .%c", o->reg->name, p->t.s[0]);
     o->reg = &o->reg->vec[i];
     ptx_p_next(p);
     return true;
@@ -246,7 +261,8 @@ static bool whole_vector(ptx_parser *p, ptx_opnd *o)
     o->kind = PTX_O_VEC;
     o->n_sub = r->n_vec;
     if (!(o->sub = ptx_p_alloc(p, r->n_vec * sizeof *o->sub))) return false;
-    for (uint32_t i = 0; i < r->n_vec; i++) o->sub[i] = (ptx_opnd){ .kind = PTX_O_REG, .pos = o->pos, .reg = &r->vec[i] };
+    for (uint32_t i = 0; i < r->n_vec; i++)
+        o->sub[i] = (ptx_opnd){ .kind = PTX_O_REG, .pos = o->pos, .reg = &r->vec[i] };
     return true;
 }
 
@@ -306,7 +322,8 @@ static bool memory_operand(ptx_parser *p, ptx_opnd *o)
     } else if (base->kind == PTX_O_LABEL) {
         return ptx_p_fail(p, base->pos, "%s is not declared", base->name);
     } else {
-        return ptx_p_fail(p, base->pos, "a register, a variable or an integer is wanted as address");
+        return ptx_p_fail(p, base->pos,
+                          "a register, a variable or an integer is wanted as address");
     }
     return true;
 }
@@ -346,7 +363,8 @@ static bool simple_operand(ptx_parser *p, ptx_opnd *o)
         return sub_list(p, o, ')');
     }
     bool neg = ptx_p_take(p, '-');
-    if (p->t.kind == PTX_TOK_INT || p->t.kind == PTX_TOK_F32 || p->t.kind == PTX_TOK_F64) return number_operand(p, o, neg);
+    if (p->t.kind == PTX_TOK_INT || p->t.kind == PTX_TOK_F32 || p->t.kind == PTX_TOK_F64)
+        return number_operand(p, o, neg);
     if (p->t.kind == PTX_TOK_NAME) {
         if (!name_operand(p, o)) return false;
         o->negated = neg;
@@ -386,7 +404,8 @@ static bool guard(ptx_parser *p, ptx_stmt *st)
     st->guard_not = ptx_p_take(p, '!');
     ptx_opnd o = { .pos = p->t.pos };
     if (!simple_operand(p, &o)) return false;
-    if (o.kind != PTX_O_REG || o.reg->type != PTX_PRED) return ptx_p_fail(p, o.pos, "a predicate is wanted behind @");
+    if (o.kind != PTX_O_REG || o.reg->type != PTX_PRED)
+        return ptx_p_fail(p, o.pos, "a predicate is wanted behind @");
     st->guard = o.reg;
     return true;
 }
@@ -420,7 +439,8 @@ static bool instruction(ptx_parser *p, ptx_stmt *st)
 {
     char buf[64];
     uint32_t cap = 0;
-    if (p->t.kind != PTX_TOK_NAME) return ptx_p_fail(p, p->t.pos, "an instruction is wanted, got %s", ptx_p_show(p, buf));
+    if (p->t.kind != PTX_TOK_NAME)
+        return ptx_p_fail(p, p->t.pos, "an instruction is wanted, got %s", ptx_p_show(p, buf));
     st->pos = p->t.pos;
     const char *from = p->t.s;
     if (!(st->op = ptx_p_str(p, &p->t))) return false;
@@ -455,7 +475,8 @@ static bool label_directive(ptx_parser *p, ptx_label *l)
 {
     uint32_t cap = 0;
     if (ptx_p_dot(p, "callprototype")) {
-        while (!ptx_p_is(p, ';') && p->t.kind != PTX_TOK_END && p->t.kind != PTX_TOK_BAD) ptx_p_next(p);
+        while (!ptx_p_is(p, ';') && p->t.kind != PTX_TOK_END && p->t.kind != PTX_TOK_BAD)
+            ptx_p_next(p);
         return ptx_p_want(p, ';');
     }
     if (!ptx_p_dot(p, "branchtargets") && !ptx_p_dot(p, "calltargets")) return true;
@@ -472,11 +493,14 @@ static bool label_directive(ptx_parser *p, ptx_label *l)
 static bool add_label(ptx_parser *p, const char *name, ptx_pos pos)
 {
     ptx_func *f = p->func;
-    if (ll_map_get_str(&p->scope->labels, name)) return ptx_p_fail(p, pos, "label %s stands twice", name);
-    if (!ptx_p_grow(p, (void **)&f->label, f->n_label, &p->cap_label, sizeof *f->label)) return false;
+    if (ll_map_get_str(&p->scope->labels, name))
+        return ptx_p_fail(p, pos, "label %s stands twice", name);
+    if (!ptx_p_grow(p, (void **)&f->label, f->n_label, &p->cap_label, sizeof *f->label))
+        return false;
     ptx_label *l = &f->label[f->n_label++];
     *l = (ptx_label){ .name = name, .stmt = f->n_stmt, .pos = pos, .scope = p->scope };
-    if (!ll_map_set_str(&p->scope->labels, name, (void *)(uintptr_t)f->n_label)) return ptx_p_fail(p, pos, "no memory left");
+    if (!ll_map_set_str(&p->scope->labels, name, (void *)(uintptr_t)f->n_label))
+        return ptx_p_fail(p, pos, "no memory left");
     return label_directive(p, l);
 }
 
@@ -488,7 +512,8 @@ static bool skip_loc(ptx_parser *p)
     for (int i = 0; i < 3; i++)
         if (!int_term(p, &v, ".loc")) return false;
     while (ptx_p_take(p, ',')) {
-        if (p->t.kind != PTX_TOK_NAME) return ptx_p_fail(p, p->t.pos, ".loc: a word is wanted behind ','");
+        if (p->t.kind != PTX_TOK_NAME)
+            return ptx_p_fail(p, p->t.pos, ".loc: a word is wanted behind ','");
         bool inlined = p->t.n == 10 && !memcmp(p->t.s, "inlined_at", 10);
         ptx_p_next(p);
         for (int i = 0; i < 3 && inlined; i++)
@@ -517,7 +542,8 @@ static bool skip_pragma(ptx_parser *p)
 {
     do {
         ptx_p_next(p);
-        if (p->t.kind != PTX_TOK_STRING) return ptx_p_fail(p, p->t.pos, ".pragma: a string is wanted");
+        if (p->t.kind != PTX_TOK_STRING)
+            return ptx_p_fail(p, p->t.pos, ".pragma: a string is wanted");
         ptx_p_next(p);
     } while (ptx_p_is(p, ','));
     return ptx_p_want(p, ';');
@@ -565,7 +591,8 @@ static bool body_item(ptx_parser *p)
         ptx_p_next(p);
         return ptx_p_var_decl(p, space, false);
     }
-    if (p->t.kind == PTX_TOK_DOT && (ptx_p_dot(p, "callprototype") || ptx_p_dot(p, "branchtargets")))
+    if (p->t.kind == PTX_TOK_DOT &&
+        (ptx_p_dot(p, "callprototype") || ptx_p_dot(p, "branchtargets")))
         return ptx_p_fail(p, p->t.pos, "%s needs a label in front", ptx_p_show(p, buf));
     return ptx_p_fail(p, p->t.pos, "a statement is wanted, got %s", ptx_p_show(p, buf));
 }
@@ -587,7 +614,9 @@ static bool body(ptx_parser *p)
 {
     uint32_t depth = p->scope->depth;
     while (p->scope->depth >= depth) {
-        if (p->t.kind == PTX_TOK_END) return ptx_p_fail(p, p->t.pos, "%s: '}' is missing at the end of the text", p->func->name);
+        if (p->t.kind == PTX_TOK_END)
+            return ptx_p_fail(p, p->t.pos, "%s: '}' is missing at the end of the text",
+                              p->func->name);
         if (p->t.kind == PTX_TOK_BAD) return ptx_p_fail(p, p->t.pos, "%s", p->t.why);
         if (ptx_p_take(p, '{')) {
             if (!ptx_p_open_scope(p)) return false;
@@ -627,7 +656,8 @@ static bool tuning_directive(ptx_parser *p, ptx_func *f, bool *found)
     if (ptx_p_dot(p, "maxntid")) return three(p, f->maxntid);
     if (ptx_p_dot(p, "reqntid")) return three(p, f->reqntid);
     if (ptx_p_dot(p, "reqnctapercluster")) return three(p, f->reqcluster);
-    static const char *const one[] = { "minnctapersm", "maxnreg", "maxnctapersm", "maxclusterrank" };
+    static const char *const one[] = { "minnctapersm", "maxnreg", "maxnctapersm",
+                                       "maxclusterrank" };
     for (int i = 0; i < 4; i++) {
         if (!ptx_p_dot(p, one[i])) continue;
         ptx_p_next(p);
@@ -636,8 +666,8 @@ static bool tuning_directive(ptx_parser *p, ptx_func *f, bool *found)
         if (i == 1) f->max_registers = (uint32_t)v;
         return true;
     }
-    if (ptx_p_dot(p, "noreturn") || ptx_p_dot(p, "explicitcluster") || ptx_p_dot(p, "blocksareclusters") ||
-        ptx_p_dot(p, "unique")) {
+    if (ptx_p_dot(p, "noreturn") || ptx_p_dot(p, "explicitcluster") ||
+        ptx_p_dot(p, "blocksareclusters") || ptx_p_dot(p, "unique")) {
         ptx_p_next(p);
         return true;
     }
@@ -663,7 +693,8 @@ static bool keep_func(ptx_parser *p, ptx_func *f)
     for (uint32_t i = 0; i < m->n_func; i++) {
         ptx_func *old = m->func[i];
         if (strcmp(old->name, f->name)) continue;
-        if (old->defined && f->defined) return ptx_p_fail(p, f->pos, "%s is defined twice", f->name);
+        if (old->defined && f->defined)
+            return ptx_p_fail(p, f->pos, "%s is defined twice", f->name);
         if (f->defined) m->func[i] = f;
         return true;
     }
@@ -684,7 +715,8 @@ static bool function(ptx_parser *p, bool is_entry, bool external)
     if (!ptx_p_open_scope(p)) return false;
     if (!is_entry && !param_list(p, f, true)) return false;
     f->pos = p->t.pos;
-    if (p->t.kind != PTX_TOK_NAME) return ptx_p_fail(p, p->t.pos, "a function name is wanted, got %s", ptx_p_show(p, buf));
+    if (p->t.kind != PTX_TOK_NAME)
+        return ptx_p_fail(p, p->t.pos, "a function name is wanted, got %s", ptx_p_show(p, buf));
     if (!(f->name = ptx_p_str(p, &p->t))) return false;
     ptx_p_next(p);
     if (!param_list(p, f, false)) return false;
@@ -715,7 +747,8 @@ static bool version(ptx_parser *p)
         size_t n = (size_t)(p->lex.p - p->t.s);
         memcpy(text, p->t.s, n < 15 ? n : 15);
     }
-    if (sscanf(text, "%u.%u", &major, &minor) != 2) return ptx_p_fail(p, p->t.pos, ".version: a number like 8.0 is wanted");
+    if (sscanf(text, "%u.%u", &major, &minor) != 2)
+        return ptx_p_fail(p, p->t.pos, ".version: a number like 8.0 is wanted");
     p->mod->version_major = major;
     p->mod->version_minor = minor;
     ptx_p_next(p);
@@ -734,7 +767,8 @@ static bool target(ptx_parser *p)
         if (n >= 1 && (n == 1 || tail == 'a' || tail == 'f')) {
             p->mod->sm = sm;
             p->mod->arch_specific = n == 2;
-        } else if (strcmp(name, "debug") && strcmp(name, "texmode_independent") && strcmp(name, "texmode_unified")) {
+        } else if (strcmp(name, "debug") && strcmp(name, "texmode_independent") &&
+                   strcmp(name, "texmode_unified")) {
             return ptx_p_fail(p, p->t.pos, ".target: unknown target %s", ptx_p_show(p, buf));
         }
         ptx_p_next(p);
@@ -769,13 +803,15 @@ static bool module_item(ptx_parser *p)
         ptx_pos pos = p->t.pos;
         ptx_p_next(p);
         if (!int_term(p, &v, ".address_size")) return false;
-        return v == 64 || ptx_p_fail(p, pos, ".address_size %llu: only 64 is accepted", (unsigned long long)v);
+        return v == 64 ||
+               ptx_p_fail(p, pos, ".address_size %llu: only 64 is accepted", (unsigned long long)v);
     }
     if (ptx_p_dot(p, "file")) return skip_file(p);
     if (ptx_p_dot(p, "loc")) return skip_loc(p);
     if (ptx_p_dot(p, "pragma")) return skip_pragma(p);
     if (ptx_p_dot(p, "section")) return skip_section(p);
-    while (ptx_p_dot(p, "visible") || ptx_p_dot(p, "extern") || ptx_p_dot(p, "weak") || ptx_p_dot(p, "common")) {
+    while (ptx_p_dot(p, "visible") || ptx_p_dot(p, "extern") || ptx_p_dot(p, "weak") ||
+           ptx_p_dot(p, "common")) {
         external |= ptx_p_dot(p, "extern");
         ptx_p_next(p);
     }
@@ -793,7 +829,8 @@ static bool module_item(ptx_parser *p)
     return ptx_p_fail(p, p->t.pos, "a directive is wanted, got %s", ptx_p_show(p, buf));
 }
 
-ptxsim_code ptx_parse(ptx_module *mod, const char *text, size_t n, const char *name, ptxsim_error *err)
+ptxsim_code ptx_parse(ptx_module *mod, const char *text, size_t n, const char *name,
+                      ptxsim_error *err)
 {
     ptxsim_error own = { 0 };
     ptx_parser p = { .mod = mod, .err = err ? err : &own };
@@ -809,7 +846,10 @@ ptxsim_code ptx_parse(ptx_module *mod, const char *text, size_t n, const char *n
             ok = ptx_p_fail(&p, p.t.pos, "this is no PTX: .version must come first");
         else ok = module_item(&p);
     }
-    if (ok && !mod->sm) ok = ptx_p_fail(&p, p.t.pos, mod->version_major ? ".target is missing" : "this is no PTX: the text is empty");
+    if (ok && !mod->sm)
+        ok = ptx_p_fail(&p, p.t.pos,
+                        mod->version_major ? ".target is missing"
+                                           : "this is no PTX: the text is empty");
     for (ptx_scope *s = p.made; s; s = s->next_made) {
         ll_map_finish(&s->names);
         ll_map_finish(&s->labels);

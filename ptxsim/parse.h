@@ -1,6 +1,7 @@
-/* parse.h: PTX text -> modules, functions and statements. Names of registers, variables and parameters
- * are resolved here (scopes nest and shadow); what opcodes and modifiers mean is decode's business.
- * Everything lives in the module's arena. Every error has a line and a column. */
+/* parse.h: PTX text -> modules, functions and statements. Names of registers, variables and
+ * parameters are resolved here (scopes nest and shadow); what opcodes and modifiers mean is
+ * decode's business. Everything lives in the module's arena. Every error has a line and a column.
+ */
 #ifndef PTXSIM_PARSE_H
 #define PTXSIM_PARSE_H
 
@@ -63,17 +64,17 @@ typedef struct ptx_init {    /* one piece of an initialiser */
 } ptx_init;
 
 typedef enum ptx_okind {
-    PTX_O_REG,     /* reg                                                                   */
-    PTX_O_SPECIAL, /* name: "%tid.x", "%clock64", "WARP_SZ"                                 */
-    PTX_O_INT,     /* imm                                                                   */
-    PTX_O_F32, PTX_O_F64, /* imm holds the bits                                             */
-    PTX_O_VAR,     /* var (+ imm): an address, or a .param of a call                        */
-    PTX_O_LABEL,   /* label or function name: name                                          */
-    PTX_O_MEM,     /* [sub[0] + imm], [sub[0] + imm, sub[1]...]; sub[0] REG, VAR or INT     */
-    PTX_O_VEC,     /* {sub...}                                                              */
-    PTX_O_LIST,    /* (sub...): arguments of a call                                         */
-    PTX_O_PAIR,    /* sub[0] | sub[1]                                                       */
-    PTX_O_SINK,    /* _                                                                     */
+    PTX_O_REG,     /* reg */
+    PTX_O_SPECIAL, /* name: "%tid.x", "%clock64", "WARP_SZ" */
+    PTX_O_INT,     /* imm */
+    PTX_O_F32, PTX_O_F64, /* imm holds the bits */
+    PTX_O_VAR,     /* var (+ imm): an address, or a .param of a call */
+    PTX_O_LABEL,   /* label or function name: name */
+    PTX_O_MEM,     /* [sub[0] + imm], [sub[0] + imm, sub[1]...]; sub[0] REG, VAR or INT */
+    PTX_O_VEC,     /* {sub...} */
+    PTX_O_LIST,    /* (sub...): arguments of a call */
+    PTX_O_PAIR,    /* sub[0] | sub[1] */
+    PTX_O_SINK,    /* _ */
 } ptx_okind;
 
 typedef struct ptx_opnd {
@@ -99,7 +100,7 @@ typedef struct ptx_stmt {
     uint32_t n_opnd;
     ptx_reg *guard;          /* NULL: none */
     bool guard_not;
-    const char *text;        /* the opcode with its modifiers as written, for messages and counters */
+    const char *text; /* the opcode with its modifiers as written, for messages and counters */
     uint32_t index;          /* in its function */
 } ptx_stmt;
 
@@ -124,7 +125,8 @@ typedef struct ptx_func {
     uint32_t n_label;
     ptx_reg **reg;           /* every register, scopes flattened */
     uint32_t n_reg;
-    uint32_t local_bytes, frame; /* frame: offset of the function's local memory in the running entry's */
+    uint32_t local_bytes,
+        frame; /* frame: offset of the function's local memory in the running entry's */
     uint32_t maxntid[3], reqntid[3], min_blocks, max_registers, reqcluster[3];
     struct ptx_module *module;
     void *code;              /* decoded, see launch.h */
@@ -145,10 +147,11 @@ typedef struct ptx_module {
 } ptx_module;
 
 /* Fills `mod` (zeroed by the caller). On failure the arena still belongs to the caller. */
-ptxsim_code ptx_parse(ptx_module *mod, const char *text, size_t n, const char *name, ptxsim_error *err);
+ptxsim_code ptx_parse(ptx_module *mod, const char *text, size_t n, const char *name,
+                      ptxsim_error *err);
 
 /* The first failure wins; prefixes "NAME:LINE:COLUMN: " when pos.line is not 0. */
-ptxsim_code ptx_fail(ptxsim_error *err, ptxsim_code code, const char *file, ptx_pos pos, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+ptxsim_code ptx_fail(ptxsim_error *err, ptxsim_code code, const char *file, ptx_pos pos,
+                     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

@@ -1,5 +1,6 @@
-/* parse_decl.c: declarations: registers, variables with initialisers, parameters. Variables get their size
- * and alignment here, parameters also their offset; addresses come later (module load, decode). */
+/* parse_decl.c: declarations: registers, variables with initialisers, parameters. Variables get
+ * their size and alignment here, parameters also their offset; addresses come later (module load,
+ * decode). */
 #include "ptxsim/parser.h"
 
 #include <string.h>
@@ -47,7 +48,8 @@ static bool want_type(ptx_parser *p, ptx_type *out)
 static bool want_name(ptx_parser *p, const char **out)
 {
     char buf[64];
-    if (p->t.kind != PTX_TOK_NAME) return ptx_p_fail(p, p->t.pos, "a name is wanted, got %s", ptx_p_show(p, buf));
+    if (p->t.kind != PTX_TOK_NAME)
+        return ptx_p_fail(p, p->t.pos, "a name is wanted, got %s", ptx_p_show(p, buf));
     if (!(*out = ptx_p_str(p, &p->t))) return false;
     ptx_p_next(p);
     return true;
@@ -66,7 +68,8 @@ bool ptx_p_reg_decl(ptx_parser *p)
     ptx_pos pos = p->t.pos;
     if (!vector_prefix(p, &n_vec) || !want_type(p, &type)) return false;
     if (!n_vec && !vector_prefix(p, &n_vec)) return false;
-    if (!reg_type_ok(type)) return ptx_p_fail(p, pos, "no register has the type .%s", ptx_type_name(type));
+    if (!reg_type_ok(type))
+        return ptx_p_fail(p, pos, "no register has the type .%s", ptx_type_name(type));
     do {
         const char *name = NULL;
         pos = p->t.pos;
@@ -74,13 +77,18 @@ bool ptx_p_reg_decl(ptx_parser *p)
         if (ptx_p_take(p, '<')) {
             uint64_t count;
             ptx_range *r = ptx_p_alloc(p, sizeof *r);
-            if (!r || !ptx_p_want_int(p, MAX_REGS, &count, "register count") || !ptx_p_want(p, '>')) return false;
-            *r = (ptx_range){ .prefix = name, .count = (uint32_t)count, .type = type, .n_vec = n_vec,
+            if (!r || !ptx_p_want_int(p, MAX_REGS, &count, "register count") || !ptx_p_want(p, '>'))
+                return false;
+            *r = (ptx_range){ .prefix = name,
+                              .count = (uint32_t)count,
+                              .type = type,
+                              .n_vec = n_vec,
                               .next = p->scope->ranges };
             p->scope->ranges = r;
         } else {
             ptx_symbol s = { .kind = PTX_SYM_REG };
-            if (!ptx_p_reg_new(p, name, type, n_vec, &s.reg) || !ptx_p_declare(p, pos, name, &s)) return false;
+            if (!ptx_p_reg_new(p, name, type, n_vec, &s.reg) || !ptx_p_declare(p, pos, name, &s))
+                return false;
         }
     } while (ptx_p_take(p, ','));
     return ptx_p_want(p, ';');
@@ -143,7 +151,8 @@ static bool init_byte_of(ptx_parser *p, ptx_init *in)
 {
     uint64_t m = in->value;
     unsigned shift = m ? (unsigned)__builtin_ctzll(m) : 0;
-    if (m >> shift != 0xff || shift % 8) return ptx_p_fail(p, in->pos, "a byte mask is wanted in front of (");
+    if (m >> shift != 0xff || shift % 8)
+        return ptx_p_fail(p, in->pos, "a byte mask is wanted in front of (");
     const char *name = NULL;
     ptx_p_next(p);
     if (!want_name(p, &name)) return false;
@@ -234,17 +243,21 @@ static bool var_type(ptx_parser *p, ptx_type *type, uint32_t *align, uint32_t *n
         if (ptx_p_dot(p, "align")) {
             ptx_p_next(p);
             if (!ptx_p_want_int(p, 1 << 20, &v, "alignment")) return false;
-            if (!v || (v & (v - 1))) return ptx_p_fail(p, pos, "alignment %llu is no power of two", (unsigned long long)v);
+            if (!v || (v & (v - 1)))
+                return ptx_p_fail(p, pos, "alignment %llu is no power of two",
+                                  (unsigned long long)v);
             if (!is_ptr) *align = (uint32_t)v;
         } else if (ptx_p_dot(p, "ptr")) {
             is_ptr = true;
             ptx_p_next(p);
-        } else if (is_ptr && (ptx_p_dot(p, "global") || ptx_p_dot(p, "shared") || ptx_p_dot(p, "local") || ptx_p_dot(p, "const"))) {
+        } else if (is_ptr && (ptx_p_dot(p, "global") || ptx_p_dot(p, "shared") ||
+                              ptx_p_dot(p, "local") || ptx_p_dot(p, "const"))) {
             ptx_p_next(p);
         } else if (ptx_p_dot(p, "attribute")) {
             ptx_p_next(p);
             if (!ptx_p_want(p, '(')) return false;
-            while (p->t.kind == PTX_TOK_DOT || p->t.kind == PTX_TOK_INT || ptx_p_is(p, ',')) ptx_p_next(p);
+            while (p->t.kind == PTX_TOK_DOT || p->t.kind == PTX_TOK_INT || ptx_p_is(p, ','))
+                ptx_p_next(p);
             if (!ptx_p_want(p, ')')) return false;
         } else if (ptx_p_dot(p, "v2") || ptx_p_dot(p, "v4")) {
             *n_vec = p->t.s[1] == '2' ? 2 : 4;
@@ -258,7 +271,8 @@ static bool var_type(ptx_parser *p, ptx_type *type, uint32_t *align, uint32_t *n
     return *type != PTX_NOTYPE || want_type(p, type);
 }
 
-static ptx_var *new_var(ptx_parser *p, ptx_space space, ptx_type type, uint32_t align, uint32_t n_vec)
+static ptx_var *new_var(ptx_parser *p, ptx_space space, ptx_type type, uint32_t align,
+                        uint32_t n_vec)
 {
     ptx_var *v = ptx_p_alloc(p, sizeof *v);
     if (!v) return NULL;
@@ -272,9 +286,12 @@ static bool keep_var(ptx_parser *p, ptx_var *v)
 {
     ptx_module *m = p->mod;
     if (v->space == PTX_LOCAL || v->space == PTX_PARAM) {
-        if (!p->func) return ptx_p_fail(p, v->pos, "%s: this state space needs a function around it", v->name);
+        if (!p->func)
+            return ptx_p_fail(p, v->pos, "%s: this state space needs a function around it",
+                              v->name);
         v->addr = align_up(p->func->local_bytes, v->align);
-        if (v->addr + v->size > MAX_VAR_BYTES) return ptx_p_fail(p, v->pos, "%s: too much local memory", v->name);
+        if (v->addr + v->size > MAX_VAR_BYTES)
+            return ptx_p_fail(p, v->pos, "%s: too much local memory", v->name);
         p->func->local_bytes = (uint32_t)(v->addr + v->size);
         return true;
     }
@@ -301,10 +318,12 @@ bool ptx_p_var_decl(ptx_parser *p, ptx_space space, bool external)
         if (ptx_p_take(p, '=')) {
             init_ctx c = { .var = v, .tail = &v->init, .elem = elem };
             if (space != PTX_GLOBAL && space != PTX_CONST)
-                return ptx_p_fail(p, v->pos, "%s: only .global and .const variables have initialisers", v->name);
+                return ptx_p_fail(
+                    p, v->pos, "%s: only .global and .const variables have initialisers", v->name);
             if (!init_list(p, &c)) return false;
             if (open) v->size = c.off;
-            if (c.off > v->size) return ptx_p_fail(p, v->pos, "%s: more initialisers than elements", v->name);
+            if (c.off > v->size)
+                return ptx_p_fail(p, v->pos, "%s: more initialisers than elements", v->name);
         } else if (open) {
             if (space == PTX_SHARED || external) v->external = true, v->size = 0;
             else return ptx_p_fail(p, v->pos, "%s: the array has no size", v->name);
@@ -319,7 +338,8 @@ bool ptx_p_param(ptx_parser *p, ptx_func *f, bool is_ret)
 {
     char buf[64];
     bool reg = ptx_p_dot(p, "reg");
-    if (!reg && !ptx_p_dot(p, "param")) return ptx_p_fail(p, p->t.pos, ".param is wanted, got %s", ptx_p_show(p, buf));
+    if (!reg && !ptx_p_dot(p, "param"))
+        return ptx_p_fail(p, p->t.pos, ".param is wanted, got %s", ptx_p_show(p, buf));
     ptx_p_next(p);
     ptx_type type;
     uint32_t align, n_vec;
@@ -336,7 +356,8 @@ bool ptx_p_param(ptx_parser *p, ptx_func *f, bool is_ret)
         s.reg = v->reg;
     }
     uint64_t off = align_up(f->is_entry ? f->param_bytes : f->local_bytes, v->align);
-    if (off + v->size > 1 << 20) return ptx_p_fail(p, v->pos, "%s: too many parameter bytes", v->name);
+    if (off + v->size > 1 << 20)
+        return ptx_p_fail(p, v->pos, "%s: too many parameter bytes", v->name);
     v->addr = off;
     v->kernel_param = f->is_entry;
     *(f->is_entry ? &f->param_bytes : &f->local_bytes) = (uint32_t)(off + v->size);

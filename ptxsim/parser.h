@@ -1,4 +1,5 @@
-/* parser.h: what parse.c (structure, instructions) and parse_decl.c (declarations, initialisers) share. */
+/* parser.h: what parse.c (structure, instructions) and parse_decl.c (declarations, initialisers)
+ * share. */
 #ifndef PTXSIM_PARSER_H
 #define PTXSIM_PARSER_H
 
@@ -46,7 +47,8 @@ typedef struct ptx_parser {
     uint32_t nesting;
 } ptx_parser;
 
-bool ptx_p_fail(ptx_parser *p, ptx_pos pos, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool ptx_p_fail(ptx_parser *p, ptx_pos pos, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 void *ptx_p_alloc(ptx_parser *p, size_t n); /* NULL: recorded */
 char *ptx_p_str(ptx_parser *p, const ptx_token *t);
 /* Room for one more element in an arena array. */
@@ -60,11 +62,13 @@ bool ptx_p_want_int(ptx_parser *p, uint64_t max, uint64_t *out, const char *what
 const char *ptx_p_show(const ptx_parser *p, char buf[64]); /* the current token, for messages */
 bool ptx_p_open_scope(ptx_parser *p);
 bool ptx_p_declare(ptx_parser *p, ptx_pos pos, const char *name, const ptx_symbol *s);
-ptx_symbol *ptx_p_lookup(ptx_parser *p, const char *name); /* NULL: not declared, or out of memory (recorded) */
+ptx_symbol *ptx_p_lookup(ptx_parser *p,
+                         const char *name); /* NULL: not declared, or out of memory (recorded) */
 
 /* parse_decl.c */
 bool ptx_p_reg_decl(ptx_parser *p);                     /* behind ".reg" */
-bool ptx_p_var_decl(ptx_parser *p, ptx_space space, bool external); /* behind ".global" etc.; takes ';' */
+bool ptx_p_var_decl(ptx_parser *p, ptx_space space,
+                    bool external); /* behind ".global" etc.; takes ';' */
 bool ptx_p_param(ptx_parser *p, ptx_func *f, bool is_ret);
 bool ptx_p_reg_new(ptx_parser *p, const char *name, ptx_type type, uint32_t n_vec, ptx_reg **out);
 

@@ -1,13 +1,13 @@
-/* regalloc.c: gives registers that are never alive at the same time the same slot, so that a warp's working
- * set stays in the nearest cache (compilers write PTX with a new register for every value).
+/* regalloc.c: gives registers that are never alive at the same time the same slot, so that a warp's
+ * working set stays in the nearest cache (compilers write PTX with a new register for every value).
  *
- * Liveness is solved over the blocks, then every register becomes one interval of the final instruction
- * order and a linear scan hands out slots of three sizes. A destination's interval begins at its instruction
- * and a source's ends there, so they never share. A guarded write does not end the life of the old value.
- * Accumulators of asynchronous matrix instructions, and every register that plain moves join with them, share
- * with nobody: wgmma.c follows them by their move class.
- * What is alive at the start (read before it is written on some path) keeps its slot from the start: the
- * uninitialised-data check stays exact. */
+ * Liveness is solved over the blocks, then every register becomes one interval of the final
+ * instruction order and a linear scan hands out slots of three sizes. A destination's interval
+ * begins at its instruction and a source's ends there, so they never share. A guarded write does
+ * not end the life of the old value. Accumulators of asynchronous matrix instructions, and every
+ * register that plain moves join with them, share with nobody: wgmma.c follows them by their move
+ * class. What is alive at the start (read before it is written on some path) keeps its slot from
+ * the start: the uninitialised-data check stays exact. */
 #include "ptxsim/decode.h"
 
 #include <stdlib.h>
@@ -31,7 +31,8 @@ static void set(uint64_t *s, uint32_t i) { s[i / 64] |= 1ull << (i % 64); }
 
 static void note_use(live *l, uint32_t b, uint32_t slot)
 {
-    if (is_reg(slot) && !test(l->def + (size_t)b * l->words, reg_of(slot))) set(l->use + (size_t)b * l->words, reg_of(slot));
+    if (is_reg(slot) && !test(l->def + (size_t)b * l->words, reg_of(slot)))
+        set(l->use + (size_t)b * l->words, reg_of(slot));
 }
 
 static void note_inst(live *l, uint32_t b, const ptx_inst *in)
@@ -69,8 +70,8 @@ static bool join(live *l, uint32_t b, uint32_t succ)
     return grew;
 }
 
-/* A block's successors: the targets of its last item, and the next block when it falls through. Only the last
- * two items of a block may leave it (a conditional branch, then the way on). */
+/* A block's successors: the targets of its last item, and the next block when it falls through.
+ * Only the last two items of a block may leave it (a conditional branch, then the way on). */
 static bool join_successors(live *l, uint32_t b)
 {
     const ptx_flow *f = l->d->flow;
@@ -81,8 +82,11 @@ static bool join_successors(live *l, uint32_t b)
         const ptx_item *it = &f->item[k];
         bool guarded = it->st && it->st->guard;
         if (it->kind == PTX_IT_BRA) grew |= join(l, b, block_of(f, it->target));
-        for (uint32_t t = 0; t < it->n_targets; t++) grew |= join(l, b, block_of(f, it->targets[t]));
-        if (k + 1 == end) falls = guarded || it->kind == PTX_IT_PLAIN || it->kind == PTX_IT_FALL || it->kind == PTX_IT_BUILTIN;
+        for (uint32_t t = 0; t < it->n_targets; t++)
+            grew |= join(l, b, block_of(f, it->targets[t]));
+        if (k + 1 == end)
+            falls = guarded || it->kind == PTX_IT_PLAIN || it->kind == PTX_IT_FALL ||
+                    it->kind == PTX_IT_BUILTIN;
     }
     if (falls && b + 1 < l->n_block) grew |= join(l, b, b + 1);
     return grew;
@@ -117,7 +121,8 @@ static void intervals(live *l)
     for (uint32_t b = 0; b < l->n_block; b++) {
         for (uint32_t r = 0; r < l->d->n_reg; r++) {
             if (test(l->in + (size_t)b * l->words, r)) cover(l, r, f->leader[b]);
-            if (test(l->out + (size_t)b * l->words, r)) cover(l, r, f->leader[b + 1] - 1), cover(l, r, f->leader[b]);
+            if (test(l->out + (size_t)b * l->words, r))
+                cover(l, r, f->leader[b + 1] - 1), cover(l, r, f->leader[b]);
         }
         for (uint32_t pc = f->leader[b]; pc < f->leader[b + 1]; pc++) {
             const ptx_inst *in = &l->d->code->inst[pc];
@@ -140,7 +145,8 @@ static void move_classes(live *l)
     for (uint32_t r = 0; r < l->d->n_reg; r++) l->parent[r] = r;
     for (uint32_t pc = 0; pc < c->n; pc++) {
         const ptx_inst *in = &c->inst[pc];
-        if (in->n_dst == 1 && in->n_src == 1 && !strcmp(in->x->st->op, "mov") && is_reg(in->x->slot[0]) && is_reg(in->x->slot[1]))
+        if (in->n_dst == 1 && in->n_src == 1 && !strcmp(in->x->st->op, "mov") &&
+            is_reg(in->x->slot[0]) && is_reg(in->x->slot[1]))
             l->parent[root(l, reg_of(in->x->slot[0]))] = root(l, reg_of(in->x->slot[1]));
     }
     for (uint32_t pc = 0; pc < c->n; pc++) {
@@ -183,7 +189,8 @@ typedef struct start { uint32_t from, reg; } start;
 static int by_start(const void *a, const void *b)
 {
     const start *x = a, *y = b;
-    return x->from != y->from ? (x->from > y->from) - (x->from < y->from) : (x->reg > y->reg) - (x->reg < y->reg);
+    return x->from != y->from ? (x->from > y->from) - (x->from < y->from)
+                              : (x->reg > y->reg) - (x->reg < y->reg);
 }
 
 static bool scan(live *l, uint32_t first)
@@ -209,7 +216,8 @@ static bool scan(live *l, uint32_t first)
             ok = next < PTX_VIRTUAL / 2;
             continue;
         }
-        uint32_t slot = n_heap[c] && h[0].to < l->from[r] ? heap_pop(h, &n_heap[c]).slot : (next += bytes[c]) - bytes[c];
+        uint32_t slot = n_heap[c] && h[0].to < l->from[r] ? heap_pop(h, &n_heap[c]).slot
+                                                          : (next += bytes[c]) - bytes[c];
         reg->slot = slot;
         heap_push(h, &n_heap[c], (active){ l->to[r], slot });
         ok = next < PTX_VIRTUAL / 2;
@@ -226,9 +234,12 @@ static bool name_classes(live *l)
     bool any = false;
     for (uint32_t r = 0; r < l->d->n_reg; r++) any |= l->pinned[r];
     if (!any) return true;
-    if (!(c->slot_class = ll_try_alloc(&l->d->mod->arena, c->arena_bytes / PTX_SLOT * sizeof *c->slot_class))) return false;
+    if (!(c->slot_class =
+              ll_try_alloc(&l->d->mod->arena, c->arena_bytes / PTX_SLOT * sizeof *c->slot_class)))
+        return false;
     for (uint32_t r = 0; r < l->d->n_reg; r++)
-        if (l->pinned[root(l, r)] && l->from[r] != UINT32_MAX) c->slot_class[l->d->reg[r]->slot / PTX_SLOT] = root(l, r) + 1;
+        if (l->pinned[root(l, r)] && l->from[r] != UINT32_MAX)
+            c->slot_class[l->d->reg[r]->slot / PTX_SLOT] = root(l, r) + 1;
     return true;
 }
 
@@ -271,7 +282,8 @@ ptxsim_code ptx_regalloc(ptx_dec *d, uint32_t first)
         l.use = l.out + set_words;
         l.def = l.use + set_words;
         for (uint32_t b = 0; b < l.n_block; b++)
-            for (uint32_t pc = d->flow->leader[b]; pc < d->flow->leader[b + 1]; pc++) note_inst(&l, b, &d->code->inst[pc]);
+            for (uint32_t pc = d->flow->leader[b]; pc < d->flow->leader[b + 1]; pc++)
+                note_inst(&l, b, &d->code->inst[pc]);
         solve(&l);
         intervals(&l);
     } else if (ok) { /* too large to solve: every register keeps its own slot */
@@ -283,6 +295,8 @@ ptxsim_code ptx_regalloc(ptx_dec *d, uint32_t first)
     free(l.from);
     free(l.to);
     free(l.in);
-    if (!ok) return ptx_fail(d->err, PTXSIM_NO_MEMORY, d->mod->name, (ptx_pos){ 0, 0 }, "no memory left for this module");
+    if (!ok)
+        return ptx_fail(d->err, PTXSIM_NO_MEMORY, d->mod->name, (ptx_pos){ 0, 0 },
+                        "no memory left for this module");
     return PTXSIM_OK;
 }

@@ -1,6 +1,7 @@
-/* run.c: launches: limits and arguments checked as a driver checks them, then worker threads that take
- * clusters from a shared counter. A worker holds several clusters at once when the kernel may wait for other
- * blocks (fences, volatile or acquiring accesses to global memory): it turns from one to the next. */
+/* run.c: launches: limits and arguments checked as a driver checks them, then worker threads that
+ * take clusters from a shared counter. A worker holds several clusters at once when the kernel may
+ * wait for other blocks (fences, volatile or acquiring accesses to global memory): it turns from
+ * one to the next. */
 #include <fenv.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +18,12 @@ ptx_handler *const *ptx_handlers(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("bmi2"))
         return ptx_table_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
         return ptx_table_avx2;
 #endif
     return ptx_table_base;
@@ -33,15 +36,18 @@ static uint64_t volume(const uint32_t n[3]) { return (uint64_t)n[0] * n[1] * n[2
 static uint32_t blocks_per_sm(const ptx_run *r)
 {
     const ptxsim_limits *l = &r->m->limits;
-    uint32_t by_threads = l->max_threads_per_sm / (r->n_warp * PTX_LANES), by_shared = l->max_blocks_per_sm;
+    uint32_t by_threads = l->max_threads_per_sm / (r->n_warp * PTX_LANES),
+             by_shared = l->max_blocks_per_sm;
     if (r->shared_bytes) by_shared = l->shared_per_sm / r->shared_bytes;
     uint32_t n = by_threads < by_shared ? by_threads : by_shared;
     return n < l->max_blocks_per_sm ? n : l->max_blocks_per_sm;
 }
 
-static ptxsim_code too_large(ptxsim_error *err, const ptxsim_kernel *k, const char *what, uint64_t got, uint64_t max)
+static ptxsim_code too_large(ptxsim_error *err, const ptxsim_kernel *k, const char *what,
+                             uint64_t got, uint64_t max)
 {
-    return ptx_fail(err, PTXSIM_TOO_LARGE, NULL, NONE, "%s: %s is %llu, at most %llu", k->info.name, what, (unsigned long long)got, (unsigned long long)max);
+    return ptx_fail(err, PTXSIM_TOO_LARGE, NULL, NONE, "%s: %s is %llu, at most %llu", k->info.name,
+                    what, (unsigned long long)got, (unsigned long long)max);
 }
 
 static ptxsim_code shape(ptx_run *r, const ptxsim_launch *l, ptxsim_error *err)
@@ -52,19 +58,36 @@ static ptxsim_code shape(ptx_run *r, const ptxsim_launch *l, ptxsim_error *err)
     for (int i = 0; i < 3; i++) {
         r->grid[i] = l->grid[i] ? l->grid[i] : 1;
         r->block[i] = l->block[i] ? l->block[i] : 1;
-        r->cluster[i] = l->cluster[i] ? l->cluster[i] : k->info.reqcluster[i] ? k->info.reqcluster[i] : 1;
+        r->cluster[i] = l->cluster[i]           ? l->cluster[i]
+                        : k->info.reqcluster[i] ? k->info.reqcluster[i]
+                                                : 1;
         char what[16] = "grid x", whatb[16] = "block x";
         what[5] = whatb[6] = axis[i];
-        if (r->grid[i] > lim->max_grid[i]) return too_large(err, k, what, r->grid[i], lim->max_grid[i]);
-        if (r->block[i] > lim->max_block[i]) return too_large(err, k, whatb, r->block[i], lim->max_block[i]);
-        if (r->grid[i] % r->cluster[i]) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: the grid (%c = %u) is no multiple of the cluster (%u)", k->info.name, axis[i], r->grid[i], r->cluster[i]);
-        if (k->info.reqntid[0] && k->info.reqntid[i] != r->block[i]) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: block %c is %u, the kernel requires %u", k->info.name, axis[i], r->block[i], k->info.reqntid[i]);
-        if (k->info.reqcluster[0] && k->info.reqcluster[i] != r->cluster[i]) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: cluster %c is %u, the kernel requires %u", k->info.name, axis[i], r->cluster[i], k->info.reqcluster[i]);
+        if (r->grid[i] > lim->max_grid[i])
+            return too_large(err, k, what, r->grid[i], lim->max_grid[i]);
+        if (r->block[i] > lim->max_block[i])
+            return too_large(err, k, whatb, r->block[i], lim->max_block[i]);
+        if (r->grid[i] % r->cluster[i])
+            return ptx_fail(err, PTXSIM_USAGE, NULL, NONE,
+                            "%s: the grid (%c = %u) is no multiple of the cluster (%u)",
+                            k->info.name, axis[i], r->grid[i], r->cluster[i]);
+        if (k->info.reqntid[0] && k->info.reqntid[i] != r->block[i])
+            return ptx_fail(err, PTXSIM_USAGE, NULL, NONE,
+                            "%s: block %c is %u, the kernel requires %u", k->info.name, axis[i],
+                            r->block[i], k->info.reqntid[i]);
+        if (k->info.reqcluster[0] && k->info.reqcluster[i] != r->cluster[i])
+            return ptx_fail(err, PTXSIM_USAGE, NULL, NONE,
+                            "%s: cluster %c is %u, the kernel requires %u", k->info.name, axis[i],
+                            r->cluster[i], k->info.reqcluster[i]);
     }
     uint64_t threads = volume(r->block), blocks = volume(r->cluster);
-    if (threads > lim->max_threads_per_block) return too_large(err, k, "threads of a block", threads, lim->max_threads_per_block);
-    if (k->info.max_threads && threads > k->info.max_threads) return too_large(err, k, "threads of a block", threads, k->info.max_threads);
-    if (blocks > lim->max_cluster || (blocks > 1 && lim->sm < 90)) return too_large(err, k, "blocks of a cluster", blocks, lim->sm < 90 ? 1 : lim->max_cluster);
+    if (threads > lim->max_threads_per_block)
+        return too_large(err, k, "threads of a block", threads, lim->max_threads_per_block);
+    if (k->info.max_threads && threads > k->info.max_threads)
+        return too_large(err, k, "threads of a block", threads, k->info.max_threads);
+    if (blocks > lim->max_cluster || (blocks > 1 && lim->sm < 90))
+        return too_large(err, k, "blocks of a cluster", blocks,
+                         lim->sm < 90 ? 1 : lim->max_cluster);
     r->n_threads = (uint32_t)threads;
     r->n_warp = (r->n_threads + PTX_LANES - 1) / PTX_LANES;
     r->cluster_size = (uint32_t)blocks;
@@ -76,8 +99,10 @@ static ptxsim_code shared_size(ptx_run *r, const ptxsim_launch *l, ptxsim_error 
 {
     const ptxsim_limits *lim = &r->m->limits;
     const ptx_code *c = r->code;
-    uint64_t end = l->shared_bytes ? (uint64_t)c->dyn_offset + l->shared_bytes : c->shared_static, used = end - c->shared_base;
-    uint32_t max = l->carveout_optin > lim->shared_per_block ? l->carveout_optin : lim->shared_per_block;
+    uint64_t end = l->shared_bytes ? (uint64_t)c->dyn_offset + l->shared_bytes : c->shared_static,
+             used = end - c->shared_base;
+    uint32_t max =
+        l->carveout_optin > lim->shared_per_block ? l->carveout_optin : lim->shared_per_block;
     if (max > lim->shared_per_block_optin) max = lim->shared_per_block_optin;
     if (used > max) return too_large(err, l->kernel, "shared memory of a block", used, max);
     r->shared_bytes = (uint32_t)end;
@@ -89,15 +114,22 @@ static ptxsim_code arguments(ptx_run *r, const ptxsim_launch *l, ptxsim_error *e
 {
     const ptxsim_kernel_info *k = &l->kernel->info;
     r->param_bytes = k->param_bytes;
-    if (!(r->params = calloc(1, r->param_bytes + 64))) return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left");
+    if (!(r->params = calloc(1, r->param_bytes + 64)))
+        return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left");
     if (l->params) {
-        if (l->params_bytes < k->param_bytes) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: %u bytes of parameters are wanted, got %zu", k->name, k->param_bytes, l->params_bytes);
+        if (l->params_bytes < k->param_bytes)
+            return ptx_fail(err, PTXSIM_USAGE, NULL, NONE,
+                            "%s: %u bytes of parameters are wanted, got %zu", k->name,
+                            k->param_bytes, l->params_bytes);
         memcpy(r->params, l->params, k->param_bytes);
         return PTXSIM_OK;
     }
-    if (l->n_args != k->n_param || (k->n_param && !l->args)) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: %u arguments are wanted, got %zu", k->name, k->n_param, l->n_args);
+    if (l->n_args != k->n_param || (k->n_param && !l->args))
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: %u arguments are wanted, got %zu",
+                        k->name, k->n_param, l->n_args);
     for (uint32_t i = 0; i < k->n_param; i++) {
-        if (!l->args[i]) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: argument %u is NULL", k->name, i);
+        if (!l->args[i])
+            return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "%s: argument %u is NULL", k->name, i);
         memcpy(r->params + k->param[i].offset, l->args[i], k->param[i].size);
     }
     return PTXSIM_OK;
@@ -129,7 +161,8 @@ static void stop_no_memory(ptx_run *r)
     int none = 0;
     if (!atomic_compare_exchange_strong(&r->stop, &none, PTXSIM_NO_MEMORY)) return;
     pthread_mutex_lock(&r->lock);
-    ptx_fail(r->err, PTXSIM_NO_MEMORY, NULL, NONE, "%s: no host memory left for a block", r->kernel->info.name);
+    ptx_fail(r->err, PTXSIM_NO_MEMORY, NULL, NONE, "%s: no host memory left for a block",
+             r->kernel->info.name);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -212,7 +245,8 @@ static bool track_memory(ptx_run *r)
         if (a->freed) continue;
         if (r->opt.counters && !(a->touched = calloc(1, a->size / 32 + 2))) return false;
         if (r->opt.checks & PTXSIM_CHECK_GLOBAL && r->n_cluster * r->cluster_size > 1 &&
-            !(a->writer = calloc(a->size / r->code->global_grain + 2, sizeof *a->writer))) return false;
+            !(a->writer = calloc(a->size / r->code->global_grain + 2, sizeof *a->writer)))
+            return false;
     }
     return true;
 }
@@ -246,16 +280,29 @@ ptxsim_code ptxsim_run(ptxsim *m, const ptxsim_launch *l, ptxsim_log **out, ptxs
 {
     ptxsim_error own = { 0 };
     if (out) *out = NULL;
-    if (!m || !l || !l->kernel) return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_run: a NULL argument");
-    ptx_run r = { .m = m, .kernel = l->kernel, .code = l->kernel->code, .mem = &m->mem, .max_steps = l->max_steps, .err = err ? err : &own };
+    if (!m || !l || !l->kernel)
+        return ptx_fail(err, PTXSIM_USAGE, NULL, NONE, "ptxsim_run: a NULL argument");
+    ptx_run r = { .m = m,
+                  .kernel = l->kernel,
+                  .code = l->kernel->code,
+                  .mem = &m->mem,
+                  .max_steps = l->max_steps,
+                  .err = err ? err : &own };
     *r.err = (ptxsim_error){ 0 };
-    r.opt = (ptx_options){ .sm = m->limits.sm, .checks = l->checks & PTXSIM_CHECK_ALL, .perturb_ulp = l->perturb_ulp, .seed = l->seed, .mma_model = l->mma_model, .counters = l->counters };
+    r.opt = (ptx_options){ .sm = m->limits.sm,
+                           .checks = l->checks & PTXSIM_CHECK_ALL,
+                           .perturb_ulp = l->perturb_ulp,
+                           .seed = l->seed,
+                           .mma_model = l->mma_model,
+                           .counters = l->counters };
     ptxsim_code c = shape(&r, l, r.err);
     if (!c) c = shared_size(&r, l, r.err);
     if (!c && l->cooperative && volume(r.grid) > (uint64_t)blocks_per_sm(&r) * m->limits.sm_count)
-        c = too_large(r.err, l->kernel, "blocks of a cooperative launch", volume(r.grid), (uint64_t)blocks_per_sm(&r) * m->limits.sm_count);
+        c = too_large(r.err, l->kernel, "blocks of a cooperative launch", volume(r.grid),
+                      (uint64_t)blocks_per_sm(&r) * m->limits.sm_count);
     if (!c) c = arguments(&r, l, r.err);
-    if (!c && !(r.log = ptx_log_new(l->kernel->info.name, l->max_reports ? l->max_reports : 100))) c = ptx_fail(r.err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left");
+    if (!c && !(r.log = ptx_log_new(l->kernel->info.name, l->max_reports ? l->max_reports : 100)))
+        c = ptx_fail(r.err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left");
     if (!c) {
         pthread_mutex_init(&r.lock, NULL);
         pthread_mutex_lock(&m->lock);

@@ -1,17 +1,18 @@
 /* sched.c: who runs next.
  *
- * A warp is a list of groups: lanes that stand at the same instruction. Of the groups that can run, the one
- * furthest behind in program order runs (the order of flow.c), until control changes; groups that meet are
- * one again. A .sync instruction parks the lanes that reach it until the others are there.
- * A cluster runs its warps in turns. When a round changes nothing, pending copies are completed, then
- * divergent barriers are let through with a finding, then it is a deadlock. */
+ * A warp is a list of groups: lanes that stand at the same instruction. Of the groups that can run,
+ * the one furthest behind in program order runs (the order of flow.c), until control changes;
+ * groups that meet are one again. A .sync instruction parks the lanes that reach it until the
+ * others are there. A cluster runs its warps in turns. When a round changes nothing, pending copies
+ * are completed, then divergent barriers are let through with a finding, then it is a deadlock. */
 #include "ptxsim/mem.h"
 #include "ptxsim/valid.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Jumps of one turn of a warp; less where blocks may wait for others, which then get their turn after ROUNDS. */
+/* Jumps of one turn of a warp; less where blocks may wait for others, which then get their turn
+ * after ROUNDS. */
 enum { FUEL = 4096, SHORT_FUEL = 256, ROUNDS = 4, IDLE_LIMIT = 256 };
 
 /* ---- straight-line execution: until a handler says anything but GO ---- */
@@ -102,8 +103,8 @@ static uint32_t pick(ptx_warp_sched *s)
     return best;
 }
 
-/* Lanes m of group k stop at pc; the rest goes on behind it. Parked lanes at the same place join, and try
- * again when that made them more. */
+/* Lanes m of group k stop at pc; the rest goes on behind it. Parked lanes at the same place join,
+ * and try again when that made them more. */
 static void park(ptx_warp *w, uint32_t k, uint32_t pc, ptx_mask m)
 {
     ptx_warp_sched *s = w->s;
@@ -176,7 +177,8 @@ static turn run_warp(ptx_warp *w)
             }
             if (s->fuel) s->fuel--;
             if (!s->fuel) {
-                if (s->n > 1) s->g[k].state = PTX_G_SPIN; /* let the others of this warp have a turn */
+                if (s->n > 1)
+                    s->g[k].state = PTX_G_SPIN; /* let the others of this warp have a turn */
                 return T_RUNS;
             }
             break;
@@ -194,7 +196,8 @@ static turn run_warp(ptx_warp *w)
             s->g[k].state = PTX_G_SPIN;
             break;
         case PTX_RETRY: /* at the same place, once others have run */
-            if (act & ~m) s->g[s->n++] = (ptx_group){ .pc = pc + 1, .m = act & ~m, .state = PTX_G_RUN };
+            if (act & ~m)
+                s->g[s->n++] = (ptx_group){ .pc = pc + 1, .m = act & ~m, .state = PTX_G_RUN };
             s->g[k].m = m;
             s->g[k].state = PTX_G_SPIN;
             break;
@@ -206,7 +209,8 @@ static turn run_warp(ptx_warp *w)
 
 /* ---- a cluster ---- */
 
-/* A parked group in front of a block barrier that cannot gather its warp: let it through, with a finding. */
+/* A parked group in front of a block barrier that cannot gather its warp: let it through, with a
+ * finding. */
 static bool let_through(ptx_cluster *cl)
 {
     for (uint32_t c = 0; c < cl->n_cta; c++)
@@ -215,9 +219,15 @@ static bool let_through(ptx_cluster *cl)
             for (uint32_t k = 0; k < w->s->n; k++) {
                 ptx_group *g = &w->s->g[k];
                 const ptx_inst *in = &cl->run->code->inst[g->pc];
-                if (g->state != PTX_G_WARP || (in->x->real != ptx_h_barrier && in->x->real != ptx_h_cluster_arrive && in->x->real != ptx_h_cluster_wait)) continue;
+                if (g->state != PTX_G_WARP ||
+                    (in->x->real != ptx_h_barrier && in->x->real != ptx_h_cluster_arrive &&
+                     in->x->real != ptx_h_cluster_wait))
+                    continue;
                 if (cl->run->opt.checks & PTXSIM_CHECK_SYNC)
-                    ptx_report(w, in, (uint32_t)__builtin_ctz(g->m), PTXSIM_R_BARRIER, 0, 0, "%s is reached by lanes 0x%08x of the warp only; 0x%08x are elsewhere", in->x->st->text, g->m, w->live & ~g->m);
+                    ptx_report(
+                        w, in, (uint32_t)__builtin_ctz(g->m), PTXSIM_R_BARRIER, 0, 0,
+                        "%s is reached by lanes 0x%08x of the warp only; 0x%08x are elsewhere",
+                        in->x->st->text, g->m, w->live & ~g->m);
                 g->state = PTX_G_RUN;
                 g->force = true;
                 return true;
@@ -226,11 +236,13 @@ static bool let_through(ptx_cluster *cl)
     return false;
 }
 
-/* A group that yielded stands behind the instruction it waits at, one that retries in front of it. */
+/* A group that yielded stands behind the instruction it waits at, one that retries in front of it.
+ */
 static uint32_t where_stuck(const ptx_cluster *cl, const ptx_group *g)
 {
     const ptx_inst *inst = cl->run->code->inst;
-    bool behind = g->state == PTX_G_SPIN && g->pc && inst[g->pc - 1].cls == PTXSIM_C_BARRIER && inst[g->pc].cls != PTXSIM_C_BARRIER;
+    bool behind = g->state == PTX_G_SPIN && g->pc && inst[g->pc - 1].cls == PTXSIM_C_BARRIER &&
+                  inst[g->pc].cls != PTXSIM_C_BARRIER;
     return behind ? g->pc - 1 : g->pc;
 }
 
@@ -244,7 +256,9 @@ static void describe_stuck(ptx_cluster *cl, char *out, size_t size)
             for (uint32_t k = 0; k < w->s->n && shown < 4; k++, shown++) {
                 const ptx_group *g = &w->s->g[k];
                 const ptx_inst *in = &cl->run->code->inst[where_stuck(cl, g)];
-                int add = snprintf(out + n, size - n, "%swarp %u lanes 0x%08x at line %u (%s)", shown ? "; " : "", w->index, g->m, in->x->st->pos.line, in->x->st->text);
+                int add = snprintf(out + n, size - n, "%swarp %u lanes 0x%08x at line %u (%s)",
+                                   shown ? "; " : "", w->index, g->m, in->x->st->pos.line,
+                                   in->x->st->text);
                 if (add < 0 || (size_t)add >= size - n) return;
                 n += (size_t)add;
             }
@@ -260,7 +274,8 @@ static ptx_progress deadlock(ptx_cluster *cl)
             if (!w->s->n) continue;
             const ptx_group *g = &w->s->g[0];
             describe_stuck(cl, text, sizeof text);
-            ptx_fault(w, &cl->run->code->inst[where_stuck(cl, g)], (uint32_t)__builtin_ctz(g->m), PTXSIM_R_DEADLOCK, 0, "no thread can go on: %s", text);
+            ptx_fault(w, &cl->run->code->inst[where_stuck(cl, g)], (uint32_t)__builtin_ctz(g->m),
+                      PTXSIM_R_DEADLOCK, 0, "no thread can go on: %s", text);
             return PTX_STOPPED;
         }
     return PTX_DONE;
@@ -278,7 +293,8 @@ static void shuffle(ptx_worker *wk, uint32_t *order, uint32_t n)
 /* One turn for every warp. */
 static turn round_of(ptx_cluster *cl)
 {
-    uint32_t n_warp = cl->cta[0].n_warp, n = n_warp * cl->n_cta, order[PTX_MAX_WARPS * PTX_MAX_CLUSTER];
+    uint32_t n_warp = cl->cta[0].n_warp, n = n_warp * cl->n_cta,
+             order[PTX_MAX_WARPS * PTX_MAX_CLUSTER];
     bool spins = false, runs = false, left = false;
     for (uint32_t k = 0; k < n; k++) order[k] = k;
     if (cl->run->opt.seed) shuffle(cl->worker, order, n);
@@ -301,13 +317,16 @@ static bool over_limit(ptx_cluster *cl)
 {
     ptx_run *r = cl->run;
     if (!r->max_steps) return false;
-    uint64_t now = cl->worker->clock, all = atomic_fetch_add(&r->steps, now - cl->steps) + now - cl->steps;
+    uint64_t now = cl->worker->clock,
+             all = atomic_fetch_add(&r->steps, now - cl->steps) + now - cl->steps;
     cl->steps = now;
     if (all <= r->max_steps) return false;
     int none = 0;
     if (atomic_compare_exchange_strong(&r->stop, &none, PTXSIM_STEP_LIMIT)) {
         pthread_mutex_lock(&r->lock);
-        ptx_fail(r->err, PTXSIM_STEP_LIMIT, NULL, (ptx_pos){ 0, 0 }, "%s: stopped after %llu warp instructions", r->kernel->info.name, (unsigned long long)all);
+        ptx_fail(r->err, PTXSIM_STEP_LIMIT, NULL, (ptx_pos){ 0, 0 },
+                 "%s: stopped after %llu warp instructions", r->kernel->info.name,
+                 (unsigned long long)all);
         pthread_mutex_unlock(&r->lock);
     }
     return true;
@@ -330,7 +349,8 @@ ptx_progress ptx_cluster_run(ptx_cluster *cl)
             cl->idle_rounds = 0;
         } else if (t == T_BLOCKED) {
             if (!let_through(cl)) return deadlock(cl);
-        } else if (++cl->idle_rounds > IDLE_LIMIT && !let_through(cl) && !cl->run->code->grid_sync) {
+        } else if (++cl->idle_rounds > IDLE_LIMIT && !let_through(cl) &&
+                   !cl->run->code->grid_sync) {
             return deadlock(cl);
         }
         if (rounds >= ROUNDS && cl->run->code->grid_sync) return PTX_RUNNING;

@@ -1,5 +1,6 @@
 /* tensormap.h: tensor maps (CUtensorMap, 128 opaque bytes): made by cuTensorMapEncodeTiled or
- * ptxsim_tensor_map, read by the tensor copies of tma.c. The bytes are this machine's own format. */
+ * ptxsim_tensor_map, read by the tensor copies of tma.c. The bytes are this machine's own
+ * format. */
 #ifndef PTXSIM_TENSORMAP_H
 #define PTXSIM_TENSORMAP_H
 
@@ -37,8 +38,8 @@ typedef struct ptx_tensormap {
     bool nan_fill;   /* out of bounds reads give NaN instead of 0                 */
 } ptx_tensormap;
 
-/* NULL, or what is wrong with the map (a static sentence); the rules are those of the driver. `swizzle_code`
- * and `interleave_code` are the driver's enumerators. */
+/* NULL, or what is wrong with the map (a static sentence); the rules are those of the driver.
+ * `swizzle_code` and `interleave_code` are the driver's enumerators. */
 const char *ptx_tensormap_check(const ptx_tensormap *m, unsigned interleave_code,
                                 unsigned swizzle_code);
 unsigned ptx_tensormap_elem_bytes(unsigned type); /* 0: no such type */

@@ -1,10 +1,11 @@
-/* tma.c: bulk and tensor copies of sm_90: cp.async.bulk, cp.async.bulk.tensor, cp.reduce.async.bulk, their
- * groups, and prefetch of tensor maps. Refused: im2col, tensormap.replace and its fences.
+/* tma.c: bulk and tensor copies of sm_90: cp.async.bulk, cp.async.bulk.tensor,
+ * cp.reduce.async.bulk, their groups, and prefetch of tensor maps. Refused: im2col,
+ * tensormap.replace and its fences.
  *
- * A copy is queued when it is issued; its source and destination count as in flight from then on. Loads are
- * performed when the mbarrier they signal is tested again (or when nothing else can run), so data never arrives
- * earlier than a correct kernel may rely on. Stores read their source at wait_group.read and write at
- * wait_group or when the block ends. */
+ * A copy is queued when it is issued; its source and destination count as in flight from then on.
+ * Loads are performed when the mbarrier they signal is tested again (or when nothing else can run),
+ * so data never arrives earlier than a correct kernel may rely on. Stores read their source at
+ * wait_group.read and write at wait_group or when the block ends. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,8 +96,8 @@ static int fault(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptxsim_kind k, 
 
 /* ---- the box of a tensor copy ---- */
 
-/* Calls fn for every innermost row: global address of its first element (valid when `inside` > 0 elements
- * from `first` on lie in the tensor), byte offset in the packed box. */
+/* Calls fn for every innermost row: global address of its first element (valid when `inside` > 0
+ * elements from `first` on lie in the tensor), byte offset in the packed box. */
 typedef struct row {
     uint64_t addr;
     uint32_t first, inside, count, offset;
@@ -348,8 +349,8 @@ bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off)
         op *p = *at;
         bool mine = !p->group && (!cta || p->mask || (p->bar_cta == cta && p->bar_off == off));
         if (p->mask && cta) mine = p->bar_off == off;
-        /* the first test after the issue finds the copy still under way, as it mostly is on hardware:
-         * a kernel that tests without looking at the answer reads too early */
+        /* the first test after the issue finds the copy still under way, as it mostly is on
+         * hardware: a kernel that tests without looking at the answer reads too early */
         if (mine && cta && !p->asked) p->asked = true, mine = false;
         if (!mine) {
             at = &p->next;
@@ -402,7 +403,8 @@ static bool read_map(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t ad
     return true;
 }
 
-/* The shared side must be aligned; a block's own plain address and its cluster form are one place. */
+/* The shared side must be aligned; a block's own plain address and its cluster form are one
+ * place. */
 static bool check_shared(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t addr,
                          uint32_t align)
 {
@@ -540,8 +542,9 @@ void ptx_tma_reset(ptx_warp *w)
     w->tma = NULL;
 }
 
-/* The block is over: results of stores become visible. Sources not waited for, and loads that nobody
- * received, are mistakes of the kernel: its shared memory may already belong to another block. */
+/* The block is over: results of stores become visible. Sources not waited for, and loads that
+ * nobody received, are mistakes of the kernel: its shared memory may already belong to another
+ * block. */
 void ptx_tma_finish(ptx_warp *w)
 {
     queue *q = ptx_cta_tma(w->cta);
@@ -654,7 +657,8 @@ static ptxsim_code take_rank(ptx_dec *d, const ptx_stmt *st, tma_own *t)
     return bad(d, st, "the rank (.1d to .5d) is missing");
 }
 
-/* dst and src in the order of the instruction; the tensor map takes the place of the global side. */
+/* dst and src in the order of the instruction; the tensor map takes the place of the global
+ * side. */
 static ptxsim_code decode_sides(ptx_dec *d, const ptx_stmt *st, tma_own *t, uint32_t *next)
 {
     ptxsim_code rc;

@@ -1,4 +1,5 @@
-/* types.h: PTX data types (types.def), shared by the parser, the machine and the arithmetic of num.h. */
+/* types.h: PTX data types (types.def), shared by the parser, the machine and the arithmetic of
+ * num.h. */
 #ifndef LLMIR_PTXSIM_TYPES_H
 #define LLMIR_PTXSIM_TYPES_H
 

@@ -1,9 +1,11 @@
-/* valid.c: validity of registers, a byte mask per lane (bit b: byte b was computed from written data; 0xff:
- * everything). One more byte per slot says "all lanes valid", so that the usual case costs a few loads.
+/* valid.c: validity of registers, a byte mask per lane (bit b: byte b was computed from written
+ * data; 0xff: everything). One more byte per slot says "all lanes valid", so that the usual case
+ * costs a few loads.
  *
- * Most instructions make a result valid in a lane when all its sources are valid there. Moves, packing,
- * selection, bitwise logic, whole-byte shifts and byte permutations follow the bytes instead: code that loads
- * a word of which only a half was written, and then uses that half, is right. */
+ * Most instructions make a result valid in a lane when all its sources are valid there. Moves,
+ * packing, selection, bitwise logic, whole-byte shifts and byte permutations follow the bytes
+ * instead: code that loads a word of which only a half was written, and then uses that half, is
+ * right. */
 #include "ptxsim/valid.h"
 
 #include <string.h>
@@ -137,7 +139,9 @@ static void unpack(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     uint8_t a[PTX_LANES], v[PTX_LANES];
     ptx_val_get(w, in->a, a);
     for (uint32_t k = 0; k < in->n_dst; k++) {
-        for (int i = 0; i < PTX_LANES; i++) v[i] = in->u1 > 64 ? (a[i] == 0xff ? 0xff : 0) : (uint8_t)((a[i] >> (k * bytes) & ones) | ~ones);
+        for (int i = 0; i < PTX_LANES; i++)
+            v[i] = in->u1 > 64 ? (a[i] == 0xff ? 0xff : 0)
+                               : (uint8_t)((a[i] >> (k * bytes) & ones) | ~ones);
         ptx_val_set(w, in->x->slot[k], m, v);
     }
 }
@@ -175,7 +179,8 @@ void ptx_val_flow(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     const uint32_t *slot = in->x->slot;
     uint8_t ok = *summary(w, in->guard);
-    for (uint32_t k = in->n_dst; k < (uint32_t)in->n_dst + in->n_src; k++) ok &= *summary(w, slot[k]);
+    for (uint32_t k = in->n_dst; k < (uint32_t)in->n_dst + in->n_src; k++)
+        ok &= *summary(w, slot[k]);
     if (!ok) {
         slow_flow(w, in, m);
         return;

@@ -1,19 +1,22 @@
 /* wgmma.c: the asynchronous warpgroup products of sm_90a.
  *
- * Each warp of a warpgroup (four warps, the first a multiple of four) computes its own 16 rows. Values are
- * computed when the instruction is issued; what makes them asynchronous is kept beside them:
+ * Each warp of a warpgroup (four warps, the first a multiple of four) computes its own 16 rows.
+ * Values are computed when the instruction is issued; what makes them asynchronous is kept beside
+ * them:
  *
  *     issue        operand ranges of shared memory count as "still being read" (ptx_span_begin), and the
- *                  accumulators as not initialised, so that a use before the wait is reported where it
+ *                  accumulators as not initialised, so that a use before the wait is reported where
+ *                  it
  *                  reaches a store, an address or a branch
  *     commit       closes a group
  *     wait N       ends the groups but the newest N: ranges are released, accumulators become valid, and so
- *                  do registers they were only moved to (compilers move accumulators round a loop and rely
+ *                  do registers they were only moved to (compilers move accumulators round a loop
+ *                  and rely
  *                  on the assembler to remove the moves)
  *
- * A warp that waits is held until the other three have issued as much: on hardware the four act as one.
- * Reported: a first wgmma without wgmma.fence, accumulators changed since the last wait without a fence,
- * groups that nobody waits for, shared operands out of range. */
+ * A warp that waits is held until the other three have issued as much: on hardware the four act as
+ * one. Reported: a first wgmma without wgmma.fence, accumulators changed since the last wait
+ * without a fence, groups that nobody waits for, shared operands out of range. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,11 +203,13 @@ static void acc_store(ptx_warp *w, const wg_own *o, ptx_mask m, const float *c, 
     }
 }
 
-/* Registers joined by plain moves share a class, so that accumulators are known again after a move. */
+/* Registers joined by plain moves share a class, so that accumulators are known again after a
+ * move. */
 static uint32_t class_of(ptx_warp *w, uint32_t slot) { return ptx_move_class(w, slot); }
 
-/* The chain of products that these accumulators belong to: by their registers, or while in flight by
- * registers that they were moved to (classes may join more than one chain, so that only comes second). */
+/* The chain of products that these accumulators belong to: by their registers, or while in flight
+ * by registers that they were moved to (classes may join more than one chain, so that only comes
+ * second). */
 static flight *flight_of(ptx_warp *w, wg_state *s, const wg_own *o)
 {
     for (size_t i = 0; i < s->n_flight; i++)
@@ -341,7 +346,8 @@ static int run_commit(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-/* The operand reads of groups up to `upto` are over for the whole warpgroup (a collective operation). */
+/* The operand reads of groups up to `upto` are over for the whole warpgroup (a collective
+ * operation). */
 static void end_spans(ptx_warp *w, const ptx_inst *in, uint64_t upto)
 {
     for (uint32_t i = w->index / 4 * 4; i < w->index / 4 * 4 + 4 && i < w->cta->n_warp; i++) {

@@ -1,5 +1,6 @@
-/* wmma.c: wmma.load, wmma.mma and wmma.store. The layout of a fragment belongs to the implementation; ours is
- * ptx_wmma_at (mma.h). Register counts per lane are those of the PTX ISA. */
+/* wmma.c: wmma.load, wmma.mma and wmma.store. The layout of a fragment belongs to the
+ * implementation; ours is ptx_wmma_at (mma.h). Register counts per lane are those of the PTX
+ * ISA. */
 #include <string.h>
 
 #include "ptxsim/matrix.h"
@@ -24,7 +25,8 @@ typedef struct wmma_own {
 
 enum { MAX_ELEMENTS = 1024 }; /* 8 x 128 bits is the largest */
 
-/* Registers of a fragment of role 'a', 'b' or 'c' of shape m n k: 0 when there is no such fragment. */
+/* Registers of a fragment of role 'a', 'b' or 'c' of shape m n k: 0 when there is no such
+ * fragment. */
 static bool frag_of(frag *f, char role, ptx_type t, unsigned m, unsigned n, unsigned k)
 {
     bool big = m * n == 256 && (m == 16 || m == 8 || m == 32);

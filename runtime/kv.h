@@ -1,10 +1,10 @@
 /* kv.h: the paged KV cache: a fixed number of blocks in every pool, counted by reference.
  *
  * A block id stands for the same block of every pool (layer, keys and values). Block 0 is the spare
- * one: never handed out, always valid, all zero; page tables are padded with it. A sequence holds a
- * list of block ids; sequences that share a prefix share blocks, and a block with more than one
- * owner is copied before it is written (copy on write). Memory is reserved at once and touched when
- * used. Not thread-safe: the engine's lock covers it. */
+ * one: never handed out, always valid; page tables are padded with it, and tokens that only fill up
+ * a step write there. A sequence holds a list of block ids; sequences that share a prefix share
+ * blocks, and a block with more than one owner is copied before it is written (copy on write).
+ * Memory is reserved at once and touched when used. Not thread-safe: the engine's lock covers it. */
 #ifndef LLMIR_RUNTIME_KV_H
 #define LLMIR_RUNTIME_KV_H
 

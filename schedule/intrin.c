@@ -14,7 +14,8 @@ int lp_n_intrins(void) { return (int)(sizeof table / sizeof *table); }
 
 const lp_intrin *lp_intrin_at(int i) { return i >= 0 && i < lp_n_intrins() ? &table[i] : NULL; }
 
-const lp_intrin *lp_intrin_by_name(const char *name) {
+const lp_intrin *lp_intrin_by_name(const char *name)
+{
     for (int i = 0; i < lp_n_intrins(); i++)
         if (!strcmp(table[i].name, name)) return &table[i];
     return NULL;

@@ -1,11 +1,13 @@
-/* layout.c: layouts as maps: where an element lives, how far a buffer reaches, what a layout says in text. Facts
- * computed from layouts (are elements apart? which bit goes where? bank conflicts, conversions) are in
- * layout_map.c.
+/* layout.c: layouts as maps: where an element lives, how far a buffer reaches, what a layout says
+ * in text. Facts computed from layouts (are elements apart? which bit goes where? bank conflicts,
+ * conversions) are in layout_map.c.
  *
- * Text:  layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096; offset 64; xor 3 bits 10 -> 7)
- * One list of digits per dimension, dimension 0 first, `|` between them, fastest digit first: size@stride. A stride
- * in bits is bare, an expression in parentheses; `4@lane.1`, `2@reg.1`, `2@warp.1` are digits of other places; `...` is the rest of its dimension;
- * `-` a dimension that the place does not depend on. `xor n bits FROM -> TO` is one swizzle. */
+ * Text:
+ *   layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096; offset 64; xor 3 bits 10 -> 7)
+ * One list of digits per dimension, dimension 0 first, `|` between them, fastest digit first:
+ * size@stride. A stride in bits is bare, an expression in parentheses; `4@lane.1`, `2@reg.1`,
+ * `2@warp.1` are digits of other places; `...` is the rest of its dimension; `-` a dimension that
+ * the place does not depend on. `xor n bits FROM -> TO` is one swizzle. */
 #include "schedule/layout.h"
 
 #include "base/ckd.h"
@@ -100,7 +102,7 @@ te_ref lp_layout_bits(te_graph *g, const lp_layout *l, const te_ref *shape, int 
     return te_simplify(g, end);
 }
 
-/* ---- text -------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void print_digit(ll_str *out, const lp_digit *d)
 {
@@ -123,6 +125,7 @@ void lp_layout_print(ll_str *out, const lp_layout *l)
     }
     if (l->offset) ll_str_addf(out, "; offset %lld", (long long)l->offset);
     for (int i = 0; i < l->n_swizzle; i++)
-        ll_str_addf(out, "; xor %d bits %d -> %d", l->swizzle[i].n, l->swizzle[i].from, l->swizzle[i].to);
+        ll_str_addf(out, "; xor %d bits %d -> %d", l->swizzle[i].n, l->swizzle[i].from,
+                    l->swizzle[i].to);
     ll_str_addc(out, ')');
 }

@@ -1,10 +1,10 @@
-/* layout_map.c: what follows from a layout. Nothing here is a table: that two elements never share a place, which
- * address bit an index bit becomes, how many words a bank is asked for, whether an accumulator already is the operand
- * of the next product: all computed from the digits.
+/* layout_map.c: what follows from a layout. Nothing here is a table: that two elements never share
+ * a place, which address bit an index bit becomes, how many words a bank is asked for, whether an
+ * accumulator already is the operand of the next product: all computed from the digits.
  *
- * On a tile with power-of-two extents a layout whose digits and strides are powers of two is a matrix over GF(2): bit b
- * of an index goes to one set of place bits, and the place of an element is the XOR of the columns of its index bits. A
- * swizzle is one more such map behind it. */
+ * On a tile with power-of-two extents a layout whose digits and strides are powers of two is a
+ * matrix over GF(2): bit b of an index goes to one set of place bits, and the place of an element
+ * is the XOR of the columns of its index bits. A swizzle is one more such map behind it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,11 +15,12 @@ static bool last_of_dim(const lp_layout *l, int i)
     return i + 1 == l->n_digit || l->digit[i + 1].dim != l->digit[i].dim;
 }
 
-/* ---- apart ---------------------------------------------------------------------------------------------- */
+/* ---- apart ----------------------------------------------------------------------------------- */
 
 typedef struct span { te_ref stride, size; uint8_t place; bool done; } span;
 
-/* The digits with the number of steps each takes over `shape`; false when a dimension is not covered. */
+/* The digits with the number of steps each takes over `shape`; false when a dimension is not
+ * covered. */
 static bool spans(te_graph *g, const lp_layout *l, const te_ref *shape, int ndim, span *out, int *n)
 {
     bool covered[TE_MAX_DIM] = {false};
@@ -31,7 +32,8 @@ static bool spans(te_graph *g, const lp_layout *l, const te_ref *shape, int ndim
         if (i == 0 || l->digit[i - 1].dim != d->dim) rest = shape[d->dim];
         te_ref size = rest;
         if (!last_of_dim(l, i)) {
-            size = te_prove_le(te_int(g, d->size), rest) ? te_int(g, d->size) : te_min(rest, te_int(g, d->size));
+            size = te_prove_le(te_int(g, d->size), rest) ? te_int(g, d->size)
+                                                         : te_min(rest, te_int(g, d->size));
             rest = te_div(te_addi(rest, d->size - 1), te_int(g, d->size));
         } else if (d->size && !te_prove_le(rest, te_int(g, d->size))) {
             return false; /* indices beyond the last digit would run into what lies behind */
@@ -50,7 +52,9 @@ static span *least(span *s, int n, uint8_t place)
     for (int i = 0; i < n; i++) {
         bool first = s[i].place == place && !s[i].done;
         for (int k = 0; first && k < n; k++)
-            if (s[k].place == place && !s[k].done && k != i && !te_prove_le(s[i].stride, s[k].stride)) first = false;
+            if (s[k].place == place && !s[k].done && k != i &&
+                !te_prove_le(s[i].stride, s[k].stride))
+                first = false;
         if (first) return &s[i];
     }
     return NULL;
@@ -76,13 +80,15 @@ static bool no_carry(te_graph *g, span *s, int n, uint8_t place, int unit)
     return true;
 }
 
-/* An XOR of address bits with other, higher or lower ones is one to one; it must move whole elements. */
+/* An XOR of address bits with other, higher or lower ones is one to one; it must move whole
+ * elements. */
 static bool swizzles_keep_apart(const lp_layout *l, int elem_bits)
 {
     for (int i = 0; i < l->n_swizzle; i++) {
         const lp_swizzle *w = &l->swizzle[i];
         bool overlap = w->from < w->to + w->n && w->to < w->from + w->n;
-        bool whole = (elem_bits & (elem_bits - 1)) == 0 && 1 << w->to >= elem_bits && l->offset % elem_bits == 0;
+        bool whole = (elem_bits & (elem_bits - 1)) == 0 && 1 << w->to >= elem_bits &&
+                     l->offset % elem_bits == 0;
         if (overlap || !whole) return false;
     }
     return true;
@@ -97,7 +103,8 @@ static bool is_multiple(te_ref e, int64_t k)
 static te_graph *youngest(const lp_layout *l, const te_ref *shape, int ndim)
 {
     te_ref sum = NULL; /* the builders know which graph of a chain is the younger */
-    for (int i = 0; i < l->n_digit; i++) sum = sum ? te_add(sum, l->digit[i].stride) : l->digit[i].stride;
+    for (int i = 0; i < l->n_digit; i++)
+        sum = sum ? te_add(sum, l->digit[i].stride) : l->digit[i].stride;
     for (int i = 0; i < ndim; i++) sum = sum ? te_add(sum, shape[i]) : shape[i];
     return sum ? sum->g : NULL;
 }
@@ -119,7 +126,7 @@ bool lp_layout_injective(const lp_layout *l, const te_ref *shape, int ndim, int 
     return ok;
 }
 
-/* ---- the matrix ---------------------------------------------------------------------------------------------- */
+/* ---- the matrix ------------------------------------------------------------------------------ */
 
 static int log2_of(int64_t v)
 {
@@ -164,13 +171,15 @@ static bool dim_columns(const lp_layout *l, int dim, int bits, uint64_t *column)
     return true;
 }
 
-bool lp_layout_matrix(const lp_layout *l, const int *log2_extent, int ndim, uint64_t *column, int *n_column)
+bool lp_layout_matrix(const lp_layout *l, const int *log2_extent, int ndim, uint64_t *column,
+                      int *n_column)
 {
     int n = 0;
     uint64_t seen = 0;
     if (l->offset != 0) return false; /* affine, not linear */
     for (int d = 0; d < ndim; d++) {
-        if (n + log2_extent[d] > LP_MAX_COLUMN || !dim_columns(l, d, log2_extent[d], column + n)) return false;
+        if (n + log2_extent[d] > LP_MAX_COLUMN || !dim_columns(l, d, log2_extent[d], column + n))
+            return false;
         n += log2_extent[d];
     }
     for (int i = 0; i < n; i++) { /* two index bits in one place bit would carry */
@@ -182,19 +191,22 @@ bool lp_layout_matrix(const lp_layout *l, const int *log2_extent, int ndim, uint
     return true;
 }
 
-/* ---- conversions ------------------------------------------------------------------------------------------------ */
+/* ---- conversions ----------------------------------------------------------------------------- */
 
 static uint64_t field(int place)
 {
     uint64_t low = (UINT64_C(1) << place_bit[place]) - 1;
-    return (place_bit[place + 1] == 64 ? UINT64_MAX : (UINT64_C(1) << place_bit[place + 1]) - 1) ^ low;
+    return (place_bit[place + 1] == 64 ? UINT64_MAX : (UINT64_C(1) << place_bit[place + 1]) - 1) ^
+           low;
 }
 
-lp_move lp_layout_conversion(const lp_layout *from, const lp_layout *to, const int *log2_extent, int ndim)
+lp_move lp_layout_conversion(const lp_layout *from, const lp_layout *to, const int *log2_extent,
+                             int ndim)
 {
     uint64_t a[LP_MAX_COLUMN], b[LP_MAX_COLUMN];
     int n, m;
-    if (!lp_layout_matrix(from, log2_extent, ndim, a, &n) || !lp_layout_matrix(to, log2_extent, ndim, b, &m))
+    if (!lp_layout_matrix(from, log2_extent, ndim, a, &n) ||
+        !lp_layout_matrix(to, log2_extent, ndim, b, &m))
         return LP_MOVE_SHARED;
     uint64_t differ = 0;
     for (int i = 0; i < n; i++) differ |= a[i] ^ b[i];
@@ -203,16 +215,22 @@ lp_move lp_layout_conversion(const lp_layout *from, const lp_layout *to, const i
     return differ ? LP_MOVE_REGS : LP_MOVE_NONE;
 }
 
-/* ---- banks ---------------------------------------------------------------------------------------------------------- */
+/* ---- banks ----------------------------------------------------------------------------------- */
 
 enum { LANES = 32, BANKS = 32, MAX_REGS = 4096 };
 
-typedef struct tile { int64_t n; int64_t addr[MAX_REGS * LANES]; bool set[MAX_REGS * LANES]; int regs; } tile;
+typedef struct tile {
+    int64_t n;
+    int64_t addr[MAX_REGS * LANES];
+    bool set[MAX_REGS * LANES];
+    int regs;
+} tile;
 
 static int64_t no_dims(te_ref e, void *ctx) { return 0; }
 
 /* Where warp 0 finds element (reg, lane), in bits. */
-static bool fill_tile(tile *t, const lp_layout *mem, const lp_layout *frag, const int *log2_extent, int ndim)
+static bool fill_tile(tile *t, const lp_layout *mem, const lp_layout *frag, const int *log2_extent,
+                      int ndim)
 {
     int64_t idx[TE_MAX_DIM] = {0}, count = 1;
     for (int d = 0; d < ndim; d++) count <<= log2_extent[d];
@@ -250,17 +268,19 @@ static int phase_conflicts(const tile *t, int reg, int first, int lanes, int wor
     return worst;
 }
 
-int lp_bank_conflicts(const lp_layout *mem, const lp_layout *frag, const int *log2_extent, int ndim, int elem_bits,
-                      int vector)
+int lp_bank_conflicts(const lp_layout *mem, const lp_layout *frag, const int *log2_extent, int ndim,
+                      int elem_bits, int vector)
 {
     tile *t = calloc(1, sizeof *t);
     int worst = t && fill_tile(t, mem, frag, log2_extent, ndim) ? 1 : 0;
-    int words = vector * elem_bits / 32 ? vector * elem_bits / 32 : 1, lanes = LANES / words > 0 ? LANES / words : 1;
+    int words = vector * elem_bits / 32 ? vector * elem_bits / 32 : 1,
+        lanes = LANES / words > 0 ? LANES / words : 1;
     for (int reg = 0; worst && reg < t->regs; reg += vector) {
         for (int lane = 0; lane < LANES; lane++)
             for (int v = 1; v < vector; v++)
                 if (t->set[reg * LANES + lane] &&
-                    t->addr[(reg + v) * LANES + lane] != t->addr[reg * LANES + lane] + (int64_t)v * elem_bits)
+                    t->addr[(reg + v) * LANES + lane] !=
+                        t->addr[reg * LANES + lane] + (int64_t)v * elem_bits)
                     worst = 0;
         for (int first = 0; worst && first < LANES; first += lanes) {
             int k = phase_conflicts(t, reg, first, lanes, words);
@@ -271,8 +291,8 @@ int lp_bank_conflicts(const lp_layout *mem, const lp_layout *frag, const int *lo
     return worst;
 }
 
-static int worst_of(const lp_layout *mem, const lp_layout *const *frag, const int *vector, int n, const int *log2_extent,
-                    int ndim, int elem_bits)
+static int worst_of(const lp_layout *mem, const lp_layout *const *frag, const int *vector, int n,
+                    const int *log2_extent, int ndim, int elem_bits)
 {
     int worst = 1;
     for (int i = 0; i < n; i++) {
@@ -283,12 +303,13 @@ static int worst_of(const lp_layout *mem, const lp_layout *const *frag, const in
     return worst;
 }
 
-int lp_layout_swizzle(lp_layout *mem, const lp_layout *const *frag, const int *vector, int n, const int *log2_extent,
-                      int ndim, int elem_bits)
+int lp_layout_swizzle(lp_layout *mem, const lp_layout *const *frag, const int *vector, int n,
+                      const int *log2_extent, int ndim, int elem_bits)
 {
     enum { CHUNK = 7 }; /* 16 bytes = 2^7 bits: what an asynchronous copy moves whole */
     lp_layout best = *mem;
-    int least_conflicts = worst_of(mem, frag, vector, n, log2_extent, ndim, elem_bits), base = mem->n_swizzle;
+    int least_conflicts = worst_of(mem, frag, vector, n, log2_extent, ndim, elem_bits),
+        base = mem->n_swizzle;
     if (base == LP_MAX_SWIZZLE) return least_conflicts;
     for (int bits = 1; bits <= 3; bits++)
         for (int from = CHUNK + bits; from <= CHUNK + 8; from++) {
@@ -304,7 +325,7 @@ int lp_layout_swizzle(lp_layout *mem, const lp_layout *const *frag, const int *v
     return least_conflicts;
 }
 
-/* ---- landing ------------------------------------------------------------------------------------------------------------ */
+/* ---- landing --------------------------------------------------------------------------------- */
 
 /* How many places of one kind the fragment's sized digits use. */
 static int64_t n_places(const lp_layout *l, uint8_t place)
@@ -312,14 +333,19 @@ static int64_t n_places(const lp_layout *l, uint8_t place)
     int64_t n = 1;
     for (int i = 0; i < l->n_digit; i++)
         if (l->digit[i].place == place && l->digit[i].size)
-            n = n > l->digit[i].stride->u.i * l->digit[i].size ? n : l->digit[i].stride->u.i * l->digit[i].size;
+            n = n > l->digit[i].stride->u.i * l->digit[i].size
+                    ? n
+                    : l->digit[i].stride->u.i * l->digit[i].size;
     return n;
 }
 
-lp_layout *lp_layout_landing(te_graph *g, const lp_layout *frag, const te_ref *shape, int ndim, int elem_bits)
+lp_layout *lp_layout_landing(te_graph *g, const lp_layout *frag, const te_ref *shape, int ndim,
+                             int elem_bits)
 {
-    int64_t regs = n_places(frag, LP_AT_REG), lanes = n_places(frag, LP_AT_LANE), warps = n_places(frag, LP_AT_WARP);
-    int64_t unit[] = {0, elem_bits, elem_bits * regs, elem_bits * regs * lanes}, tile_of[TE_MAX_DIM];
+    int64_t regs = n_places(frag, LP_AT_REG), lanes = n_places(frag, LP_AT_LANE),
+            warps = n_places(frag, LP_AT_WARP);
+    int64_t unit[] = {0, elem_bits, elem_bits * regs, elem_bits * regs * lanes},
+            tile_of[TE_MAX_DIM];
     lp_layout *l = LL_NEW(te_arena(g), lp_layout);
     te_ref outer = te_int(g, elem_bits * regs * lanes * warps), stride_of[TE_MAX_DIM];
     for (int d = ndim - 1; d >= 0; d--) {
@@ -334,7 +360,8 @@ lp_layout *lp_layout_landing(te_graph *g, const lp_layout *frag, const te_ref *s
         for (int i = 0; i < frag->n_digit; i++) {
             const lp_digit *x = &frag->digit[i];
             if (x->dim != d || !x->size) continue;
-            l->digit[l->n_digit++] = (lp_digit){(uint8_t)d, LP_AT_ADDR, x->size, te_muli(x->stride, unit[x->place])};
+            l->digit[l->n_digit++] =
+                (lp_digit){(uint8_t)d, LP_AT_ADDR, x->size, te_muli(x->stride, unit[x->place])};
         }
         l->digit[l->n_digit++] = (lp_digit){(uint8_t)d, LP_AT_ADDR, 0, stride_of[d]};
     }

@@ -1,5 +1,5 @@
-/* layout_parse.c: reads the text of a layout (layout.c has its grammar) back. Refuses everything that
- * lp_layout_print cannot have written, naming the place. */
+/* layout_parse.c: reads the text of a layout (layout.c has its grammar) back. Refuses everything
+ * that lp_layout_print cannot have written, naming the place. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,9 @@ typedef struct text {
 
 static void fail(text *t, const char *wanted)
 {
-    if (t->ok) ll_fail(t->err, LL_BAD_INPUT, "layout: wanted %s at \"%.24s\" in \"%.200s\"", wanted, t->p, t->all);
+    if (t->ok)
+        ll_fail(t->err, LL_BAD_INPUT, "layout: wanted %s at \"%.24s\" in \"%.200s\"", wanted, t->p,
+                t->all);
     t->ok = false;
 }
 
@@ -48,7 +50,8 @@ static int64_t number(text *t, int64_t lo, int64_t hi)
     return v;
 }
 
-/* A stride: a bare number, or an expression in parentheses or with calls; ends at a space outside of them. */
+/* A stride: a bare number, or an expression in parentheses or with calls; ends at a space outside
+ * of them. */
 static te_ref stride(text *t)
 {
     const char *start = t->p;
@@ -121,7 +124,8 @@ lp_layout *lp_layout_parse(te_graph *g, const char *in, int ndim, ll_error *err)
         if (word(&t, "-")) continue;
         int before = l->n_digit;
         for (skip(&t); t.ok && *t.p && !strchr("|;)", *t.p); skip(&t)) {
-            if (l->n_digit > before && l->digit[l->n_digit - 1].size == 0) fail(&t, "no digit behind \"...\"");
+            if (l->n_digit > before && l->digit[l->n_digit - 1].size == 0)
+                fail(&t, "no digit behind \"...\"");
             else parse_digit(&t, l, dim);
         }
     }

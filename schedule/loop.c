@@ -1,12 +1,13 @@
-/* loop.c: building and editing the loop IR: statements, buffers, cloning, substitution, walking, and the
- * simplification that every schedule step ends with. Nothing here judges legality (verify.c) and nothing fails:
- * memory comes from the function's graph, wrong use of expressions sticks in the graph (te_error). */
+/* loop.c: building and editing the loop IR: statements, buffers, cloning, substitution, walking,
+ * and the simplification that every schedule step ends with. Nothing here judges legality
+ * (verify.c) and nothing fails: memory comes from the function's graph, wrong use of expressions
+ * sticks in the graph (te_error). */
 #include "schedule/loop.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- functions and buffers -------------------------------------------------------------------- */
+/* ---- functions and buffers ------------------------------------------------------------------- */
 
 lp_func *lp_func_create(te_graph *g, const char *name)
 {
@@ -39,14 +40,16 @@ lp_buf *lp_buf_add(lp_func *f, te_tensor *t, lp_scope scope, const lp_layout *la
     return b;
 }
 
-lp_buf *lp_buf_new(lp_func *f, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape, int ndim)
+lp_buf *lp_buf_new(lp_func *f, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape,
+                   int ndim)
 {
     return lp_buf_add(f, te_input_(f->g, lp_fresh_name(f, name), t, shape, ndim), scope, NULL);
 }
 
 lp_buf *lp_buf_of(const lp_func *f, const te_tensor *t)
 {
-    for (; t; t = t->kind == TE_UPDATE ? t->base : NULL) /* versions share the storage of their base */
+    for (; t;
+         t = t->kind == TE_UPDATE ? t->base : NULL) /* versions share the storage of their base */
         for (int i = 0; i < f->n_buf; i++)
             if (f->buf[i]->t == t) return f->buf[i];
     return NULL;
@@ -71,7 +74,7 @@ lp_buf *lp_param_add(lp_func *f, te_tensor *t, bool written)
     return b;
 }
 
-/* ---- statements -------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static lp_stmt *new_stmt(lp_func *f, lp_kind kind)
 {
@@ -174,7 +177,7 @@ lp_stmt *lp_clone(lp_func *f, const lp_stmt *s)
     return head;
 }
 
-/* ---- walking ------------------------------------------------------------------------------------ */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 void lp_walk(lp_stmt *s, bool (*fn)(lp_stmt *s, void *ctx), void *ctx)
 {
@@ -275,7 +278,7 @@ void lp_subst(lp_func *f, lp_stmt *s, const te_ref *from, const te_ref *to, int 
     lp_walk(s, subst_stmt, &w);
 }
 
-/* ---- names --------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 typedef struct lookup { const char *name; bool found; } lookup;
 
@@ -315,7 +318,7 @@ const char *lp_fresh_name(lp_func *f, const char *want)
     }
 }
 
-/* ---- fresh copies ---------------------------------------------------------------------------------- */
+/* ---- fresh copies ---------------------------------------------------------------------------- */
 
 typedef struct renames { lp_func *f; lp_stmt *all; lp_buf *from, *to; } renames;
 
@@ -379,7 +382,8 @@ static bool freshen(lp_stmt *s, void *ctx)
         lp_subst(f, s->u.let.body, &v, &to, 1);
     } else if (s->kind == LP_ALLOC) {
         lp_buf *old = s->u.alloc.buf;
-        lp_buf *b = lp_buf_new(f, old->t->name, old->t->dtype, old->scope, old->t->shape, old->t->ndim);
+        lp_buf *b =
+            lp_buf_new(f, old->t->name, old->t->dtype, old->scope, old->t->shape, old->t->ndim);
         b->layout = old->layout;
         b->align = old->align;
         s->u.alloc.buf = b;
@@ -392,7 +396,8 @@ lp_stmt *lp_clone_fresh(lp_func *f, const lp_stmt *s)
 {
     lp_stmt *c = lp_clone(f, s);
     renames w = {.f = f};
-    /* Names given so far must be seen by lp_fresh_name: hang the copy behind the body while renaming. */
+    /* Names given so far must be seen by lp_fresh_name: hang the copy behind the body while
+     * renaming. */
     lp_stmt *hook = f->body, *end = hook;
     while (end && end->next) end = end->next;
     if (end) end->next = c;
@@ -403,7 +408,7 @@ lp_stmt *lp_clone_fresh(lp_func *f, const lp_stmt *s)
     return c;
 }
 
-/* ---- dims ---------------------------------------------------------------------------------------- */
+/* ---- dims ------------------------------------------------------------------------------------ */
 
 static bool note_dim(te_ref a, void *ctx)
 {
@@ -449,7 +454,7 @@ void lp_collect_dims(lp_func *f)
     for (int i = 0; i < f->n_dim; i++) f->dim_slot[i] = i;
 }
 
-/* ---- simplification ---------------------------------------------------------------------------------- */
+/* ---- simplification -------------------------------------------------------------------------- */
 
 static te_ref simplify_expr(te_ref e, void *ctx) { return te_simplify(ctx, e); }
 

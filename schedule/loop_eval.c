@@ -1,12 +1,13 @@
-/* loop_eval.c: lp_eval: gives a loop function its meaning on raw memory, and ev_try, the same machine on made-up
- * values, with which verify_run.c checks waits, barriers and ring reuse.
+/* loop_eval.c: lp_eval: gives a loop function its meaning on raw memory, and ev_try, the same
+ * machine on made-up values, with which verify_run.c checks waits, barriers and ring reuse.
  *
- * What a run checks: bounds of every access, reads of memory that nothing wrote, ranges of index tensors, bounds
- * of data-dependent loops, races in shared memory, copies that are read before they are complete, mbarrier
- * misuse, deadlock. What it does not check: races between iterations of parallel, claimed and block loops in global
- * memory (verify.c proves those away), the contents of a kernel's own padding. Loops whose order does not matter
- * run in an order drawn from the seed; with seed 0 everything runs in the order of the text. A function with a
- * claimed loop is run by 1 to 3 threads (of the seed), one after the other, each with scratch of its own. */
+ * What a run checks: bounds of every access, reads of memory that nothing wrote, ranges of index
+ * tensors, bounds of data-dependent loops, races in shared memory, copies that are read before they
+ * are complete, mbarrier misuse, deadlock. What it does not check: races between iterations of
+ * parallel, claimed and block loops in global memory (verify.c proves those away), the contents of
+ * a kernel's own padding. Loops whose order does not matter run in an order drawn from the seed;
+ * with seed 0 everything runs in the order of the text. A function with a claimed loop is run by 1
+ * to 3 threads (of the seed), one after the other, each with scratch of its own. */
 #include "schedule/loop_eval.h"
 
 #include <stdio.h>
@@ -23,7 +24,8 @@ ll_code ev_fail(ev *m, const lp_stmt *s, const char *fmt, ...)
     if (!s) return ll_fail(m->err, LL_FAILED, "%s: %s", m->f->name, what);
     const char *text = lp_show(s);
     int line = (int)strcspn(text, "\n");
-    return ll_fail(m->err, LL_FAILED, "%s: %s; in: %.*s", m->f->name, what, line > 200 ? 200 : line, text);
+    return ll_fail(m->err, LL_FAILED, "%s: %s; in: %.*s", m->f->name, what, line > 200 ? 200 : line,
+                   text);
 }
 
 static void finish(ev *m)
@@ -81,7 +83,8 @@ ll_code ev_try(const lp_func *f, const ev_trial *t, ll_error *err)
 {
     dims d = {f, t->dim};
     lp_run run = {.dim = dim_value, .ctx = &d, .seed = t->seed};
-    ev m = {.f = f, .run = &run, .err = err, .trial = true, .skeleton = t->skeleton, .steps = t->steps};
+    ev m = {
+        .f = f, .run = &run, .err = err, .trial = true, .skeleton = t->skeleton, .steps = t->steps};
     ll_code code = go(&m);
     finish(&m);
     return code == LL_CANCELLED ? LL_OK : code;

@@ -1,18 +1,23 @@
-/* loop_eval.h: the machine behind lp_eval, shared by its files. A function is compiled once into a flat
- * program over value slots (loop_eval_code.c: expressions, loops and branches become jumps), then run by one
- * or more strands (loop_eval_run.c; a strand is the block itself or one role of a warp-specialised block).
- * loop_eval_mem.c holds buffers, addresses and the checks of every access, loop_eval_sync.c barriers,
- * asynchronous copies and mbarriers.
+/* loop_eval.h: the machine behind lp_eval, shared by its files. A function is compiled once into a
+ * flat program over value slots (loop_eval_code.c: expressions, loops and branches become jumps),
+ * then run by one or more strands (loop_eval_run.c; a strand is the block itself or one role of a
+ * warp-specialised block). loop_eval_mem.c holds buffers, addresses and the checks of every access,
+ * loop_eval_sync.c barriers, asynchronous copies and mbarriers.
  *
- * Slots are written once per execution of the statement that owns them and never shared between statements, so a
- * strand that waits can be left and entered again without saving anything. */
+ * Slots are written once per execution of the statement that owns them and never shared between
+ * statements, so a strand that waits can be left and entered again without saving anything. */
 #ifndef LLMIR_SCHEDULE_LOOP_EVAL_H
 #define LLMIR_SCHEDULE_LOOP_EVAL_H
 
 #include "base/map.h"
 #include "schedule/loop.h"
 
-enum { EV_MAX_STRAND = 5, EV_ASYNC = EV_MAX_STRAND, EV_N_CLOCK = EV_MAX_STRAND + 1, EV_MAX_SRC = 3 };
+enum {
+    EV_MAX_STRAND = 5,
+    EV_ASYNC = EV_MAX_STRAND,
+    EV_N_CLOCK = EV_MAX_STRAND + 1,
+    EV_MAX_SRC = 3
+};
 
 typedef enum ev_code {
     EV_ADD, EV_SUB, EV_MUL, EV_DIV, EV_MOD, EV_LT, EV_LE, EV_EQ,   /* s64 */
@@ -39,8 +44,8 @@ typedef struct ev_loop {
     int32_t var, extent, max; /* slots; max -1: none */
     int32_t exit;             /* program counter behind the loop */
     bool shuffled, is_agent, claim, outer; /* outer: iterations are blocks or parts */
-    bool pure;                /* no barrier, copy or wait inside: a skeleton run takes the first and the last */
-    int64_t n, i, at, step;   /* of the running loop: trips, trips done, iteration; the order is by steps modulo n */
+    bool pure; /* no barrier, copy or wait inside: a skeleton run takes the first and the last */
+    int64_t n, i, at, step; /* of the running loop: trips, trips done, iteration */
     uint32_t saved_thread, saved_warp;
 } ev_loop;
 
@@ -158,13 +163,15 @@ ll_code ev_setup(ev *m);                     /* parameters */
 ll_code ev_enter(ev *m, ev_buf *b);          /* a fresh buffer for an alloc */
 ev_buf *ev_buf_of(ev *m, const te_tensor *t);
 /* Bounds, then the element's number and bit address. */
-ll_code ev_locate(ev *m, const ev_op *op, const ev_buf *b, const int64_t *idx, int64_t *elem, int64_t *bit);
+ll_code ev_locate(ev *m, const ev_op *op, const ev_buf *b, const int64_t *idx, int64_t *elem,
+                  int64_t *bit);
 ll_code ev_load(ev *m, ev_strand *s, const ev_op *op, te_value *out);
 ll_code ev_store(ev *m, ev_strand *s, const ev_op *op, te_value v);
 ll_code ev_reduce(ev *m, ev_strand *s, const ev_op *op, te_value v);
 void ev_get(const ev_buf *b, int64_t bit, te_value *out);
 void ev_put(ev_buf *b, int64_t bit, te_value v);
-ll_code ev_fail(ev *m, const lp_stmt *s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+ll_code ev_fail(ev *m, const lp_stmt *s, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* loop_eval_sync.c */
 ll_code ev_may_read(ev *m, ev_strand *s, const ev_op *op, ev_buf *b, int64_t elem);
 ll_code ev_may_write(ev *m, ev_strand *s, const ev_op *op, ev_buf *b, int64_t elem);
@@ -186,9 +193,10 @@ static inline uint64_t ev_random(ev *m)
     return z ^ z >> 31;
 }
 
-/* A run on made-up values (verify_run.c): parameters have no memory; loads from them give 0, or some value of an
- * index tensor's range; what is stored to them is dropped. Skeleton: see ev_loop.pure. Blocks, parts and parallel
- * loops run their first and last iteration. Ends, without an error, after `steps` operations. */
+/* A run on made-up values (verify_run.c): parameters have no memory; loads from them give 0, or
+ * some value of an index tensor's range; what is stored to them is dropped. Skeleton: see
+ * ev_loop.pure. Blocks, parts and parallel loops run their first and last iteration. Ends, without
+ * an error, after `steps` operations. */
 typedef struct ev_trial {
     const int64_t *dim; /* by lp_func.dim */
     uint64_t seed;

@@ -1,6 +1,7 @@
-/* loop_eval_code.c: a function's statements as a flat program. Every expression node of a statement gets one
- * slot (shared nodes are computed once a statement); the branch of a select that is not taken is jumped over,
- * as its meaning demands. Constants and dims sit in slots that are set before the run. */
+/* loop_eval_code.c: a function's statements as a flat program. Every expression node of a statement
+ * gets one slot (shared nodes are computed once a statement); the branch of a select that is not
+ * taken is jumped over, as its meaning demands. Constants and dims sit in slots that are set before
+ * the run. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,7 +124,8 @@ static int32_t load_expr(code *c, te_ref e)
 static int32_t expr(code *c, te_ref e)
 {
     ev *m = c->m;
-    if (e->op == TE_INT || e->op == TE_FLT || e->op == TE_DIM || e->op == TE_AXIS || e->op == TE_VAR) {
+    if (e->op == TE_INT || e->op == TE_FLT || e->op == TE_DIM || e->op == TE_AXIS ||
+        e->op == TE_VAR) {
         bool known = ll_map_get_ptr(&m->leaf, e) != NULL;
         if (!known && (e->op == TE_AXIS || e->op == TE_VAR))
             c->status = ev_fail(m, c->stmt, "%s is not in scope", te_show(e));
@@ -141,12 +143,18 @@ static int32_t expr(code *c, te_ref e)
         return new_slot(m);
     }
     int32_t a = expr(c, e->src[0]), b = e->n > 1 ? expr(c, e->src[1]) : 0, out = new_slot(m);
-    emit(c, (ev_op){.code = (uint8_t)fast_code(e), .op = e->op, .dtype = e->dtype, .source = e->src[0]->dtype,
-                    .out = out, .a = a, .b = b, .c = e->n});
+    emit(c, (ev_op){.code = (uint8_t)fast_code(e),
+                    .op = e->op,
+                    .dtype = e->dtype,
+                    .source = e->src[0]->dtype,
+                    .out = out,
+                    .a = a,
+                    .b = b,
+                    .c = e->n});
     return remember(c, e, out);
 }
 
-/* ---- statements ---------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void list(code *c, const lp_stmt *s);
 
@@ -252,7 +260,11 @@ static void small(code *c, const lp_stmt *s)
     case LP_REDUCE: {
         int32_t v = expr(c, s->u.reduce.value), a = access_of(c, s->u.reduce.buf, s->u.reduce.idx);
         te_op op = s->u.reduce.op == TE_SUM ? TE_ADD : s->u.reduce.op == TE_MAXR ? TE_MAX : TE_MIN;
-        emit(c, (ev_op){.code = EV_REDUCE, .op = (uint8_t)op, .dtype = s->u.reduce.buf->t->dtype, .a = v, .c = a});
+        emit(c, (ev_op){.code = EV_REDUCE,
+                        .op = (uint8_t)op,
+                        .dtype = s->u.reduce.buf->t->dtype,
+                        .a = v,
+                        .c = a});
         break;
     }
     case LP_MBAR: {
@@ -319,10 +331,12 @@ static ll_code bind_dims(ev *m)
 {
     for (int i = 0; i < m->f->n_dim; i++) {
         const te_dim_info *d = m->f->dim[i]->u.dim;
-        if (!m->run->dim) return ll_fail(m->err, LL_USAGE, "%s: dim %s has no value", m->f->name, d->name);
+        if (!m->run->dim)
+            return ll_fail(m->err, LL_USAGE, "%s: dim %s has no value", m->f->name, d->name);
         int64_t v = m->run->dim(m->run->ctx, d->name);
         if (v < d->lo || v > d->hi || (d->multiple > 1 && v % d->multiple))
-            return ll_fail(m->err, LL_USAGE, "%s: dim %s is %lld, wanted %lld..%lld in steps of %lld", m->f->name,
+            return ll_fail(m->err, LL_USAGE,
+                           "%s: dim %s is %lld, wanted %lld..%lld in steps of %lld", m->f->name,
                            d->name, (long long)v, (long long)d->lo, (long long)d->hi,
                            (long long)(d->multiple > 1 ? d->multiple : 1));
         int32_t slot = leaf_slot(m, m->f->dim[i]); /* may move m->slot */
@@ -351,13 +365,15 @@ ll_code ev_const(ev *m, te_ref e, int64_t *out)
     }
     if (e->op == TE_DIM || e->op == TE_AXIS || e->op == TE_VAR) {
         uintptr_t at = (uintptr_t)ll_map_get_ptr(&m->leaf, e);
-        if (!at) return ll_fail(m->err, LL_FAILED, "%s: %s has no value here", m->f->name, te_show(e));
+        if (!at)
+            return ll_fail(m->err, LL_FAILED, "%s: %s has no value here", m->f->name, te_show(e));
         *out = m->slot[at - 1].i;
         return LL_OK;
     }
     te_value src[EV_MAX_SRC], v = {0};
     if (e->n == 0 || e->n > EV_MAX_SRC || e->op == TE_LOAD || te_is_reduce(e))
-        return ll_fail(m->err, LL_FAILED, "%s: %s is not an expression over dims", m->f->name, te_show(e));
+        return ll_fail(m->err, LL_FAILED, "%s: %s is not an expression over dims", m->f->name,
+                       te_show(e));
     for (int i = 0; i < e->n; i++) LL_TRY(ev_const(m, e->src[i], &src[i].i));
     if (!te_apply((te_op)e->op, (ll_dtype)e->dtype, (ll_dtype)e->src[0]->dtype, src, &v))
         return ll_fail(m->err, LL_FAILED, "%s: %s has no value", m->f->name, te_show(e));

@@ -1,7 +1,7 @@
-/* loop_eval_mem.c: buffers of the evaluator: their memory, where an element lies in it, and the checks of every
- * access: indices inside the shape, contents written before they are read, index tensors inside their range.
- * A distributed buffer (register tiles spread over lanes and warps) is kept dense: which thread holds an
- * element has no influence on its value. */
+/* loop_eval_mem.c: buffers of the evaluator: their memory, where an element lies in it, and the
+ * checks of every access: indices inside the shape, contents written before they are read, index
+ * tensors inside their range. A distributed buffer (register tiles spread over lanes and warps) is
+ * kept dense: which thread holds an element has no influence on its value. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@ ev_buf *ev_buf_of(ev *m, const te_tensor *t)
     return NULL;
 }
 
-/* ---- where ------------------------------------------------------------------------------------------ */
+/* ---- where ----------------------------------------------------------------------------------- */
 
 static void set_dense(ev_buf *b)
 {
@@ -49,7 +49,8 @@ static int64_t reach(const ev_buf *b, const lp_layout *l)
         if (size > 0) end += (size - 1) * d->stride;
     }
     for (int i = 0; i < l->n_swizzle; i++) {
-        int top = (l->swizzle[i].from > l->swizzle[i].to ? l->swizzle[i].from : l->swizzle[i].to) + l->swizzle[i].n;
+        int top = (l->swizzle[i].from > l->swizzle[i].to ? l->swizzle[i].from : l->swizzle[i].to) +
+                  l->swizzle[i].n;
         end = (end + (INT64_C(1) << top) - 1) >> top << top;
     }
     return end;
@@ -95,7 +96,8 @@ static int64_t by_digits(const ev_buf *b, const int64_t *idx)
         }
     }
     for (int i = 0; i < l->n_swizzle; i++)
-        at ^= ((at >> l->swizzle[i].from) & ((INT64_C(1) << l->swizzle[i].n) - 1)) << l->swizzle[i].to;
+        at ^= ((at >> l->swizzle[i].from) & ((INT64_C(1) << l->swizzle[i].n) - 1))
+              << l->swizzle[i].to;
     return at;
 }
 
@@ -103,13 +105,14 @@ static ll_code out_of_bounds(ev *m, const ev_op *op, const ev_buf *b, const int6
 {
     ll_str at = {0};
     for (int i = 0; i < b->ndim; i++) ll_str_addf(&at, "%s%lld", i ? ", " : "", (long long)idx[i]);
-    ll_code c = ev_fail(m, op->stmt, "%s[%s]: index %d is outside 0..%lld", b->b->t->name, ll_str_cstr(&at), dim,
-                        (long long)b->shape[dim]);
+    ll_code c = ev_fail(m, op->stmt, "%s[%s]: index %d is outside 0..%lld", b->b->t->name,
+                        ll_str_cstr(&at), dim, (long long)b->shape[dim]);
     ll_str_finish(&at);
     return c;
 }
 
-ll_code ev_locate(ev *m, const ev_op *op, const ev_buf *b, const int64_t *idx, int64_t *elem, int64_t *bit)
+ll_code ev_locate(ev *m, const ev_op *op, const ev_buf *b, const int64_t *idx, int64_t *elem,
+                  int64_t *bit)
 {
     if (!b->ready) return ev_fail(m, op->stmt, "%s is used outside of its alloc", b->b->t->name);
     int64_t e = 0, at = b->offset;
@@ -123,8 +126,8 @@ ll_code ev_locate(ev *m, const ev_op *op, const ev_buf *b, const int64_t *idx, i
     return LL_OK;
 }
 
-/* The same for an access of the program. What happens for every element stands here in line; all else (errors, places by
- * digits) is ev_locate's. */
+/* The same for an access of the program. What happens for every element stands here in line; all
+ * else (errors, places by digits) is ev_locate's. */
 static inline ll_code locate(ev *m, const ev_op *op, ev_buf **out, int64_t *elem, int64_t *bit)
 {
     const ev_access *a = &m->access[op->c];
@@ -142,7 +145,7 @@ static inline ll_code locate(ev *m, const ev_op *op, ev_buf **out, int64_t *elem
     return ok ? LL_OK : ev_locate(m, op, b, idx, elem, bit);
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 void ev_get(const ev_buf *b, int64_t bit, te_value *out)
 {
@@ -194,7 +197,7 @@ static te_value made_up(ev *m, const ev_buf *b, int64_t elem)
     return v;
 }
 
-/* ---- accesses -------------------------------------------------------------------------------------------- */
+/* ---- accesses -------------------------------------------------------------------------------- */
 
 static ll_code not_written(ev *m, const ev_op *op, const ev_buf *b, int64_t elem)
 {
@@ -204,7 +207,8 @@ static ll_code not_written(ev *m, const ev_op *op, const ev_buf *b, int64_t elem
         for (int k = i + 1; k < b->ndim; k++) step *= b->shape[k];
         ll_str_addf(&at, "%s%lld", i ? ", " : "", (long long)(elem / step % b->shape[i]));
     }
-    ll_code c = ev_fail(m, op->stmt, "%s[%s] is read and was never written", b->b->t->name, ll_str_cstr(&at));
+    ll_code c = ev_fail(m, op->stmt, "%s[%s] is read and was never written", b->b->t->name,
+                        ll_str_cstr(&at));
     ll_str_finish(&at);
     return c;
 }
@@ -212,7 +216,8 @@ static ll_code not_written(ev *m, const ev_op *op, const ev_buf *b, int64_t elem
 static ll_code read_check(ev *m, ev_strand *s, const ev_op *op, ev_buf *b, int64_t elem)
 {
     if (b->cell) LL_TRY(ev_may_read(m, s, op, b, elem));
-    if (b->written && b->written[elem] != b->life && (!m->skeleton || b->by_copy)) return not_written(m, op, b, elem);
+    if (b->written && b->written[elem] != b->life && (!m->skeleton || b->by_copy))
+        return not_written(m, op, b, elem);
     return LL_OK;
 }
 
@@ -287,7 +292,7 @@ ll_code ev_reduce(ev *m, ev_strand *s, const ev_op *op, te_value v)
     return LL_OK;
 }
 
-/* ---- lives of buffers ---------------------------------------------------------------------------------------- */
+/* ---- lives of buffers ------------------------------------------------------------------------ */
 
 static ll_code set_shape(ev *m, ev_buf *b)
 {
@@ -295,9 +300,10 @@ static ll_code set_shape(ev *m, ev_buf *b)
     b->n_elem = 1;
     for (int i = 0; i < b->ndim; i++) {
         LL_TRY(ev_const(m, t->shape[i], &b->shape[i]));
-        if (b->shape[i] < 0 || !ll_mul_i64(b->n_elem, b->shape[i], &b->n_elem) || b->n_elem > INT64_C(1) << 40)
-            return ll_fail(m->err, LL_FAILED, "%s: %s has an impossible size %lld", m->f->name, t->name,
-                           (long long)b->shape[i]);
+        if (b->shape[i] < 0 || !ll_mul_i64(b->n_elem, b->shape[i], &b->n_elem) ||
+            b->n_elem > INT64_C(1) << 40)
+            return ll_fail(m->err, LL_FAILED, "%s: %s has an impossible size %lld", m->f->name,
+                           t->name, (long long)b->shape[i]);
     }
     b->has_range = t->lo && t->hi;
     if (b->has_range) {
@@ -321,21 +327,24 @@ static ll_code need_elems(ev *m, ev_buf *b, bool shared)
     b->mbar = NULL;
     b->cap_elem = n;
     b->life = 0;
-    if (!b->written || (shared && !b->cell)) return ll_fail(m->err, LL_NO_SPACE, "%s: no memory", b->b->t->name);
+    if (!b->written || (shared && !b->cell))
+        return ll_fail(m->err, LL_NO_SPACE, "%s: no memory", b->b->t->name);
     return LL_OK;
 }
 
 ll_code ev_enter(ev *m, ev_buf *b)
 {
     LL_TRY(set_shape(m, b));
-    if (m->trial && (b->n_elem > MAX_TRIAL || b->bytes > 8 * MAX_TRIAL)) return LL_CANCELLED; /* too large to try */
+    if (m->trial && (b->n_elem > MAX_TRIAL || b->bytes > 8 * MAX_TRIAL))
+        return LL_CANCELLED; /* too large to try */
     bool shared = b->b->scope == LP_SHARED || b->b->scope == LP_WARPSH;
     LL_TRY(need_elems(m, b, shared));
     if (b->bytes + 8 > b->cap_mem) {
         free(b->mem);
         b->cap_mem = b->bytes + 8;
         b->owned = true;
-        if (!(b->mem = calloc(1, b->cap_mem))) return ll_fail(m->err, LL_NO_SPACE, "%s: no memory", b->b->t->name);
+        if (!(b->mem = calloc(1, b->cap_mem)))
+            return ll_fail(m->err, LL_NO_SPACE, "%s: no memory", b->b->t->name);
     }
     b->ready = true;
     if (++b->life == 0) { /* after 2^32 lives the marks start again */
@@ -358,11 +367,13 @@ static ll_code setup_param(ev *m, int i)
         b->mem = m->run->arg[i];
         size_t have = m->run->arg_bytes[i];
         if (!whole && b->bytes > have)
-            return ll_fail(m->err, LL_USAGE, "%s: parameter %s has %zu bytes, its elements reach %zu", m->f->name,
+            return ll_fail(m->err, LL_USAGE,
+                           "%s: parameter %s has %zu bytes, its elements reach %zu", m->f->name,
                            p->t->name, have, b->bytes);
         if (whole) b->bytes = have;
         if (!b->mem && b->bytes)
-            return ll_fail(m->err, LL_USAGE, "%s: parameter %s has no memory", m->f->name, p->t->name);
+            return ll_fail(m->err, LL_USAGE, "%s: parameter %s has no memory", m->f->name,
+                           p->t->name);
     }
     if (m->trial) b->mem = NULL;
     if (!p->given && !m->trial) {
@@ -379,8 +390,8 @@ static ll_code setup_within(ev *m, ev_buf *b)
     b->ready = true;
     if (m->trial) return LL_OK;
     if (b->bytes > outer->bytes)
-        return ll_fail(m->err, LL_USAGE, "%s: %s reaches %zu bytes into %s, which has %zu", m->f->name,
-                       b->b->t->name, b->bytes, outer->b->t->name, outer->bytes);
+        return ll_fail(m->err, LL_USAGE, "%s: %s reaches %zu bytes into %s, which has %zu",
+                       m->f->name, b->b->t->name, b->bytes, outer->b->t->name, outer->bytes);
     b->mem = outer->mem;
     return LL_OK;
 }

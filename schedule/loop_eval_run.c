@@ -1,12 +1,13 @@
-/* loop_eval_run.c: runs the flat program. Strands take turns: one runs until it ends or must wait for a phase of
- * an mbarrier; when all wait, copies in flight land one after the other; when none is left, that is a deadlock.
- * Iterations of parallel, vector, block, thread and warp loops run in an order drawn from the seed. */
+/* loop_eval_run.c: runs the flat program. Strands take turns: one runs until it ends or must wait
+ * for a phase of an mbarrier; when all wait, copies in flight land one after the other; when none
+ * is left, that is a deadlock. Iterations of parallel, vector, block, thread and warp loops run in
+ * an order drawn from the seed. */
 #include <string.h>
 
 #include "base/ckd.h"
 #include "schedule/loop_eval.h"
 
-/* ---- loops ----------------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 static int64_t gcd(int64_t a, int64_t b)
 {
@@ -49,7 +50,8 @@ static bool is_others(const ev *m, const ev_loop *l)
 
 static bool next_iteration(ev *m, ev_strand *s, ev_loop *l)
 {
-    if (m->trial && l->i > 0 && l->i < l->n - 1 && is_sampled(m, l)) l->at = l->i = l->n - 1; /* in order */
+    if (m->trial && l->i > 0 && l->i < l->n - 1 && is_sampled(m, l))
+        l->at = l->i = l->n - 1; /* in order */
     while (l->claim && l->i < l->n && is_others(m, l)) step(l);
     if (l->i >= l->n) {
         s->agent = (ev_agent){l->saved_warp, l->saved_thread};
@@ -58,7 +60,8 @@ static bool next_iteration(ev *m, ev_strand *s, ev_loop *l)
     int64_t i = l->at;
     m->slot[l->var].i = i;
     if (l->is_agent) {
-        if (l->stmt->u.loop.how == LP_WARP) s->agent.warp = (uint32_t)(l->saved_warp * l->n + i + 1);
+        if (l->stmt->u.loop.how == LP_WARP)
+            s->agent.warp = (uint32_t)(l->saved_warp * l->n + i + 1);
         else s->agent.thread = (uint32_t)(l->saved_thread * l->n + i + 1);
     }
     return true;
@@ -82,7 +85,7 @@ static ll_code start_loop(ev *m, ev_strand *s, const ev_op *op)
     return LL_OK;
 }
 
-/* ---- strands ------------------------------------------------------------------------------------------ */
+/* ---- strands --------------------------------------------------------------------------------- */
 
 static void fork_roles(ev *m, ev_strand *s, const ev_op *op)
 {
@@ -119,9 +122,11 @@ static void join_roles(ev *m)
 static ll_code apply(ev *m, const ev_op *op)
 {
     te_value src[EV_MAX_SRC] = {m->slot[op->a], op->c > 1 ? m->slot[op->b] : (te_value){0}};
-    if (te_apply((te_op)op->op, (ll_dtype)op->dtype, (ll_dtype)op->source, src, &m->slot[op->out])) return LL_OK;
+    if (te_apply((te_op)op->op, (ll_dtype)op->dtype, (ll_dtype)op->source, src, &m->slot[op->out]))
+        return LL_OK;
     if (m->trial) return LL_OK;
-    return ev_fail(m, op->stmt, "an operator has no value: division by zero or a shift past the width");
+    return ev_fail(m, op->stmt,
+                   "an operator has no value: division by zero or a shift past the width");
 }
 
 static ll_code divide(ev *m, const ev_op *op)
@@ -217,8 +222,8 @@ static bool roles_live(const ev *m)
     return false;
 }
 
-/* A strand to run: any that is live and not blocked, or that waits and has not looked since an mbarrier
- * changed; the first tried is drawn. */
+/* A strand to run: any that is live and not blocked, or that waits and has not looked since an
+ * mbarrier changed; the first tried is drawn. */
 static ev_strand *pick(ev *m)
 {
     int from = m->run->seed ? (int)(ev_random(m) % (uint64_t)m->n_strand) : 0;
@@ -233,15 +238,19 @@ static ll_code deadlock(ev *m)
 {
     for (int i = 1; i < m->n_strand; i++) {
         ev_strand *s = &m->strand[i];
-        if (s->live) return ev_fail(m, s->waits ? s->waits->stmt : NULL, "deadlock: %s waits for ever", s->name);
+        if (s->live)
+            return ev_fail(m, s->waits ? s->waits->stmt : NULL, "deadlock: %s waits for ever",
+                           s->name);
     }
-    return ev_fail(m, m->strand[0].waits ? m->strand[0].waits->stmt : NULL, "deadlock: a wait that nothing ends");
+    return ev_fail(m, m->strand[0].waits ? m->strand[0].waits->stmt : NULL,
+                   "deadlock: a wait that nothing ends");
 }
 
 static ll_code run_strands(ev *m)
 {
     m->n_strand = 1;
-    m->strand[0] = (ev_strand){.live = true, .name = "the kernel", .clock = {1}, .block_epoch = 1, .warp_epoch = 1};
+    m->strand[0] = (ev_strand){
+        .live = true, .name = "the kernel", .clock = {1}, .block_epoch = 1, .warp_epoch = 1};
     while (m->strand[0].live && m->steps >= 0) {
         if (m->n_strand > 1 && !roles_live(m)) join_roles(m);
         ev_strand *s = pick(m);

@@ -1,18 +1,21 @@
-/* loop_eval_sync.c: what barriers, asynchronous copies and mbarriers mean, and the checks that only they can
- * fail.
+/* loop_eval_sync.c: what barriers, asynchronous copies and mbarriers mean, and the checks that only
+ * they can fail.
  *
- * Shared memory. Every element remembers who wrote it and who read it last: which strand, at which of its barrier
- * epochs, and as whom (the whole block, a warp, one thread). Two accesses of which one writes are in order when
- *   - they come from one strand and one thread, or a barrier of the buffer's scope lies between them, or
- *   - they come from two strands (roles) and a chain of mbarrier arrivals and waits leads from the first to the
- *     second (vector clocks).
- * A statement that the whole block executes is spread over its threads, so even its own earlier accesses need a
- * barrier.
+ * Shared memory. Every element remembers who wrote it and who read it last: which strand, at which
+ * of its barrier epochs, and as whom (the whole block, a warp, one thread). Two accesses of which
+ * one writes are in order when
+ *   - they come from one strand and one thread, or a barrier of the buffer's scope lies between
+ *     them, or
+ *   - they come from two strands (roles) and a chain of mbarrier arrivals and waits leads from the
+ *     first to the second (vector clocks).
+ * A statement that the whole block executes is spread over its threads, so even its own earlier
+ * accesses need a barrier.
  *
- * Copies. The source is read when the copy is issued; the destination is in flight, and may be neither read nor
- * written, until the copy lands: at a `wait` of its owner for its commit group, or when the phase of its mbarrier
- * completes. A landed copy counts as a write of the thread that issued it (group) or of the asynchronous unit
- * (mbarrier), so a barrier or the phase's wait must follow. */
+ * Copies. The source is read when the copy is issued; the destination is in flight, and may be
+ * neither read nor written, until the copy lands: at a `wait` of its owner for its commit group, or
+ * when the phase of its mbarrier completes. A landed copy counts as a write of the thread that
+ * issued it (group) or of the asynchronous unit (mbarrier), so a barrier or the phase's wait must
+ * follow. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,7 +59,8 @@ ll_code ev_may_read(ev *m, ev_strand *s, const ev_op *op, ev_buf *b, int64_t ele
         return race(m, op, b, elem, "is read with no barrier after the write");
     ev_mark *r = &c->read[strand_no(m, s)];
     uint32_t epoch = epoch_of(s, b), now = s->clock[strand_no(m, s)];
-    if (r->clock && r->epoch == epoch && !same(r->by, s->agent)) r->by = (ev_agent){0, 0}; /* several */
+    if (r->clock && r->epoch == epoch && !same(r->by, s->agent))
+        r->by = (ev_agent){0, 0}; /* several */
     else r->by = s->agent;
     r->clock = now;
     r->epoch = epoch;
@@ -104,7 +108,7 @@ ll_code ev_do_sync(ev *m, ev_strand *s, const ev_op *op)
     return LL_OK;
 }
 
-/* ---- copies -------------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 static ev_copy *new_copy(ev *m, ev_strand *s, const ev_op *op, const ev_box *x)
 {
@@ -117,7 +121,8 @@ static ev_copy *new_copy(ev *m, ev_strand *s, const ev_op *op, const ev_box *x)
     }
     const lp_stmt *st = op->stmt;
     ev_copy *c = &m->copy[m->n_copy];
-    *c = (ev_copy){.stmt = st, .dst = x->dst.buf, .by = s->agent, .strand = strand_no(m, s), .group = -1, .n = 1};
+    *c = (ev_copy){.stmt = st, .dst = x->dst.buf, .by = s->agent, .group = -1, .n = 1};
+    c->strand = strand_no(m, s);
     for (int i = 0; i < x->dst.buf->ndim; i++) c->n *= st->u.copy.extent[i];
     c->elem = malloc(sizeof *c->elem * (size_t)c->n * 3);
     if (!c->elem) return NULL;
@@ -155,8 +160,8 @@ static ll_code start_walk(ev *m, const ev_op *op, const ev_box *x, walk *w)
     return LL_OK;
 }
 
-static ll_code copy_element(ev *m, ev_strand *s, const ev_op *op, const ev_box *x, const walk *w, ev_copy *c,
-                            int64_t k)
+static ll_code copy_element(ev *m, ev_strand *s, const ev_op *op, const ev_box *x, const walk *w,
+                            ev_copy *c, int64_t k)
 {
     const lp_stmt *st = op->stmt;
     int64_t dst[TE_MAX_DIM], src[TE_MAX_DIM], elem, bit;
@@ -173,7 +178,8 @@ static ll_code copy_element(ev *m, ev_strand *s, const ev_op *op, const ev_box *
     ev_buf *b = x->src.buf;
     if (b->cell) LL_TRY(ev_may_read(m, s, op, b, elem));
     if (b->written && b->written[elem] != b->life && !m->skeleton)
-        return ev_fail(m, st, "element %lld of %s is copied and was never written", (long long)elem, b->b->t->name);
+        return ev_fail(m, st, "element %lld of %s is copied and was never written", (long long)elem,
+                       b->b->t->name);
     if (b->mem) ev_get(b, bit, &c->value[k]);
     return LL_OK;
 }
@@ -182,24 +188,27 @@ static ll_code copy_element(ev *m, ev_strand *s, const ev_op *op, const ev_box *
 static ll_code mbar_ready(ev *m, const ev_strand *s, const ev_op *op, const ev_buf *b, int64_t at)
 {
     if (at < 0 || at >= b->n_elem || !b->mbar || !b->mbar[at].ready)
-        return ev_fail(m, op->stmt, "%s[%lld] is no initialised mbarrier", b->b->t->name, (long long)at);
-    if (b->mbar[at].epoch == s->block_epoch)
-        return ev_fail(m, op->stmt, "%s[%lld] is used with no barrier after its initialisation", b->b->t->name,
+        return ev_fail(m, op->stmt, "%s[%lld] is no initialised mbarrier", b->b->t->name,
                        (long long)at);
+    if (b->mbar[at].epoch == s->block_epoch)
+        return ev_fail(m, op->stmt, "%s[%lld] is used with no barrier after its initialisation",
+                       b->b->t->name, (long long)at);
     return LL_OK;
 }
 
 ll_code ev_do_copy(ev *m, ev_strand *s, const ev_op *op)
 {
     const ev_box *x = &m->box[op->c];
-    if (!x->dst.buf->cell) return ev_fail(m, op->stmt, "%s is not shared memory", x->dst.buf->b->t->name);
+    if (!x->dst.buf->cell)
+        return ev_fail(m, op->stmt, "%s is not shared memory", x->dst.buf->b->t->name);
     walk w = {0};
     LL_TRY(start_walk(m, op, x, &w));
     ev_copy *c = new_copy(m, s, op, x);
     if (!c) return ll_fail(m->err, LL_NO_SPACE, "%s: no memory", m->f->name);
     for (int64_t k = 0; k < c->n; k++) {
         LL_TRY(copy_element(m, s, op, x, &w, c, k));
-        for (int i = x->dst.buf->ndim - 1; i >= 0 && ++w.at[i] == op->stmt->u.copy.extent[i]; i--) w.at[i] = 0;
+        for (int i = x->dst.buf->ndim - 1; i >= 0 && ++w.at[i] == op->stmt->u.copy.extent[i]; i--)
+            w.at[i] = 0;
     }
     for (int64_t k = 0; k < c->n; k++) x->dst.buf->cell[c->elem[k]].pending++;
     if (!x->bar) return LL_OK;
@@ -260,12 +269,13 @@ ll_code ev_do_wait(ev *m, ev_strand *s, const ev_op *op)
         ev_copy *c = &m->copy[i];
         if (c->bar || c->strand != me || c->group < 0 || !covers(s->agent, c->owner)) continue;
         int64_t *n = groups_of(m, me, c->owner);
-        if (n && c->group < *n - op->a) land(m, i, me, (ev_mark){s->clock[me], epoch_of(s, c->dst), c->by});
+        if (n && c->group < *n - op->a)
+            land(m, i, me, (ev_mark){s->clock[me], epoch_of(s, c->dst), c->by});
     }
     return LL_OK;
 }
 
-/* ---- mbarriers --------------------------------------------------------------------------------------------- */
+/* ---- mbarriers ------------------------------------------------------------------------------- */
 
 static void join(uint32_t *to, const uint32_t *from)
 {

@@ -1,10 +1,12 @@
-/* loop_parse.c: the text of loop_print.c back to the same tree. One pass over the text: statements are told by
- * their first word, expressions are cut out up to the next mark that cannot stand in one and read by te.
+/* loop_parse.c: the text of loop_print.c back to the same tree. One pass over the text: statements
+ * are told by their first word, expressions are cut out up to the next mark that cannot stand in
+ * one and read by te.
  *
- * Tensors are found in the graph by name when type and shape agree (so a text can be read into the graph of its
- * definitions), otherwise made as inputs of it. Everything that the printer cannot have written is refused with
- * LL_BAD_INPUT "FILE:LINE:COLUMN: sentence"; the text may also hold comments (# to the end of the line) and any
- * white space between marks. Nesting is limited to MAX_DEPTH. */
+ * Tensors are found in the graph by name when type and shape agree (so a text can be read into the
+ * graph of its definitions), otherwise made as inputs of it. Everything that the printer cannot
+ * have written is refused with LL_BAD_INPUT "FILE:LINE:COLUMN: sentence"; the text may also hold
+ * comments (# to the end of the line) and any white space between marks. Nesting is limited to
+ * MAX_DEPTH. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,14 +25,16 @@ typedef struct parser {
     ll_error *err;
     bool ok;
     int depth;
-    const char *whole[MAX_PARAM]; /* of parameters that lie within another: its name's place in the text */
+    const char
+        *whole[MAX_PARAM]; /* of parameters that lie within another: its name's place in the text */
     te_scope *scope;
     int n_scope, cap_scope;
 } parser;
 
-/* ---- characters and words ------------------------------------------------------------------------- */
+/* ---- characters and words -------------------------------------------------------------------- */
 
-static void fail_at(parser *w, const char *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void fail_at(parser *w, const char *at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static void fail_at(parser *w, const char *at, const char *fmt, ...)
 {
@@ -99,7 +103,7 @@ static int64_t number(parser *w, int64_t lo, int64_t hi)
     return v;
 }
 
-/* ---- expressions -------------------------------------------------------------------------------------- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 static bool stops(const char *p, const char *const *stop)
 {
@@ -108,7 +112,8 @@ static bool stops(const char *p, const char *const *stop)
     return false;
 }
 
-/* The expression up to one of `stop` outside of brackets, a brace, a comment, an annotation or the line's end. */
+/* The expression up to one of `stop` outside of brackets, a brace, a comment, an annotation or the
+ * line's end. */
 static te_ref expr(parser *w, const char *const *stop)
 {
     while (*w->p == ' ' || *w->p == '\n') w->p++;
@@ -152,7 +157,7 @@ static void push(parser *w, const char *s, te_ref value)
     w->scope[w->n_scope++] = (te_scope){s, value};
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static lp_buf *buf_named(parser *w, const char *s)
 {
@@ -170,7 +175,13 @@ static lp_buf *buf(parser *w)
     return b;
 }
 
-typedef struct shape { ll_dtype t; const te_quant *q; const char *name; te_ref dim[TE_MAX_DIM]; int n; } shape;
+typedef struct shape {
+    ll_dtype t;
+    const te_quant *q;
+    const char *name;
+    te_ref dim[TE_MAX_DIM];
+    int n;
+} shape;
 
 static void read_shape(parser *w, shape *s)
 {
@@ -241,7 +252,8 @@ static void resolve_within(parser *w)
         if (!w->whole[i]) continue;
         w->p = w->whole[i];
         w->f->param[i]->within = buf(w);
-        if (w->ok && w->f->param[i]->within == w->f->param[i]) fail_at(w, w->p, "a buffer within itself");
+        if (w->ok && w->f->param[i]->within == w->f->param[i])
+            fail_at(w, w->p, "a buffer within itself");
     }
     w->p = end;
 }
@@ -249,7 +261,8 @@ static void resolve_within(parser *w)
 static const char *const range_dots[] = {"..", NULL};
 static const char *const range_ends[] = {" within ", " align ", " layout(", ",", " weight", NULL};
 
-/* `f16 A[M, K] in lo..hi within W align 16 layout(...)`; param: how it is passed, or NULL for an alloc. */
+/* `f16 A[M, K] in lo..hi within W align 16 layout(...)`; param: how it is passed, or NULL for an
+ * alloc. */
 static lp_buf *buffer(parser *w, const char *way, lp_scope scope)
 {
     shape s = {0};
@@ -281,7 +294,7 @@ static lp_buf *buffer(parser *w, const char *way, lp_scope scope)
     return b;
 }
 
-/* ---- statements ---------------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static lp_stmt *list(parser *w);
 
@@ -385,7 +398,9 @@ static lp_stmt *parse_let(parser *w)
     const char *v = name(w);
     want(w, "=");
     s->u.let.value = expr(w, NULL);
-    if (w->ok && s->u.let.value->dtype != t) fail_at(w, at, "%s is %s, its value is %s", v, type, ll_dtype_name((ll_dtype)s->u.let.value->dtype));
+    if (w->ok && s->u.let.value->dtype != t)
+        fail_at(w, at, "%s is %s, its value is %s", v, type,
+                ll_dtype_name((ll_dtype)s->u.let.value->dtype));
     s->u.let.uniform = take(w, "@uniform");
     if (!w->ok) return s;
     s->u.let.var = te_var(w->g, v, t);
@@ -507,25 +522,32 @@ static lp_stmt *parse_assignment(parser *w)
     indices(w, idx, b->t->ndim);
     skip(w);
     const char *at = w->p;
-    te_op op = take(w, "+=") ? TE_SUM : take(w, "max=") ? TE_MAXR : take(w, "min=") ? TE_MINR : TE_LOAD;
+    te_op op = take(w, "+=")     ? TE_SUM
+               : take(w, "max=") ? TE_MAXR
+               : take(w, "min=") ? TE_MINR
+                                 : TE_LOAD;
     if (op == TE_LOAD) want(w, "=");
     te_ref v = w->ok ? expr(w, NULL) : NULL;
     if (!w->ok) return NULL;
     if (v->dtype != b->t->dtype)
-        fail_at(w, at, "%s is %s, the value is %s", b->t->name, ll_dtype_name((ll_dtype)b->t->dtype),
-                ll_dtype_name((ll_dtype)v->dtype));
+        fail_at(w, at, "%s is %s, the value is %s", b->t->name,
+                ll_dtype_name((ll_dtype)b->t->dtype), ll_dtype_name((ll_dtype)v->dtype));
     return op == TE_LOAD ? lp_store(w->f, b, idx, v) : lp_reduce(w->f, op, b, idx, v);
 }
 
 /* Does the statement reach to the end of its block? */
-static bool reaches_end(const lp_stmt *s) { return s && (s->kind == LP_ALLOC || s->kind == LP_LET); }
+static bool reaches_end(const lp_stmt *s)
+{
+    return s && (s->kind == LP_ALLOC || s->kind == LP_LET);
+}
 
 static lp_stmt *statement(parser *w, bool *last)
 {
     if (*w->p == '{') {
         const char *at = w->p;
         lp_stmt *s = block(w);
-        if (w->ok && (!reaches_end(s) || s->next)) fail_at(w, at, "a block of its own holds one alloc or let");
+        if (w->ok && (!reaches_end(s) || s->next))
+            fail_at(w, at, "a block of its own holds one alloc or let");
         return s;
     }
     lp_stmt *s = NULL;
@@ -558,7 +580,7 @@ static lp_stmt *list(parser *w)
     return w->ok ? head : NULL;
 }
 
-/* ---- the kernel --------------------------------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static void parse_dims(parser *w)
 {

@@ -1,5 +1,5 @@
-/* loop_print.c: the text of a loop function. It is what --dump=loop shows, what golden tests compare and what
- * loop_parse.c reads back to the same tree; docs/loop.md has the grammar.
+/* loop_print.c: the text of a loop function. It is what --dump=loop shows, what golden tests
+ * compare and what loop_parse.c reads back to the same tree; docs/loop.md has the grammar.
  *
  *     dim T in 1..8192
  *     kernel gemv(in f32 x[T, 576], weight q4_1 W[576, 576], out f32 y[T, 576]) {
@@ -8,8 +8,9 @@
  *         for y.n.i < 16 @vector {
  *           y[0, y.n.o * 16 + y.n.i] = 0:f32 } } }
  *
- * One statement a line; a block's closing brace stands behind its last statement. `alloc` and `let` reach to the end
- * of the block they stand in; when the tree ends their scope earlier, they stand in a block of their own. */
+ * One statement a line; a block's closing brace stands behind its last statement. `alloc` and `let`
+ * reach to the end of the block they stand in; when the tree ends their scope earlier, they stand
+ * in a block of their own. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,19 +22,21 @@
 enum { WIDTH = 100 };
 
 const char *const lp_how_text[LP_N_HOW] = {
-    [LP_SERIAL] = "", [LP_UNROLL] = "unroll", [LP_VECTOR] = "vector", [LP_PARALLEL] = "parallel",
-    [LP_CLAIM] = "claim", [LP_ROTATE] = "rotate", [LP_BLOCK_X] = "block.x", [LP_BLOCK_Y] = "block.y",
-    [LP_BLOCK_Z] = "block.z", [LP_THREAD_X] = "thread.x", [LP_THREAD_Y] = "thread.y",
-    [LP_THREAD_Z] = "thread.z", [LP_WARP] = "warp",
+    [LP_SERIAL] = "",           [LP_UNROLL] = "unroll",     [LP_VECTOR] = "vector",
+    [LP_PARALLEL] = "parallel", [LP_CLAIM] = "claim",       [LP_ROTATE] = "rotate",
+    [LP_BLOCK_X] = "block.x",   [LP_BLOCK_Y] = "block.y",   [LP_BLOCK_Z] = "block.z",
+    [LP_THREAD_X] = "thread.x", [LP_THREAD_Y] = "thread.y", [LP_THREAD_Z] = "thread.z",
+    [LP_WARP] = "warp",
 };
 const char *const lp_scope_text[LP_N_SCOPE] = {
     [LP_GLOBAL] = "global", [LP_THREAD] = "thread", [LP_REG] = "reg", [LP_SHARED] = "shared",
     [LP_WARPSH] = "warpshared",
 };
-const char *const lp_sync_text[LP_N_SCOPE] = {[LP_GLOBAL] = "cluster", [LP_SHARED] = "block", [LP_WARPSH] = "warp"};
+const char *const lp_sync_text[LP_N_SCOPE] = {
+    [LP_GLOBAL] = "cluster", [LP_SHARED] = "block", [LP_WARPSH] = "warp"};
 const char *const lp_mbar_text[4] = {"init", "expect", "arrive", "wait"};
 
-/* ---- expressions --------------------------------------------------------------------------------- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 /* True when s starts with a parenthesis that its last character closes. */
 static bool wrapped(const char *s, size_t n)
@@ -75,11 +78,12 @@ static void element(ll_str *out, const lp_buf *b, const te_ref *idx)
     indices(out, idx, b->t->ndim);
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static void buffer(ll_str *out, const lp_buf *b)
 {
-    ll_str_addf(out, "%s %s", b->t->quant ? b->t->quant->name : ll_dtype_name(b->t->dtype), b->t->name);
+    ll_str_addf(out, "%s %s", b->t->quant ? b->t->quant->name : ll_dtype_name(b->t->dtype),
+                b->t->name);
     indices(out, b->t->shape, b->t->ndim);
     if (b->t->lo || b->t->hi) {
         ll_str_add(out, " in ");
@@ -102,7 +106,7 @@ static void parameter(ll_str *out, const lp_buf *b)
     buffer(out, b);
 }
 
-/* ---- statements -------------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void list(ll_str *out, const lp_stmt *s, int indent);
 
@@ -162,7 +166,9 @@ static void print_let(ll_str *out, const lp_stmt *s)
 static void print_reduce(ll_str *out, const lp_stmt *s)
 {
     element(out, s->u.reduce.buf, s->u.reduce.idx);
-    ll_str_add(out, s->u.reduce.op == TE_SUM ? " += " : s->u.reduce.op == TE_MAXR ? " max= " : " min= ");
+    ll_str_add(out, s->u.reduce.op == TE_SUM    ? " += "
+                    : s->u.reduce.op == TE_MAXR ? " max= "
+                                                : " min= ");
     expr(out, s->u.reduce.value);
     ll_str_addc(out, '\n');
 }
@@ -237,7 +243,9 @@ static void print_small(ll_str *out, const lp_stmt *s)
         if (s->u.sync.id) ll_str_addf(out, " %d", s->u.sync.id);
         break;
     case LP_COMMIT: ll_str_add(out, "commit"); break;
-    case LP_WAIT: ll_str_addf(out, "wait %d%s", s->u.wait.pending, s->u.wait.warp ? " warp" : ""); break;
+    case LP_WAIT:
+        ll_str_addf(out, "wait %d%s", s->u.wait.pending, s->u.wait.warp ? " warp" : "");
+        break;
     case LP_PREFETCH:
         ll_str_add(out, "prefetch ");
         element(out, s->u.prefetch.buf, s->u.prefetch.idx);

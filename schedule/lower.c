@@ -8,16 +8,18 @@
  *         for acc.k < K {
  *           acc[acc.m, acc.n] += X[acc.m, acc.k] * W[acc.n, acc.k] } } }
  *
- * One nest a definition, in an order where every value is computed before it is read and every reader of storage
- * comes before the update that overwrites what it reads (when no such order exists, lowering refuses). Loops are
- * named "stage.axis". What becomes what:
- *   inputs            parameters; the planes of a quantised input are dense parameters of their own until a
- *                     schedule packs them into one buffer
+ * One nest a definition, in an order where every value is computed before it is read and every
+ * reader of storage comes before the update that overwrites what it reads (when no such order
+ * exists, lowering refuses). Loops are named "stage.axis". What becomes what:
+ *   inputs            parameters; the planes of a quantised input are dense parameters of
+ *                     their own until a schedule packs them into one buffer
  *   roots             written parameters
  *   other definitions thread scratch, allocated in front of their nest
- *   updates           stores into the storage of their base: a parameter that is read and written. An update that
- *                     reads its own storage may only read the element it writes
- *   argmax            a running maximum beside the index, so that the nest is ordinary stores and reductions:
+ *   updates           stores into the storage of their base: a parameter that is read
+ *                     and written. An update that reads its own storage may only read the element
+ *                     it writes
+ *   argmax            a running maximum beside the index, so that the nest is ordinary stores and
+ *                     reductions:
  *                         alloc reg f32 y.top[1]
  *                         y.top[0] = -inf:f32
  *                         y[i] = 0
@@ -40,7 +42,7 @@ static te_tensor *storage_of(te_tensor *t)
     return t;
 }
 
-/* ---- one nest ----------------------------------------------------------------------------------- */
+/* ---- one nest -------------------------------------------------------------------------------- */
 
 typedef struct nest {
     lp_func *f;
@@ -82,7 +84,8 @@ static ll_code add_axis(nest *w, te_ref axis, ll_error *err)
         name = lp_fresh_name(w->f, ll_sprintf(arena, "%s.%d", stem, i));
     te_ref extent = in_loops(w, a->extent);
     w->from[w->n] = axis;
-    w->to[w->n++] = a->max ? te_axis_upto(w->f->g, name, extent, a->max) : te_axis(w->f->g, name, extent);
+    w->to[w->n++] =
+        a->max ? te_axis_upto(w->f->g, name, extent, a->max) : te_axis(w->f->g, name, extent);
     return LL_OK;
 }
 
@@ -130,7 +133,8 @@ static lp_stmt *reduction_nest(nest *w, const te_ref *at, te_ref body, int first
 {
     te_ref value = in_loops(w, body->src[0]);
     if (body->op == TE_ARGMAX) return argmax_nest(w, at, first, value);
-    te_ref start = w->def->init ? in_loops(w, w->def->init) : identity(w->f->g, body->op, w->def->dtype);
+    te_ref start =
+        w->def->init ? in_loops(w, w->def->init) : identity(w->f->g, body->op, w->def->dtype);
     lp_stmt *init = lp_store(w->f, w->buf, at, start);
     init->next = wrap_loops(w, first, lp_reduce(w->f, body->op, w->buf, at, value));
     return init;
@@ -158,7 +162,7 @@ lp_stmt *lp_nest(lp_func *f, te_tensor *def, ll_error *err)
     return wrap_loops(&w, 0, inner);
 }
 
-/* ---- which definitions, in which order -------------------------------------------------------------- */
+/* ---- which definitions, in which order ------------------------------------------------------- */
 
 typedef struct needs {
     ll_arena *arena;
@@ -233,7 +237,8 @@ static bool reads(const needs *w, te_tensor *user, const te_tensor *t)
     if (user->body && te_is_reduce(user->body))
         for (int i = 1; i < user->body->n; i++)
             hit = hit || te_loads(user->body->src[i]->u.axis->extent, t);
-    for (int i = 0; user->kind == TE_UPDATE && i < user->ndim; i++) hit = hit || te_loads(user->at[i], t);
+    for (int i = 0; user->kind == TE_UPDATE && i < user->ndim; i++)
+        hit = hit || te_loads(user->at[i], t);
     return hit;
 }
 
@@ -256,9 +261,10 @@ static ll_code order(needs *w, ll_error *err)
             if (free_to_run) pick = i;
         }
         if (pick < 0)
-            return ll_fail(err, LL_NOT_LEGAL,
-                           "%s: an earlier version of its storage is read by a definition that also needs it",
-                           w->t[done]->name);
+            return ll_fail(
+                err, LL_NOT_LEGAL,
+                "%s: an earlier version of its storage is read by a definition that also needs it",
+                w->t[done]->name);
         te_tensor *t = w->t[pick];
         memmove(&w->t[done + 1], &w->t[done], sizeof *w->t * (size_t)(pick - done));
         w->t[done] = t;
@@ -266,7 +272,7 @@ static ll_code order(needs *w, ll_error *err)
     return LL_OK;
 }
 
-/* ---- updates that read what they write ------------------------------------------------------------------ */
+/* ---- updates that read what they write ------------------------------------------------------- */
 
 typedef struct own_reads { te_tensor *u; bool ok; } own_reads;
 
@@ -284,12 +290,12 @@ static ll_code check_update(te_tensor *u, ll_error *err)
     own_reads w = {u, true};
     te_walk(u->body, own_read, &w);
     if (!w.ok || (te_is_reduce(u->body) && te_loads(u->body, u->base)))
-        return ll_fail(err, LL_NOT_LEGAL, "%s reads elements of %s that it does not write itself", u->name,
-                       u->base->name);
+        return ll_fail(err, LL_NOT_LEGAL, "%s reads elements of %s that it does not write itself",
+                       u->name, u->base->name);
     return LL_OK;
 }
 
-/* ---- the function --------------------------------------------------------------------------------------- */
+/* ---- the function ---------------------------------------------------------------------------- */
 
 typedef struct lowering {
     lp_func *f;
@@ -308,7 +314,9 @@ static bool is_root(const lowering *w, const te_tensor *t)
 static bool is_updated(const lowering *w, const te_tensor *t)
 {
     for (int i = 0; i < w->all.n; i++)
-        if (w->all.t[i]->kind == TE_UPDATE && computed(&w->all, w->all.t[i]) && storage_of(w->all.t[i]) == t) return true;
+        if (w->all.t[i]->kind == TE_UPDATE && computed(&w->all, w->all.t[i]) &&
+            storage_of(w->all.t[i]) == t)
+            return true;
     return false;
 }
 
@@ -340,7 +348,8 @@ static ll_code check_roots(const lowering *w, ll_error *err)
         if (!computed(&w->all, w->root[i]))
             return ll_fail(err, LL_USAGE, "%s is an input, not a definition", w->root[i]->name);
         if (w->root[i]->kind == TE_DEF && is_updated(w, w->root[i]))
-            return ll_fail(err, LL_NOT_LEGAL, "%s is wanted as it was before its update", w->root[i]->name);
+            return ll_fail(err, LL_NOT_LEGAL, "%s is wanted as it was before its update",
+                           w->root[i]->name);
     }
     return LL_OK;
 }
@@ -385,11 +394,12 @@ static ll_code lower(lowering *w, te_tensor *const *params, int n_params, ll_err
     return LL_OK;
 }
 
-lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots, te_tensor *const *params,
-                  int n_params, ll_error *err)
+lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots,
+                  te_tensor *const *params, int n_params, ll_error *err)
 {
     ll_error own = {0};
-    lowering w = {.f = lp_func_create(g, name), .all.arena = te_arena(g), .root = roots, .n_root = n_roots};
+    lowering w = {
+        .f = lp_func_create(g, name), .all.arena = te_arena(g), .root = roots, .n_root = n_roots};
     ll_code code = lower(&w, params, n_params, err ? err : &own);
     return code ? NULL : w.f;
 }

@@ -1,20 +1,25 @@
-/* verify.c: lp_verify: is a loop function legal? It walks the tree once with the facts that hold at each
- * statement (conditions of enclosing ifs, extents of loops, let values) and refuses at the first violation:
+/* verify.c: lp_verify: is a loop function legal? It walks the tree once with the facts that hold at
+ * each statement (conditions of enclosing ifs, extents of loops, let values) and refuses at the
+ * first violation:
  *
- *   scoping, types   every variable and buffer stands in its scope and has one definition; indices are s64; values
- *                    have the buffer's type; loop names are unique                                  (here)
- *   bounds           every index is proved inside its dimension; values stored into a buffer with a range are
- *                    proved inside it                                                               (verify_bounds.c)
- *   races            iterations of parallel, claimed, vector, block, thread and warp loops write apart, and read
- *                    nothing that another writes                                                    (verify_race.c)
- *   claim            one claimed loop, at top level; outside of it only thread and reg buffers are written  (here)
- *   barriers         not inside loops over threads; ifs around them are uniform                     (here)
- *   instructions     annotated nests are what their row of intrin.def says, operands in range       (verify_intrin.c)
- *   initialisation, waits, ring reuse, missing barriers and deadlocks of roles: the function is run for a few small
- *                    dims on made-up values, see                                                    (verify_run.c)
+ *   here              scopes and types: every variable and buffer stands in its scope and has one
+ *                     definition; indices are s64; values have the buffer's type; loop names are
+ *                     unique
+ *                     claim: one claimed loop, at top level; outside of it only thread and reg
+ *                     buffers are written
+ *                     barriers: not inside loops over threads; ifs around them are uniform
+ *                     roles: what one writes, others see through shared memory only
+ *   verify_bounds.c   every index is proved inside its dimension; values stored into a buffer with
+ *                     a range are proved inside it
+ *   verify_race.c     iterations of parallel, claimed, vector, block, thread and warp loops write
+ *                     apart, and read nothing that another writes
+ *   verify_intrin.c   annotated nests are what their row of intrin.def says, operands in range
+ *   verify_run.c      initialisation, waits, ring reuse, missing barriers, deadlocks of roles: the
+ *                     function is run for a few small dims on made-up values
  *
- * What is taken on trust: a store whose index is read from an index tensor hits distinct elements for distinct
- * iterations (te_update demands it), and index tensors keep their declared ranges (the evaluator checks that). */
+ * What is taken on trust: a store whose index is read from an index tensor hits distinct elements
+ * for distinct iterations (te_update demands it), and index tensors keep their declared ranges (the
+ * evaluator checks that). */
 #include "schedule/verify.h"
 
 #include <stdio.h>
@@ -31,12 +36,14 @@ bool vf_fail(vf *v, const lp_stmt *s, const char *fmt, ...)
     v->code = LL_NOT_LEGAL;
     const char *text = s ? lp_show(s) : "";
     int line = (int)strcspn(text, "\n");
-    if (s) ll_fail(v->err, LL_NOT_LEGAL, "%s: %s; in: %.*s", v->f->name, what, line > 240 ? 240 : line, text);
+    if (s)
+        ll_fail(v->err, LL_NOT_LEGAL, "%s: %s; in: %.*s", v->f->name, what, line > 240 ? 240 : line,
+                text);
     else ll_fail(v->err, LL_NOT_LEGAL, "%s: %s", v->f->name, what);
     return false;
 }
 
-/* ---- scopes ------------------------------------------------------------------------------------------- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 static bool known_buf(const vf *v, const lp_buf *b)
 {
@@ -83,13 +90,14 @@ static bool push_leaf(vf *v, const lp_stmt *s, te_ref leaf)
     return true;
 }
 
-/* ---- types ---------------------------------------------------------------------------------------------- */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 static bool check_indices(vf *v, const lp_stmt *s, const lp_buf *b, const te_ref *idx)
 {
     if (!known_buf(v, b)) return vf_fail(v, s, "%s is not in scope", b ? b->t->name : "a buffer");
     for (int i = 0; i < b->t->ndim; i++)
-        if (!idx[i] || idx[i]->dtype != LL_S64) return vf_fail(v, s, "index %d of %s is no s64", i, b->t->name);
+        if (!idx[i] || idx[i]->dtype != LL_S64)
+            return vf_fail(v, s, "index %d of %s is no s64", i, b->t->name);
     return true;
 }
 
@@ -98,33 +106,38 @@ static bool check_write(vf *v, const lp_stmt *s, const lp_buf *b)
     if (b->param >= 0 && !b->written) return vf_fail(v, s, "%s is an input", b->t->name);
     bool own = b->scope == LP_THREAD || b->scope == LP_REG;
     if (v->has_claim && !v->in_claim && !own)
-        return vf_fail(v, s, "%s is written outside of the claimed loop, by every thread", b->t->name);
+        return vf_fail(v, s, "%s is written outside of the claimed loop, by every thread",
+                       b->t->name);
     return true;
 }
 
 static bool check_value(vf *v, const lp_stmt *s, const lp_buf *b, te_ref value)
 {
     if (value->dtype == b->t->dtype) return true;
-    return vf_fail(v, s, "%s is %s, the value is %s", b->t->name, ll_dtype_name((ll_dtype)b->t->dtype),
-                   ll_dtype_name((ll_dtype)value->dtype));
+    return vf_fail(v, s, "%s is %s, the value is %s", b->t->name,
+                   ll_dtype_name((ll_dtype)b->t->dtype), ll_dtype_name((ll_dtype)value->dtype));
 }
 
 static bool check_copy(vf *v, const lp_stmt *s)
 {
     const lp_buf *dst = s->u.copy.dst, *src = s->u.copy.src;
-    if (!check_indices(v, s, dst, s->u.copy.dst_at) || !check_indices(v, s, src, s->u.copy.src_at)) return false;
+    if (!check_indices(v, s, dst, s->u.copy.dst_at) || !check_indices(v, s, src, s->u.copy.src_at))
+        return false;
     if (!check_write(v, s, dst)) return false;
-    if (dst->scope != LP_SHARED && dst->scope != LP_WARPSH) return vf_fail(v, s, "%s is not shared", dst->t->name);
+    if (dst->scope != LP_SHARED && dst->scope != LP_WARPSH)
+        return vf_fail(v, s, "%s is not shared", dst->t->name);
     if (dst->t->dtype != src->t->dtype) return vf_fail(v, s, "a copy does not convert");
     int last = -1;
     for (int i = 0; i < dst->t->ndim; i++) {
         int k = s->u.copy.src_dim[i];
         if (s->u.copy.extent[i] < 1 || k >= src->t->ndim || (k < 0 && s->u.copy.extent[i] != 1))
             return vf_fail(v, s, "dimension %d of the box is wrong", i);
-        if (k >= 0 && k <= last) return vf_fail(v, s, "the box does not keep the order of dimensions");
+        if (k >= 0 && k <= last)
+            return vf_fail(v, s, "the box does not keep the order of dimensions");
         if (k >= 0) last = k;
     }
-    if (s->u.copy.mbar && !known_buf(v, s->u.copy.mbar)) return vf_fail(v, s, "the mbarrier is not in scope");
+    if (s->u.copy.mbar && !known_buf(v, s->u.copy.mbar))
+        return vf_fail(v, s, "the mbarrier is not in scope");
     return true;
 }
 
@@ -132,24 +145,29 @@ static bool check_types(vf *v, const lp_stmt *s)
 {
     switch (s->kind) {
     case LP_STORE:
-        return check_indices(v, s, s->u.store.buf, s->u.store.idx) && check_write(v, s, s->u.store.buf) &&
+        return check_indices(v, s, s->u.store.buf, s->u.store.idx) &&
+               check_write(v, s, s->u.store.buf) &&
                check_value(v, s, s->u.store.buf, s->u.store.value);
     case LP_REDUCE:
         if (s->u.reduce.op != TE_SUM && s->u.reduce.op != TE_MAXR && s->u.reduce.op != TE_MINR)
             return vf_fail(v, s, "no such reduction");
-        return check_indices(v, s, s->u.reduce.buf, s->u.reduce.idx) && check_write(v, s, s->u.reduce.buf) &&
+        return check_indices(v, s, s->u.reduce.buf, s->u.reduce.idx) &&
+               check_write(v, s, s->u.reduce.buf) &&
                check_value(v, s, s->u.reduce.buf, s->u.reduce.value);
     case LP_COPY: return check_copy(v, s);
-    case LP_IF: return s->u.guard.cond->dtype == LL_BOOL || vf_fail(v, s, "the condition is no bool");
+    case LP_IF:
+        return s->u.guard.cond->dtype == LL_BOOL || vf_fail(v, s, "the condition is no bool");
     case LP_LET:
-        return s->u.let.var->dtype == s->u.let.value->dtype || vf_fail(v, s, "the value has another type");
+        return s->u.let.var->dtype == s->u.let.value->dtype ||
+               vf_fail(v, s, "the value has another type");
     case LP_PREFETCH: return check_indices(v, s, s->u.prefetch.buf, s->u.prefetch.idx);
-    case LP_MBAR: return known_buf(v, s->u.mbar.buf) || vf_fail(v, s, "the mbarrier is not in scope");
+    case LP_MBAR:
+        return known_buf(v, s->u.mbar.buf) || vf_fail(v, s, "the mbarrier is not in scope");
     default: return true;
     }
 }
 
-/* ---- structure -------------------------------------------------------------------------------------------- */
+/* ---- structure ------------------------------------------------------------------------------- */
 
 static bool is_sync(const lp_stmt *s)
 {
@@ -170,8 +188,8 @@ static bool holds_sync(const lp_stmt *s)
     return yes;
 }
 
-/* Uniform: the same for all threads of the block (or warp): made of dims, loop variables outside of thread loops and
- * loads of memory that all of them share. */
+/* Uniform: the same for all threads of the block (or warp): made of dims, loop variables outside of
+ * thread loops and loads of memory that all of them share. */
 static bool varies(te_ref a, void *ctx)
 {
     vf *v = ctx;
@@ -184,7 +202,8 @@ static bool varies(te_ref a, void *ctx)
 static bool check_guard(vf *v, const lp_stmt *s)
 {
     bool barrier = holds_sync(s->u.guard.then) || holds_sync(s->u.guard.otherwise);
-    if (barrier && !s->u.guard.uniform) return vf_fail(v, s, "a barrier under a condition that is not @uniform");
+    if (barrier && !s->u.guard.uniform)
+        return vf_fail(v, s, "a barrier under a condition that is not @uniform");
     if (s->u.guard.uniform && !te_walk(s->u.guard.cond, varies, v))
         return vf_fail(v, s, "@uniform, but the condition differs between threads");
     return true;
@@ -209,14 +228,15 @@ static bool check_loop(vf *v, const lp_stmt *s)
     te_ref extent = s->u.loop.var->u.axis->extent;
     if (extent->dtype != LL_S64) return vf_fail(v, s, "the extent is no s64");
     lp_how how = s->u.loop.how;
-    if (how == LP_CLAIM && (v->n_loop || v->in_claim)) return vf_fail(v, s, "the claimed loop is not at top level");
+    if (how == LP_CLAIM && (v->n_loop || v->in_claim))
+        return vf_fail(v, s, "the claimed loop is not at top level");
     if (how == LP_ROTATE && s->u.loop.rotate < 2) return vf_fail(v, s, "rotated by less than 2");
     if ((how == LP_UNROLL || how == LP_VECTOR) && extent->op != TE_INT)
         return vf_fail(v, s, "the extent of an unrolled or vector loop is not constant");
     return true;
 }
 
-/* ---- the walk ------------------------------------------------------------------------------------------------ */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 static bool list(vf *v, const lp_stmt *s);
 
@@ -228,7 +248,8 @@ static bool note_write(lp_stmt *s, void *ctx)
     lasting *w = ctx;
     const lp_buf *b = lp_buf_of(w->f, w->t);
     w->written = w->written || (s->kind == LP_STORE && s->u.store.buf == b) ||
-                 (s->kind == LP_REDUCE && s->u.reduce.buf == b) || (s->kind == LP_COPY && s->u.copy.dst == b);
+                 (s->kind == LP_REDUCE && s->u.reduce.buf == b) ||
+                 (s->kind == LP_COPY && s->u.copy.dst == b);
     return !w->written;
 }
 
@@ -257,7 +278,8 @@ static bool enter_loop(vf *v, const lp_stmt *s)
     if (!check_loop(v, s) || !push_leaf(v, s, s->u.loop.var)) return false;
     v->loop[v->n_loop++] = s;
     v->in_claim = v->in_claim || claim;
-    te_ref var = s->u.loop.var, extent = var->u.axis->extent, max = var->u.axis->max, terms = vf_terms(v, extent);
+    te_ref var = s->u.loop.var, extent = var->u.axis->extent, max = var->u.axis->max,
+           terms = vf_terms(v, extent);
     if (terms != extent) {
         v->let_var[v->n_let] = var;
         v->let_value[v->n_let] = max ? te_axis_upto(v->g, var->u.axis->name, terms, max)
@@ -299,7 +321,8 @@ static bool check_roles(vf *v, const lp_stmt *s)
             w.written = false;
             lp_walk(s->u.roles.body[k], note_write, &w);
             if (w.written && writer >= 0)
-                return vf_fail(v, s, "%s and %s both write %s", s->u.roles.name[writer], s->u.roles.name[k], b->t->name);
+                return vf_fail(v, s, "%s and %s both write %s", s->u.roles.name[writer],
+                               s->u.roles.name[k], b->t->name);
             if (w.written) writer = k;
         }
     }
@@ -329,8 +352,8 @@ static te_ref replace_load(te_ref a, void *ctx)
     return x;
 }
 
-/* In proofs a let's variable is its value; what the value loads may change behind its back, so in place of a load
- * stands any number of its range. */
+/* In proofs a let's variable is its value; what the value loads may change behind its back, so in
+ * place of a load stands any number of its range. */
 static bool enter_let(vf *v, const lp_stmt *s)
 {
     int facts = v->n_fact, leaf = v->n_leaf, let = v->n_let;
@@ -339,7 +362,8 @@ static bool enter_let(vf *v, const lp_stmt *s)
     if (var->dtype == LL_S64) {
         te_ref value = te_rewrite(v->g, vf_terms(v, s->u.let.value), replace_load, v);
         te_range r = te_range_of(value);
-        bool known = te_walk(value, is_pure, NULL), bounded = r.lo > INT64_MIN / 4 && r.hi < INT64_MAX / 4;
+        bool known = te_walk(value, is_pure, NULL),
+             bounded = r.lo > INT64_MIN / 4 && r.hi < INT64_MAX / 4;
         if (!known && bounded) value = stand_in(v, var->u.name, r);
         if (known || bounded) {
             v->let_var[v->n_let] = var;
@@ -356,7 +380,8 @@ static bool enter_let(vf *v, const lp_stmt *s)
 /* Elements that are written must not share a place. */
 static bool check_layout(vf *v, const lp_stmt *s, const lp_buf *b)
 {
-    if (!b->layout || lp_layout_injective(b->layout, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype)))
+    if (!b->layout || lp_layout_injective(b->layout, b->t->shape, b->t->ndim,
+                                          ll_dtype_bits((ll_dtype)b->t->dtype)))
         return true;
     return vf_fail(v, s, "the layout of %s is not proved to keep its elements apart", b->t->name);
 }
@@ -372,7 +397,8 @@ static bool enter_alloc(vf *v, const lp_stmt *s)
 {
     const lp_buf *b = s->u.alloc.buf;
     if (known_buf(v, b)) return vf_fail(v, s, "%s is allocated twice", b->t->name);
-    if (b->param >= 0 || b->within) return vf_fail(v, s, "%s has memory of its own already", b->t->name);
+    if (b->param >= 0 || b->within)
+        return vf_fail(v, s, "%s has memory of its own already", b->t->name);
     if (v->n_buf == VF_MAX_SCOPE) return vf_fail(v, s, "too many buffers in scope");
     if (!check_layout(v, s, b)) return false;
     v->buf[v->n_buf++] = b;
@@ -409,7 +435,7 @@ static bool list(vf *v, const lp_stmt *s)
     return true;
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 typedef struct names { vf *v; const lp_stmt *claim; const char **name; int n, cap; } names;
 

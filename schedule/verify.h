@@ -1,6 +1,7 @@
-/* verify.h: what the files of the verifier share: the walk's state, the facts in force at a statement, proofs
- * under those facts. verify.c walks and checks scoping, types and structure; verify_bounds.c proves accesses;
- * verify_race.c iterations apart; verify_intrin.c instruction nests; verify_run.c runs small cases. */
+/* verify.h: what the files of the verifier share: the walk's state, the facts in force at a
+ * statement, proofs under those facts. verify.c walks and checks scoping, types and structure;
+ * verify_bounds.c proves accesses; verify_race.c iterations apart; verify_intrin.c instruction
+ * nests; verify_run.c runs small cases. */
 #ifndef LLMIR_SCHEDULE_VERIFY_H
 #define LLMIR_SCHEDULE_VERIFY_H
 
@@ -22,8 +23,8 @@ typedef struct vf {
     vf_fact fact[VF_MAX_FACT]; int n_fact;
     const lp_stmt *loop[VF_MAX_SCOPE]; int n_loop;
     te_ref leaf[VF_MAX_SCOPE]; int n_leaf;         /* loop and let variables in scope */
-    /* What proofs put in place of variables: a let's value; for values that are loaded, and for loops whose extent
-     * depends on such, an axis that has their range. */
+    /* What proofs put in place of variables: a let's value; for values that are loaded, and for
+     * loops whose extent depends on such, an axis that has their range. */
     te_ref let_var[VF_MAX_SCOPE], let_value[VF_MAX_SCOPE]; int n_let;
     const lp_buf *buf[VF_MAX_SCOPE]; int n_buf;    /* allocated buffers in scope      */
     vf_tried *tried; size_t n_tried, cap_tried;    /* open addressing                 */
@@ -36,7 +37,8 @@ typedef struct vf {
 bool vf_fail(vf *v, const lp_stmt *s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* verify_bounds.c */
-void vf_assume(vf *v, te_ref cond, bool holds); /* pushes what cond (or its negation) says; n_fact is the mark */
+void vf_assume(vf *v, te_ref cond,
+               bool holds); /* pushes what cond (or its negation) says; n_fact is the mark */
 void vf_assume_le(vf *v, te_ref lo, te_ref hi, int64_t gap);
 bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap); /* lo + gap <= hi under the facts */
 te_ref vf_terms(vf *v, te_ref e);                    /* e in terms of proofs */

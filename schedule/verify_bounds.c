@@ -1,15 +1,17 @@
-/* verify_bounds.c: every index of every access is proved inside its dimension, from the facts that hold at the
- * statement. A fact is an inequality lo + gap <= hi; a goal a + gap <= b follows from facts f when
- * (a - b) + gap <= sum m_f * (lo_f - hi_f + gap_f) is provable without them; one and two facts are tried, each as often as
- * makes an atom of the goal vanish. Inside the branch of a select its condition is a fact; a minimum or maximum is proved
- * by its parts, a quotient by its dividend. */
+/* verify_bounds.c: every index of every access is proved inside its dimension, from the facts that
+ * hold at the statement. A fact is an inequality lo + gap <= hi; a goal a + gap <= b follows from
+ * facts f when (a - b) + gap <= sum m_f * (lo_f - hi_f + gap_f) is provable without them; one and
+ * two facts are tried, each as often as makes an atom of the goal vanish. Inside the branch of a
+ * select its condition is a fact; a minimum or maximum is proved by its parts, a quotient by its
+ * dividend. */
 #include <string.h>
 
 #include "schedule/verify.h"
 
 te_ref vf_terms(vf *v, te_ref e) { return te_subst(v->g, e, v->let_var, v->let_value, v->n_let); }
 
-/* A difference that is known modulo m leaps from one multiple to the next: K - 32 i > 0 and 32 | K give >= 32. */
+/* A difference that is known modulo m leaps from one multiple to the next: K - 32 i > 0 and 32 | K
+ * give >= 32. */
 static int64_t leap(te_ref lo, te_ref hi, int64_t gap)
 {
     te_cong c = te_cong_of(te_sub(hi, lo));
@@ -20,11 +22,13 @@ static int64_t leap(te_ref lo, te_ref hi, int64_t gap)
 
 void vf_assume_le(vf *v, te_ref lo, te_ref hi, int64_t gap)
 {
-    if (v->n_fact == VF_MAX_FACT || lo->dtype != LL_S64) return; /* fewer facts prove less, never wrongly */
+    if (v->n_fact == VF_MAX_FACT || lo->dtype != LL_S64)
+        return; /* fewer facts prove less, never wrongly */
     lo = vf_terms(v, lo);
     hi = vf_terms(v, hi);
     const te_node *both = hi->op == TE_MIN ? hi : lo->op == TE_MAX ? lo : NULL;
-    for (int i = 0; both && i < 2; i++) vf_assume_le(v, both == lo ? lo->src[i] : lo, both == lo ? hi : hi->src[i], gap);
+    for (int i = 0; both && i < 2; i++)
+        vf_assume_le(v, both == lo ? lo->src[i] : lo, both == lo ? hi : hi->src[i], gap);
     if (both || v->n_fact == VF_MAX_FACT) return;
     v->fact[v->n_fact++] = (vf_fact){lo, hi, leap(lo, hi, gap), te_affine_of(v->g, te_sub(lo, hi))};
 }
@@ -52,13 +56,17 @@ void vf_assume(vf *v, te_ref c, bool holds)
     }
 }
 
-/* ---- one attempt ------------------------------------------------------------------------------------------ */
+/* ---- one attempt ----------------------------------------------------------------------------- */
 
-enum { WORK = 600 }; /* attempts a goal: legal accesses need a few, the rest bounds what a refusal costs */
+enum {
+    WORK = 600
+}; /* attempts a goal: legal accesses need a few, the rest bounds what a refusal costs */
 
 static vf_tried *slot_of(vf_tried *t, size_t cap, te_ref lo, te_ref hi, int64_t gap)
 {
-    size_t h = ((size_t)lo->id * 0x9E3779B1u ^ (size_t)hi->id * 0x85EBCA77u ^ (size_t)gap * 0xC2B2AE3Du) & (cap - 1);
+    size_t h =
+        ((size_t)lo->id * 0x9E3779B1u ^ (size_t)hi->id * 0x85EBCA77u ^ (size_t)gap * 0xC2B2AE3Du) &
+        (cap - 1);
     while (t[h].lo && (t[h].lo != lo || t[h].hi != hi || t[h].gap != gap)) h = (h + 1) & (cap - 1);
     return &t[h];
 }
@@ -68,7 +76,8 @@ static void grow_tried(vf *v)
     size_t cap = v->cap_tried ? v->cap_tried * 2 : 256;
     vf_tried *more = LL_NEW_N(te_arena(v->g), vf_tried, cap);
     for (size_t i = 0; i < v->cap_tried; i++)
-        if (v->tried[i].lo) *slot_of(more, cap, v->tried[i].lo, v->tried[i].hi, v->tried[i].gap) = v->tried[i];
+        if (v->tried[i].lo)
+            *slot_of(more, cap, v->tried[i].lo, v->tried[i].hi, v->tried[i].gap) = v->tried[i];
     v->tried = more;
     v->cap_tried = cap;
 }
@@ -86,7 +95,8 @@ static bool plain(vf *v, te_ref lo, te_ref hi, int64_t gap)
     return yes;
 }
 
-/* How often fact f (lo + gap <= hi) helps: so that an atom of the goal vanishes; 1 as soon as they share an atom. */
+/* How often fact f (lo + gap <= hi) helps: so that an atom of the goal vanishes; 1 as soon as they
+ * share an atom. */
 static int factors(const te_affine *a, const vf_fact *f, int64_t *out, int max)
 {
     const te_affine *b = &f->f;
@@ -108,7 +118,8 @@ static int factors(const te_affine *a, const vf_fact *f, int64_t *out, int max)
 enum { MAX_FACTOR = 4, MAX_DEPTH = 5 };
 
 /* lo + gap <= hi from m times fact f: (lo - m * f.lo) + gap - m * f.gap <= hi - m * f.hi. */
-static bool with_one(vf *v, te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_t m, te_ref *lo2, te_ref *hi2, int64_t *gap2)
+static bool with_one(vf *v, te_ref lo, te_ref hi, int64_t gap, const vf_fact *f, int64_t m,
+                     te_ref *lo2, te_ref *hi2, int64_t *gap2)
 {
     *lo2 = te_add(lo, te_muli(f->hi, m));
     *hi2 = te_add(hi, te_muli(f->lo, m));
@@ -128,14 +139,16 @@ static bool with_facts(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
             te_ref a, b;
             int64_t g;
             if (with_one(v, lo, hi, gap, &v->fact[i], m[j], &a, &b, &g)) return true;
-            if (depth > 1 && by_choice(v, a, b, g, depth - 1)) return true; /* the fact brought in a minimum */
+            if (depth > 1 && by_choice(v, a, b, g, depth - 1))
+                return true; /* the fact brought in a minimum */
         }
     }
     for (int i = v->n_fact - 1; i >= 0; i--) {
         int64_t m[MAX_FACTOR], w[MAX_FACTOR];
         int n = factors(&goal, &v->fact[i], m, MAX_FACTOR);
         for (int j = 0; j < n; j++) {
-            te_ref a = te_add(lo, te_muli(v->fact[i].hi, m[j])), b = te_add(hi, te_muli(v->fact[i].lo, m[j])), c, d;
+            te_ref a = te_add(lo, te_muli(v->fact[i].hi, m[j])),
+                   b = te_add(hi, te_muli(v->fact[i].lo, m[j])), c, d;
             int64_t g = gap - m[j] * v->fact[i].gap;
             te_affine left = te_affine_of(v->g, te_sub(a, b));
             for (int k = v->n_fact - 1; k >= 0; k--) {
@@ -166,7 +179,8 @@ static bool prove_as(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth, te_ref
     return prove(v, te_subst(v->g, lo, &c, &as, 1), te_subst(v->g, hi, &c, &as, 1), gap, depth - 1);
 }
 
-/* With c replaced by its parts. Either part of a minimum bounds it from above; from below both must do. */
+/* With c replaced by its parts. Either part of a minimum bounds it from above; from below both must
+ * do. */
 static bool by_parts(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth, te_ref c, bool either)
 {
     if (c->op != TE_SELECT) {
@@ -183,21 +197,25 @@ static bool by_parts(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth, te_ref
     return ok;
 }
 
-/* By the parts of a minimum, maximum or select among the terms of lo - hi, or inside a quotient there. */
+/* By the parts of a minimum, maximum or select among the terms of lo - hi, or inside a quotient
+ * there. */
 static bool by_choice(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     te_affine a = te_affine_of(v->g, te_sub(lo, hi));
     for (int i = 0; i < a.n; i++) {
         te_ref c = NULL, atom = a.atom[i];
         if (is_choice(atom) && atom->dtype == LL_S64) c = atom;
-        else if (atom->op == TE_DIV && te_range_of(atom->src[1]).lo > 0) te_walk(atom->src[0], find_choice, &c); /* monotonic */
-        if (c && by_parts(v, lo, hi, gap, depth, c, (c->op == TE_MIN) == (a.coef[i] > 0))) return true;
+        else if (atom->op == TE_DIV && te_range_of(atom->src[1]).lo > 0)
+            te_walk(atom->src[0], find_choice, &c); /* monotonic */
+        if (c && by_parts(v, lo, hi, gap, depth, c, (c->op == TE_MIN) == (a.coef[i] > 0)))
+            return true;
     }
     return false;
 }
 
 /* The goal is sum + gap <= 0 with sum = lo - hi. One of its terms is a quotient, the others are r:
- *   e / c + r + gap <= 0  <=>  e < c * (1 - gap - r);      r + gap <= e / c  <=>  c * (r + gap) <= e. */
+ *     e / c + r + gap <= 0  <=>  e < c * (1 - gap - r)
+ *     r + gap <= e / c      <=>  c * (r + gap) <= e */
 static bool by_quotient(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     te_affine a = te_affine_of(v->g, te_sub(lo, hi));
@@ -210,7 +228,8 @@ static bool by_quotient(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
         memcpy(rest.coef, a.coef, sizeof *a.coef * (size_t)a.n);
         rest.coef[i] = 0;
         te_ref r = te_affine_expr(v->g, &rest);
-        if (k == 1 ? prove(v, q->src[0], te_mul(q->src[1], te_sub(te_int(v->g, 1 - gap), r)), 1, depth - 1)
+        if (k == 1 ? prove(v, q->src[0], te_mul(q->src[1], te_sub(te_int(v->g, 1 - gap), r)), 1,
+                           depth - 1)
                    : prove(v, te_mul(q->src[1], te_addi(r, gap)), q->src[0], 0, depth - 1))
             return true;
     }
@@ -221,7 +240,8 @@ static bool prove(vf *v, te_ref lo, te_ref hi, int64_t gap, int depth)
 {
     if (plain(v, lo, hi, gap)) return true;
     if (depth == 0 || v->work <= 0) return false;
-    return with_facts(v, lo, hi, gap, depth) || by_quotient(v, lo, hi, gap, depth) || by_choice(v, lo, hi, gap, depth);
+    return with_facts(v, lo, hi, gap, depth) || by_quotient(v, lo, hi, gap, depth) ||
+           by_choice(v, lo, hi, gap, depth);
 }
 
 bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap)
@@ -229,14 +249,16 @@ bool vf_prove(vf *v, te_ref lo, te_ref hi, int64_t gap)
     lo = vf_terms(v, lo);
     hi = vf_terms(v, hi);
     v->work = WORK;
-    for (int depth = 1; depth <= MAX_DEPTH; depth++) /* most goals need little; the work grows fast with depth */
+    for (int depth = 1; depth <= MAX_DEPTH;
+         depth++) /* most goals need little; the work grows fast with depth */
         if (prove(v, lo, hi, gap, depth)) return true;
     return false;
 }
 
-/* ---- accesses ------------------------------------------------------------------------------------------- */
+/* ---- accesses -------------------------------------------------------------------------------- */
 
-static bool inside(vf *v, const lp_stmt *s, const te_tensor *t, const te_ref *idx, const int64_t *count)
+static bool inside(vf *v, const lp_stmt *s, const te_tensor *t, const te_ref *idx,
+                   const int64_t *count)
 {
     for (int i = 0; i < t->ndim; i++) {
         te_ref last = count && count[i] > 1 ? te_addi(idx[i], count[i] - 1) : idx[i];
@@ -244,8 +266,8 @@ static bool inside(vf *v, const lp_stmt *s, const te_tensor *t, const te_ref *id
             ll_str at = {0}, size = {0};
             te_print_expr(&at, last);
             te_print_expr(&size, t->shape[i]);
-            vf_fail(v, s, "index %d of %s, %.100s, is not proved inside 0..%.60s", i, t->name, ll_str_cstr(&at),
-                    ll_str_cstr(&size));
+            vf_fail(v, s, "index %d of %s, %.100s, is not proved inside 0..%.60s", i, t->name,
+                    ll_str_cstr(&at), ll_str_cstr(&size));
             ll_str_finish(&at);
             ll_str_finish(&size);
             return false;
@@ -294,9 +316,12 @@ static bool value_inside(vf *v, const lp_stmt *s, const lp_buf *b, te_ref value)
     te_range r = te_range_of(value), lo = te_range_of(b->t->lo), hi = te_range_of(b->t->hi);
     if (r.lo >= lo.hi && r.hi < hi.lo) return true;
     te_ref wide = value->dtype == LL_S64 ? value : value->op == TE_CAST ? value->src[0] : NULL;
-    if (wide && wide->dtype == LL_S64 && vf_prove(v, b->t->lo, wide, 0) && vf_prove(v, wide, b->t->hi, 1)) return true;
+    if (wide && wide->dtype == LL_S64 && vf_prove(v, b->t->lo, wide, 0) &&
+        vf_prove(v, wide, b->t->hi, 1))
+        return true;
     while (value->op == TE_CAST) value = value->src[0];
-    if (value->op == TE_LOAD && value->u.t->lo == b->t->lo && value->u.t->hi == b->t->hi) return true;
+    if (value->op == TE_LOAD && value->u.t->lo == b->t->lo && value->u.t->hi == b->t->hi)
+        return true;
     return vf_fail(v, s, "the value is not proved inside the range of %s", b->t->name);
 }
 
@@ -311,15 +336,19 @@ static bool copy_inside(vf *v, const lp_stmt *s)
         if (first < 0) first = k;
     }
     if (!inside(v, s, s->u.copy.dst->t, s->u.copy.dst_at, s->u.copy.extent)) return false;
-    if (!s->u.copy.valid || first < 0) return inside(v, s, s->u.copy.src->t, s->u.copy.src_at, from);
+    if (!s->u.copy.valid || first < 0)
+        return inside(v, s, s->u.copy.src->t, s->u.copy.src_at, from);
     /* rows behind `valid` are not read: at + valid <= size, or all of the box fits */
     te_ref size = s->u.copy.src->t->shape[first], at = s->u.copy.src_at[first];
-    if (!vf_prove(v, te_int(v->g, 0), s->u.copy.valid, 0)) return vf_fail(v, s, "`valid` may be negative");
+    if (!vf_prove(v, te_int(v->g, 0), s->u.copy.valid, 0))
+        return vf_fail(v, s, "`valid` may be negative");
     te_ref rows = te_min(s->u.copy.valid, te_int(v->g, from[first]));
-    bool ok = vf_prove(v, te_int(v->g, 0), at, 0) &&
-              (vf_prove(v, te_add(at, s->u.copy.valid), size, 0) || vf_prove(v, te_add(at, rows), size, 0) ||
-               vf_prove(v, te_addi(at, from[first]), size, 0));
-    if (!ok) return vf_fail(v, s, "the valid rows are not proved inside %s", s->u.copy.src->t->name);
+    bool ok =
+        vf_prove(v, te_int(v->g, 0), at, 0) &&
+        (vf_prove(v, te_add(at, s->u.copy.valid), size, 0) ||
+         vf_prove(v, te_add(at, rows), size, 0) || vf_prove(v, te_addi(at, from[first]), size, 0));
+    if (!ok)
+        return vf_fail(v, s, "the valid rows are not proved inside %s", s->u.copy.src->t->name);
     te_ref idx[TE_MAX_DIM];
     memcpy(idx, s->u.copy.src_at, sizeof idx);
     idx[first] = te_int(v->g, 0);
@@ -338,11 +367,14 @@ bool vf_bounds(vf *v, const lp_stmt *s)
         return inside(v, s, s->u.store.buf->t, s->u.store.idx, NULL) &&
                value_inside(v, s, s->u.store.buf, s->u.store.value);
     case LP_REDUCE:
-        if (s->u.reduce.buf->t->hi) return vf_fail(v, s, "a reduction into %s, which has a range", s->u.reduce.buf->t->name);
+        if (s->u.reduce.buf->t->hi)
+            return vf_fail(v, s, "a reduction into %s, which has a range",
+                           s->u.reduce.buf->t->name);
         return inside(v, s, s->u.reduce.buf->t, s->u.reduce.idx, NULL);
     case LP_MBAR: return inside(v, s, s->u.mbar.buf->t, &s->u.mbar.at, NULL);
     case LP_COPY:
-        if (s->u.copy.mbar && !inside(v, s, s->u.copy.mbar->t, &s->u.copy.mbar_at, NULL)) return false;
+        if (s->u.copy.mbar && !inside(v, s, s->u.copy.mbar->t, &s->u.copy.mbar_at, NULL))
+            return false;
         return copy_inside(v, s);
     default: return true;
     }

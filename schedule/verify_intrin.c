@@ -2,8 +2,9 @@
  *
  *     for l < n @NAME { for r < k { acc[.. l ..] += ACC(a) * ACC(b) } }         (m = 1)
  *
- * with the row's extents and types, and operands proved inside the row's ranges. A code of less than 8 bits counts as
- * u8. Which operand is a and which b is decided by their types; where both would do, by the ranges. */
+ * with the row's extents and types, and operands proved inside the row's ranges. A code of less
+ * than 8 bits counts as u8. Which operand is a and which b is decided by their types; where both
+ * would do, by the ranges. */
 #include "schedule/intrin.h"
 #include "schedule/verify.h"
 
@@ -50,8 +51,8 @@ static bool check_update(vf *v, const lp_stmt *loop, const lp_intrin *x, const l
     bool straight = is_operand(p, x->a, x->a_lo, x->a_hi) && is_operand(q, x->b, x->b_lo, x->b_hi);
     bool swapped = is_operand(q, x->a, x->a_lo, x->a_hi) && is_operand(p, x->b, x->b_lo, x->b_hi);
     if (!straight && !swapped)
-        return vf_fail(v, s, "@%s wants operands %s and %s inside its ranges", x->name, ll_dtype_name(x->a),
-                       ll_dtype_name(x->b));
+        return vf_fail(v, s, "@%s wants operands %s and %s inside its ranges", x->name,
+                       ll_dtype_name(x->a), ll_dtype_name(x->b));
     return true;
 }
 
@@ -64,8 +65,10 @@ bool vf_intrin(vf *v, const lp_stmt *loop)
     if (x->k > 1) want[n++] = x->k;
     const lp_stmt *s = loop;
     for (int i = 0; i < n; i++) {
-        if (!s || s->kind != LP_FOR || (i && s->next) || !te_is_int(s->u.loop.var->u.axis->extent, want[i]))
-            return vf_fail(v, loop, "@%s: loop %d of the nest does not have %d iterations", x->name, i, want[i]);
+        if (!s || s->kind != LP_FOR || (i && s->next) ||
+            !te_is_int(s->u.loop.var->u.axis->extent, want[i]))
+            return vf_fail(v, loop, "@%s: loop %d of the nest does not have %d iterations", x->name,
+                           i, want[i]);
         s = s->u.loop.body;
     }
     return check_update(v, loop, x, s);

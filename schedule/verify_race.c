@@ -1,12 +1,14 @@
-/* verify_race.c: iterations of a parallel loop keep apart. For every buffer that lives outside of the loop and is written
- * in it, each pair of a write and another access must hit different elements in different iterations i != j:
- * in some dimension, or in the row-major element number, the index is c * i + rest in both, and the two rests are
- * proved closer to each other than |c|; a variable of fused loops is taken apart into its two first. Codes of less than
- * a byte must lie in different bytes.
+/* verify_race.c: iterations of a parallel loop keep apart. For every buffer that lives outside of
+ * the loop and is written in it, each pair of a write and another access must hit different
+ * elements in different iterations i != j: in some dimension, or in the row-major element number,
+ * the index is c * i + rest in both, and the two rests are proved closer to each other than |c|; a
+ * variable of fused loops is taken apart into its two first. Codes of less than a byte must lie in
+ * different bytes.
  *
- * Exempt: buffers allocated inside the loop; thread and reg buffers of claimed and parallel loops (every thread has its
- * own); accesses under conditions that only one and the same iteration meets; dimensions whose index reaches the loop variable only
- * through loaded values (work items, page tables: distinct by contract, see verify.c). */
+ * Exempt: buffers allocated inside the loop; thread and reg buffers of claimed and parallel loops
+ * (every thread has its own); accesses under conditions that only one and the same iteration meets;
+ * dimensions whose index reaches the loop variable only through loaded values (work items, page
+ * tables: distinct by contract, see verify.c). */
 #include <string.h>
 
 #include "schedule/guard.h"
@@ -34,7 +36,7 @@ typedef struct race {
     lp_values values;       /* of i where the walk stands */
 } race;
 
-/* ---- collecting ----------------------------------------------------------------------------------------- */
+/* ---- collecting ------------------------------------------------------------------------------ */
 
 static bool is_own(const race *r, const lp_buf *b)
 {
@@ -67,7 +69,8 @@ static void *grown(vf *v, void *p, int n, int *cap, size_t size)
     return q;
 }
 
-/* The value of i with which the walk's place is reached, when it is one and the same whatever the inner loops do. */
+/* The value of i with which the walk's place is reached, when it is one and the same whatever the
+ * inner loops do. */
 static te_ref only_value(race *r)
 {
     te_ref v = lp_values_one(r->v->g, &r->values);
@@ -137,7 +140,8 @@ static void collect_one(race *r, const lp_stmt *s)
     case LP_LET:
         if (r->writes && r->n_let < VF_MAX_SCOPE) {
             r->let_var[r->n_let] = s->u.let.var;
-            r->let_value[r->n_let] = te_subst(r->v->g, s->u.let.value, r->let_var, r->let_value, r->n_let);
+            r->let_value[r->n_let] =
+                te_subst(r->v->g, s->u.let.value, r->let_var, r->let_value, r->n_let);
             r->n_let++;
         }
         collect(r, s->u.let.body);
@@ -162,7 +166,7 @@ static void collect(race *r, const lp_stmt *s)
     for (; s; s = s->next) collect_one(r, s);
 }
 
-/* ---- apart? ------------------------------------------------------------------------------------------------ */
+/* ---- apart? ---------------------------------------------------------------------------------- */
 
 static bool uses_directly(te_ref a, te_ref leaf) /* not counting what stands inside loads */
 {
@@ -213,7 +217,8 @@ static void rename_all(race *r, const access *b, te_ref j, te_ref *out)
         te_ref extent = te_subst(r->v->g, x->extent, r->let_var, r->let_value, r->n_let);
         extent = te_subst(r->v->g, extent, from, to, n);
         from[n] = r->inner[k];
-        to[n++] = x->max ? te_axis_upto(r->v->g, x->name, extent, x->max) : te_axis(r->v->g, x->name, extent);
+        to[n++] = x->max ? te_axis_upto(r->v->g, x->name, extent, x->max)
+                         : te_axis(r->v->g, x->name, extent);
     }
     for (int d = 0; d < b->b->t->ndim; d++) out[d] = te_subst(r->v->g, b->idx[d], from, to, n);
 }
@@ -232,7 +237,8 @@ static bool by_contract(const race *r, const access *a)
 static te_ref byte_number(vf *v, const lp_buf *b, const te_ref *idx)
 {
     const lp_layout *l = b->layout;
-    if (!l) l = lp_layout_dense(v->g, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype));
+    if (!l)
+        l = lp_layout_dense(v->g, b->t->shape, b->t->ndim, ll_dtype_bits((ll_dtype)b->t->dtype));
     return te_simplify(v->g, te_divi(lp_layout_at(v->g, l, LP_AT_ADDR, idx), 8));
 }
 
@@ -249,7 +255,8 @@ static bool apart_anywhere(vf *v, const where *w, te_ref i, te_ref j)
 static bool find_divisor(te_ref a, void *ctx)
 {
     te_ref *i = ctx; /* i[0]: the variable; i[1]: what it is divided by */
-    bool digit = (a->op == TE_DIV || a->op == TE_MOD) && a->src[0] == i[0] && a->src[1]->op == TE_INT && a->src[1]->u.i > 1;
+    bool digit = (a->op == TE_DIV || a->op == TE_MOD) && a->src[0] == i[0] &&
+                 a->src[1]->op == TE_INT && a->src[1]->u.i > 1;
     if (digit) i[1] = a->src[1];
     return !digit;
 }
@@ -272,7 +279,8 @@ static bool apart_first(vf *v, const where *w, te_ref i, te_ref j, te_ref k, te_
     return apart_anywhere(v, w, i, j) && apart_anywhere(v, &same, k, l);
 }
 
-/* A variable that stands for two, as fused loops have it: i = q * c + r. Iterations differ in q or in r. */
+/* A variable that stands for two, as fused loops have it: i = q * c + r. Iterations differ in q or
+ * in r. */
 static bool apart_by_digits(vf *v, const where *w, te_ref i, te_ref j)
 {
     te_ref found[2] = {i, NULL};
@@ -280,7 +288,8 @@ static bool apart_by_digits(vf *v, const where *w, te_ref i, te_ref j)
     if (!found[1]) return false;
     where x = *w;
     te_ref c = found[1], quotients = te_div(te_add(i->u.axis->extent, te_addi(c, -1)), c);
-    te_ref q = te_axis(v->g, "q", quotients), r = te_axis(v->g, "r", c), t = te_axis(v->g, "q", quotients), u = te_axis(v->g, "r", c);
+    te_ref q = te_axis(v->g, "q", quotients), r = te_axis(v->g, "r", c),
+           t = te_axis(v->g, "q", quotients), u = te_axis(v->g, "r", c);
     if (!cut_digits(v, x.f, x.n, i, c, q, r) || !cut_digits(v, x.h, x.n, j, c, t, u)) return false;
     return apart_first(v, &x, q, t, r, u) || apart_first(v, &x, r, u, q, t);
 }
@@ -315,15 +324,18 @@ static bool apart(race *r, const access *a, const access *b)
     for (int d = 0; d < w.n; d++) w.f[d] = a->idx[d], w.h[d] = other[d];
     bool codes = ll_dtype_bits((ll_dtype)a->b->t->dtype) < 8 && a->write && b->write;
     if (codes && r->loop->u.loop.how != LP_VECTOR) {
-        /* a write of less than a byte puts back what it read of the rest: bytes must differ. Lanes are written together */
-        w = (where){.n = 1, .f = {byte_number(v, a->b, a->idx)}, .h = {byte_number(v, b->b, other)}};
+        /* a write of less than a byte puts back what it read of the rest: bytes must differ. Lanes
+         * are written together */
+        w = (where){
+            .n = 1, .f = {byte_number(v, a->b, a->idx)}, .h = {byte_number(v, b->b, other)}};
         return apart_anywhere(v, &w, r->i, j) || apart_by_digits(v, &w, r->i, j);
     }
     if (w.n > 1) {
         w.f[w.n] = row_major(v, a->b, a->idx);
         w.h[w.n++] = row_major(v, a->b, other);
     }
-    return apart_anywhere(v, &w, r->i, j) || apart_by_digits(v, &w, r->i, j) || apart_in_two(v, a, r->i, other, j);
+    return apart_anywhere(v, &w, r->i, j) || apart_by_digits(v, &w, r->i, j) ||
+           apart_in_two(v, a, r->i, other, j);
 }
 
 /* Lanes of a vector loop may add to one element: a horizontal reduction. */
@@ -338,7 +350,8 @@ bool vf_races(vf *v, const lp_stmt *loop)
 {
     if (te_is_int(loop->u.loop.var->u.axis->extent, 1)) return true;
     race r = {.v = v, .loop = loop, .i = vf_terms(v, loop->u.loop.var), .writes = true};
-    for (int i = 0; i < v->n_let; i++) r.let_var[i] = v->let_var[i], r.let_value[i] = v->let_value[i];
+    for (int i = 0; i < v->n_let; i++)
+        r.let_var[i] = v->let_var[i], r.let_value[i] = v->let_value[i];
     r.n_let = v->n_let;
     r.values = lp_values_all(v->g, r.i);
     collect(&r, loop->u.loop.body);
@@ -347,9 +360,13 @@ bool vf_races(vf *v, const lp_stmt *loop)
     for (int i = 0; i < r.n; i++)
         for (int k = i; k < r.n; k++) {
             const access *a = &r.a[i], *b = &r.a[k];
-            if (a->b != b->b || (!a->write && !b->write) || lanes_combine(loop, a, b) || apart(&r, a, b)) continue;
-            return vf_fail(v, a->write ? a->s : b->s, "iterations of %s are not proved to keep apart in %s%s",
-                           r.i->u.axis->name, a->b->t->name, a->write && b->write ? "" : ", which they also read");
+            if (a->b != b->b || (!a->write && !b->write) || lanes_combine(loop, a, b) ||
+                apart(&r, a, b))
+                continue;
+            return vf_fail(v, a->write ? a->s : b->s,
+                           "iterations of %s are not proved to keep apart in %s%s",
+                           r.i->u.axis->name, a->b->t->name,
+                           a->write && b->write ? "" : ", which they also read");
         }
     return true;
 }

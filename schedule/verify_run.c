@@ -1,12 +1,14 @@
-/* verify_run.c: the part of legality that is decided by running. The function runs on made-up values with a few
- * choices of small dims; what depends on control alone then shows: reads of scratch that nothing wrote, missing
- * waits, barriers and arrivals, reuse of a ring's slot too early, deadlock of roles.
+/* verify_run.c: the part of legality that is decided by running. The function runs on made-up
+ * values with a few choices of small dims; what depends on control alone then shows: reads of
+ * scratch that nothing wrote, missing waits, barriers and arrivals, reuse of a ring's slot too
+ * early, deadlock of roles.
  *
- * For functions with barriers or copies the run takes all iterations of loops that hold barriers and the first and
- * last of the others (a skeleton), for trip counts around the depths of their rings: dims take their least values, and
- * 1, 2, 3... times what makes loops over them go around. Functions without run in full, up to a number of steps; a
- * function that is longer than that even for its least dims is not run to its end, and what lies behind stays
- * unchecked here: the evaluator's tests are where initialisation is seen in full. */
+ * For functions with barriers or copies the run takes all iterations of loops that hold barriers
+ * and the first and last of the others (a skeleton), for trip counts around the depths of their
+ * rings: dims take their least values, and 1, 2, 3... times what makes loops over them go around.
+ * Functions without run in full, up to a number of steps; a function that is longer than that even
+ * for its least dims is not run to its end, and what lies behind stays unchecked here: the
+ * evaluator's tests are where initialisation is seen in full. */
 #include "schedule/loop_eval.h"
 #include "schedule/verify.h"
 

@@ -7,7 +7,8 @@
 
 #include "target/internal.h"
 
-static uint64_t xcr0(void) {
+static uint64_t xcr0(void)
+{
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
@@ -15,7 +16,8 @@ static uint64_t xcr0(void) {
 
 #define IF(reg, bit, NAME) f |= (uint64_t)((reg) >> (bit) & 1) << LL_FEAT_##NAME
 
-static uint64_t probe(void) {
+static uint64_t probe(void)
+{
     uint64_t f = 0;
     uint32_t a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
@@ -54,12 +56,14 @@ static uint64_t probe(void) {
     return f;
 }
 
-static void set_if(int64_t *out, int name) {
+static void set_if(int64_t *out, int name)
+{
     long v = sysconf(name);
     if (v > 0) *out = v;
 }
 
-void ll_target_native(ll_target *out) {
+void ll_target_native(ll_target *out)
+{
     ll_target_from_features(out, probe());
     set_if(&out->l1_bytes, _SC_LEVEL1_DCACHE_SIZE);
     set_if(&out->l2_bytes, _SC_LEVEL2_CACHE_SIZE);

@@ -40,11 +40,13 @@ static const struct {
     {LL_FEAT_SSE42, BIT(POPCNT)},
 };
 
-const char *ll_cpu_feature_name(ll_cpu_feature f) {
+const char *ll_cpu_feature_name(ll_cpu_feature f)
+{
     return (unsigned)f < LL_N_FEATURES ? feature_row[f].name : "?";
 }
 
-bool ll_cpu_feature_parse(const char *name, ll_cpu_feature *out) {
+bool ll_cpu_feature_parse(const char *name, ll_cpu_feature *out)
+{
     for (int i = 0; i < LL_N_FEATURES; i++)
         if (!strcmp(name, feature_row[i].name)) {
             *out = (ll_cpu_feature)i;
@@ -53,7 +55,8 @@ bool ll_cpu_feature_parse(const char *name, ll_cpu_feature *out) {
     return false;
 }
 
-static uint64_t level_features(int level) {
+static uint64_t level_features(int level)
+{
     uint64_t f = 0;
     for (int i = 0; i < LL_N_FEATURES; i++)
         if ((level >= 3 && feature_row[i].v3) || (level >= 4 && feature_row[i].v4))
@@ -61,14 +64,16 @@ static uint64_t level_features(int level) {
     return f;
 }
 
-static uint64_t close_features(uint64_t f) {
+static uint64_t close_features(uint64_t f)
+{
     for (size_t i = 0; i < sizeof implied / sizeof *implied; i++)
         if (f >> implied[i].f & 1) f |= implied[i].needs;
     return f;
 }
 
 /* Fills what the features decide, and the canonical name. */
-static void finish_cpu(ll_target *t) {
+static void finish_cpu(ll_target *t)
+{
     t->kind = LL_CPU;
     t->features = close_features(t->features);
     bool wide = ll_target_has(t, LL_FEAT_AVX512F) && ll_target_has(t, LL_FEAT_AVX512BW) &&
@@ -88,7 +93,8 @@ static void finish_cpu(ll_target *t) {
             n += snprintf(t->name + n, sizeof t->name - (size_t)n, "+%s", feature_row[i].name);
 }
 
-void ll_target_from_features(ll_target *t, uint64_t features) {
+void ll_target_from_features(ll_target *t, uint64_t features)
+{
     memset(t, 0, sizeof *t);
     t->features = features;
     t->l1_bytes = 32 << 10;
@@ -98,7 +104,8 @@ void ll_target_from_features(ll_target *t, uint64_t features) {
     finish_cpu(t);
 }
 
-static ll_code bad(const char *text, const char *why, ll_error *err) {
+static ll_code bad(const char *text, const char *why, ll_error *err)
+{
     return ll_fail(
         err, LL_USAGE,
         "target '%s': %s; understood are 'cpu' (this machine), 'cpu:x86-64', 'cpu:x86-64-v3' and "
@@ -107,7 +114,8 @@ static ll_code bad(const char *text, const char *why, ll_error *err) {
         text, why);
 }
 
-static ll_code parse_cpu(const char *text, const char *p, ll_target *out, ll_error *err) {
+static ll_code parse_cpu(const char *text, const char *p, ll_target *out, ll_error *err)
+{
     size_t n = strcspn(p, "+");
     int level = 0;
     if (n == 6 && !strncmp(p, "x86-64", n)) level = 1;
@@ -129,7 +137,8 @@ static ll_code parse_cpu(const char *text, const char *p, ll_target *out, ll_err
     return LL_OK;
 }
 
-static ll_code parse_cuda(const char *text, const char *p, ll_target *out, ll_error *err) {
+static ll_code parse_cuda(const char *text, const char *p, ll_target *out, ll_error *err)
+{
     static const struct {
         const char *name;
         int sm;
@@ -156,7 +165,8 @@ static ll_code parse_cuda(const char *text, const char *p, ll_target *out, ll_er
     return bad(text, "no such compute capability", err);
 }
 
-ll_code ll_target_parse(const char *text, ll_target *out, ll_error *err) {
+ll_code ll_target_parse(const char *text, ll_target *out, ll_error *err)
+{
     if (!strcmp(text, "cpu")) {
         ll_target_native(out);
         return LL_OK;
@@ -166,7 +176,8 @@ ll_code ll_target_parse(const char *text, ll_target *out, ll_error *err) {
     return bad(text, "no such kind of device", err);
 }
 
-bool ll_target_runs(const ll_target *need, const ll_target *have, const char **missing) {
+bool ll_target_runs(const ll_target *need, const ll_target *have, const char **missing)
+{
     *missing = NULL;
     if (need->kind != have->kind) {
         *missing = need->kind == LL_CPU ? "an x86-64 CPU" : "a CUDA device";
@@ -185,7 +196,8 @@ bool ll_target_runs(const ll_target *need, const ll_target *have, const char **m
     return true;
 }
 
-void ll_target_llvm_features(const ll_target *t, char *out, size_t n) {
+void ll_target_llvm_features(const ll_target *t, char *out, size_t n)
+{
     size_t at = 0;
     if (n) out[0] = 0;
     if (t->kind != LL_CPU) return;

@@ -1,5 +1,5 @@
-/* ptxsim_cuda.h: what libllmir_ptxsim.so.1 offers beside the CUDA driver API. Look the functions up with
- * dlsym; a real libcuda does not have them, which is how a program can tell the two apart.
+/* ptxsim_cuda.h: what libllmir_ptxsim.so.1 offers beside the CUDA driver API. Look the functions up
+ * with dlsym; a real libcuda does not have them, which is how a program can tell the two apart.
  *
  * Environment, read by cuInit:
  *     LLMIR_PTXSIM_SM       75 80 86 89 90: the device (80)
@@ -19,8 +19,8 @@
 extern "C" {
 #endif
 
-/* Findings since cuInit (or the last clear): how many; the text, one line each, is copied to out (cut to n
- * bytes, NUL included); NULL to count only. */
+/* Findings since cuInit (or the last clear): how many; the text, one line each, is copied to out
+ * (cut to n bytes, NUL included); NULL to count only. */
 typedef size_t llmir_ptxsim_findings_fn(char *out, size_t n);
 typedef void llmir_ptxsim_clear_fn(void);
 /* Turns counters on or off; the text of the last launch's, malloc'ed, NULL when there are none. */

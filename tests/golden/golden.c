@@ -2,17 +2,18 @@
  *
  *     # what it shows                        comments in front are kept
  *     # target: cpu:x86-64-v4                optional; default cpu:x86-64-v3
- *     # name: gemv                           optional: the kernel's name when the input is definitions
- *     kernel ... { ... }                     the input: a loop function, or te definitions that are lowered (roots:
- *                                            those that nothing else reads)
- *     # run: split y.n 16 n.o n.i            trace lines, run in order; a refused one leaves the tree as it was
+ *     # name: gemv                           optional: the kernel's name, for definitions
+ *     kernel ... { ... }                     the input: a loop function, or te definitions that
+ *                                            are lowered (roots: those that nothing else reads)
+ *     # run: split y.n 16 n.o n.i            trace lines, in order; a refused one changes nothing
  *     # ---
  *     the result: refused lines with their sentence as comments, then the loop function
  *
- * Every result is also parsed back and printed again, which must give the same text, and verified; a violation is
- * part of the result (`# verify: ...`).
+ * Every result is also parsed back and printed again, which must give the same text, and verified;
+ * a violation is part of the result (`# verify: ...`).
  *
- *     golden [--update] FILE|DIRECTORY...     exit code 0: all as expected; --update rewrites what differs */
+ *     golden [--update] FILE|DIRECTORY...     exit code 0: all as expected;
+ *                                             --update rewrites what differs */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,7 +120,8 @@ static void run_lines(golden *c)
 {
     const char *p = c->text;
     for (char *line; (line = directive(&p, c->text + c->head, "# run: "));) {
-        if (sch_do(c->s, line) != LL_OK) ll_str_addf(&c->got, "# refused: %s\n#   %s\n", line, c->s->error.msg);
+        if (sch_do(c->s, line) != LL_OK)
+            ll_str_addf(&c->got, "# refused: %s\n#   %s\n", line, c->s->error.msg);
         free(line);
     }
     if (c->s->approx) ll_str_addf(&c->got, "# approx: %s\n", c->s->approx);
@@ -165,8 +167,8 @@ static void show_difference(const golden *c)
         a++;
         b++;
     }
-    printf("%s: line %d of the result differs\n---- wanted\n%s---- got\n%s----\n", c->path, line, c->want,
-           ll_str_cstr(&c->got));
+    printf("%s: line %d of the result differs\n---- wanted\n%s---- got\n%s----\n", c->path, line,
+           c->want, ll_str_cstr(&c->got));
 }
 
 static bool rewrite(golden *c)

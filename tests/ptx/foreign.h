@@ -1,4 +1,5 @@
-/* foreign.h: runs kernels of compiled PTX files on the PTX machine and holds them against host references. */
+/* foreign.h: runs kernels of compiled PTX files on the PTX machine and holds them against host
+ * references. */
 #ifndef TESTS_PTX_FOREIGN_H
 #define TESTS_PTX_FOREIGN_H
 
@@ -28,7 +29,8 @@ void down(run *r, void *host, uint64_t dev, size_t n);
 typedef struct dims {
     uint32_t x, y, z;
 } dims;
-/* Launches with every check on; any report or failure counts as a mistake. args: pointers to arguments. */
+/* Launches with every check on; any report or failure counts as a mistake. args: pointers to
+ * arguments. */
 void launch(run *r, const char *kernel, dims grid, dims block, uint32_t shared, size_t n,
             const void *const *args);
 #define LAUNCH(r, kernel, grid, block, shared, ...)                                                \
@@ -58,6 +60,6 @@ typedef struct test {
     const char *file, *name;
     test_fn *fn;
 } test;
-extern const test scalar_tests[], matrix_tests[], hopper_tests[], spike_tests[];
+extern const test scalar_tests[], matrix_tests[], hopper_tests[], spike_tests[], wgmma_tests[];
 
 #endif

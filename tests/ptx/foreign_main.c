@@ -1,5 +1,5 @@
-/* foreign_main.c: runs every test on every architecture its file was compiled for, with the blocks and warps
- * in order and in two shuffled orders: foreign DIR_OF_COMPILED DIR_OF_EMITTED [TEST]. */
+/* foreign_main.c: runs every test on every architecture its file was compiled for, with the blocks
+ * and warps in order and in two shuffled orders: foreign DIR_OF_COMPILED DIR_OF_EMITTED [TEST]. */
 #include "foreign.h"
 
 #include <glob.h>
@@ -26,7 +26,8 @@ int main(int argc, char **argv)
     /* PTX of compilers; PTX emitted through LLVM; one test or file */
     const char *dir = argc > 2 ? argv[1] : ".", *emitted = argc > 2 ? argv[2] : ".",
                *only = argc > 3 ? argv[3] : NULL;
-    const test *const tables[] = {scalar_tests, matrix_tests, hopper_tests, spike_tests};
+    const test *const tables[] = {scalar_tests, matrix_tests, hopper_tests, wgmma_tests,
+                                  spike_tests};
     int bad = 0, total = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t k = 0; k < sizeof tables / sizeof *tables; k++)

@@ -117,7 +117,8 @@ static void gemm(run *r)
     }
 }
 
-/* The ISA's fragments written once more: element (row, col) of A and B as 32 / bits values a word. */
+/* The ISA's fragments written once more: element (row, col) of A and B as 32 / bits values a
+ * word. */
 typedef struct ab {
     double a[16][256], b[256][8];
 } ab;

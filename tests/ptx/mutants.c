@@ -1,8 +1,9 @@
-/* mutants.c: fault injection. Each barrier, wait, fence and bounds predicate of the kernels below is deleted,
- * one at a time, and each offset of a shared-memory access is shifted once. A mutant is killed when the
- * machine reports it, or when the host reference sees a wrong result. Survivors are printed; those that
- * cannot change a result are listed with the reason in survivors.txt ("FILE:LINE KIND reason"). The test
- * fails below 98 % of the rest, or when an unmutated kernel gives any report under any of four seeds.
+/* mutants.c: fault injection. Each barrier, wait, fence and bounds predicate of the kernels below
+ * is deleted, one at a time, and each offset of a shared-memory access is shifted once. A mutant is
+ * killed when the machine reports it, or when the host reference sees a wrong result. Survivors are
+ * printed; those that cannot change a result are listed with the reason in survivors.txt
+ * ("FILE:LINE KIND reason"). The test fails below 98 % of the rest, or when an unmutated kernel
+ * gives any report under any of four seeds.
  *
  *     mutants DIR_OF_COMPILED DIR_OF_EMITTED SURVIVORS [FILE] */
 #include <ctype.h>

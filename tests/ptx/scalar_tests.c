@@ -1,5 +1,5 @@
-/* scalar_tests.c: host references of reduce scan transpose histogram sort softmax warp bits convert fp64
- * diverge call brx. */
+/* scalar_tests.c: host references of reduce scan transpose histogram sort softmax warp bits convert
+ * fp64 diverge call brx. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,8 +240,8 @@ static float half_to(uint16_t h)
     return h & 0x8000 ? -v : v;
 }
 
-/* One row a block, as many rows as warps; the peak of row b lies with warp b and is so high that any other
- * maximum overflows. */
+/* One row a block, as many rows as warps; the peak of row b lies with warp b and is so high that
+ * any other maximum overflows. */
 static void softmax_rows(run *r, int cols, int warps)
 {
     static float x[16 * 800], y[16 * 800];

@@ -1,6 +1,7 @@
-/* spike_tests.c: kernels emitted through LLVM by hand (tests/data/ptx): GEMM, attention, paged decode, W4A16
- * and GEMV for sm_80, TMA + wgmma GEMM and attention for sm_90a. All on ragged shapes, against references in
- * double. What the sm_90a ones got wrong is told in docs/ptxsim.md. */
+/* spike_tests.c: kernels emitted through LLVM by hand (tests/data/ptx): GEMM, attention, paged
+ * decode, W4A16 and GEMV for sm_80, TMA + wgmma GEMM and attention for sm_90a. All on ragged
+ * shapes, against references in double. What the sm_90a ones got wrong is told in
+ * docs/ptxsim.md. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +159,8 @@ static double attend(const uint16_t *q, const kv *c, const int *row_of, int head
     return (m + log(l)) / M_LN2;
 }
 
-/* A pool of pages in shuffled order, NaN where no key lies. table: entries, row_of: pool row of every key. */
+/* A pool of pages in shuffled order, NaN where no key lies. table: entries, row_of: pool row of
+ * every key. */
 static kv make_pool(int keys, int page, int pages, int heads, int d, int *table, int *row_of)
 {
     kv c = {.rows = pages * page, .heads = heads, .d = d};
@@ -181,7 +183,8 @@ static kv make_pool(int keys, int page, int pages, int heads, int d, int *table,
     return c;
 }
 
-/* One segment: `t` new tokens behind `ctx - t` old ones, G query heads for each of `heads` kv heads. */
+/* One segment: `t` new tokens behind `ctx - t` old ones, G query heads for each of `heads` kv
+ * heads. */
 static void prefill(run *r, int t, int ctx, int g, int heads, int d, int page, const char *kernel,
                     uint32_t shared)
 {
@@ -311,8 +314,8 @@ typedef struct w4 {
     int n, k;
 } w4;
 
-/* k that register a_r, half e of lane q holds in k16 step s of a 64-wide block: mma order, or that of x read
- * straight from global memory (16 bytes a lane). */
+/* k that register a_r, half e of lane q holds in k16 step s of a 64-wide block: mma order, or that
+ * of x read straight from global memory (16 bytes a lane). */
 static int k_of(bool direct, int s, int q, int r, int e)
 {
     int hi = r >> 1;

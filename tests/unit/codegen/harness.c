@@ -12,16 +12,19 @@
 
 #include <cmocka.h>
 
+int random_u8_max = 255;
 static uint64_t state = 88172645463325252ull;
 
-uint32_t random_bits(void) {
+uint32_t random_bits(void)
+{
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
     return (uint32_t)(state >> 16);
 }
 
-bool kernel_compile(kernel *k, const char *text, const char *target, unsigned want, ll_error *err) {
+bool kernel_compile(kernel *k, const char *text, const char *target, unsigned want, ll_error *err)
+{
     memset(k, 0, sizeof *k);
     k->g = te_graph_create();
     k->f = lp_parse(k->g, text, "test", err);
@@ -35,7 +38,8 @@ bool kernel_compile(kernel *k, const char *text, const char *target, unsigned wa
     return false;
 }
 
-void kernel_open(kernel *k, const char *text, const char *target) {
+void kernel_open(kernel *k, const char *text, const char *target)
+{
     ll_error err = {0};
     unsigned want = getenv("SHOW") ? CG_WANT_LLVM | CG_WANT_ASM : 0;
     if (!kernel_compile(k, text, target, want, &err)) fail_msg("%s", err.msg);
@@ -63,7 +67,8 @@ void kernel_open(kernel *k, const char *text, const char *target) {
     memset(k->scratch, 0xa5, (k->job.code.scratch_bytes + 127) & ~(size_t)63);
 }
 
-void kernel_close(kernel *k) {
+void kernel_close(kernel *k)
+{
     if (k->lib) dlclose(k->lib);
     for (int i = 0; i < MAX_ARG; i++) {
         free(k->arg[i]);
@@ -74,7 +79,8 @@ void kernel_close(kernel *k) {
     te_graph_destroy(k->g);
 }
 
-static int64_t dim_of(void *ctx, const char *name) {
+static int64_t dim_of(void *ctx, const char *name)
+{
     kernel *k = ctx;
     for (int i = 0; i < k->f->n_dim; i++)
         if (!strcmp(k->f->dim[i]->u.dim->name, name)) return k->dim[i];
@@ -82,7 +88,8 @@ static int64_t dim_of(void *ctx, const char *name) {
 }
 
 /* A size over dims, as a number. */
-static int64_t number(kernel *k, te_ref e) {
+static int64_t number(kernel *k, te_ref e)
+{
     te_ref to[MAX_ARG];
     for (int i = 0; i < k->f->n_dim; i++) to[i] = te_int(k->g, k->dim[i]);
     e = te_simplify(k->g, te_subst(k->g, e, k->f->dim, to, k->f->n_dim));
@@ -90,7 +97,8 @@ static int64_t number(kernel *k, te_ref e) {
     return e->u.i;
 }
 
-static void fill(const te_tensor *t, kernel *k, void *mem, size_t bytes) {
+static void fill(const te_tensor *t, kernel *k, void *mem, size_t bytes)
+{
     ll_dtype d = (ll_dtype)t->dtype;
     size_t n = bytes * 8 / (size_t)ll_dtype_bits(d);
     int64_t lo, hi;
@@ -101,6 +109,7 @@ static void fill(const te_tensor *t, kernel *k, void *mem, size_t bytes) {
         return;
     }
     ll_dtype_int_range(d, &lo, &hi);
+    if (d == LL_U8) hi = random_u8_max;
     if (t->lo) lo = number(k, t->lo);
     if (t->hi) hi = number(k, t->hi) - 1;
     uint64_t span = (uint64_t)hi - (uint64_t)lo + 1;
@@ -113,7 +122,8 @@ static void fill(const te_tensor *t, kernel *k, void *mem, size_t bytes) {
 static int64_t no_dims(te_ref e, void *ctx) { return number(ctx, e); }
 
 /* Floats that lie inside another buffer's bytes get values of a modest size. */
-static void fill_within(kernel *k, const lp_buf *b) {
+static void fill_within(kernel *k, const lp_buf *b)
+{
     const lp_buf *outer = b;
     while (outer->within) outer = outer->within;
     ll_dtype d = (ll_dtype)b->t->dtype;
@@ -130,7 +140,8 @@ static void fill_within(kernel *k, const lp_buf *b) {
         }
 }
 
-void kernel_fill(kernel *k, const int64_t *dim, uint64_t seed) {
+void kernel_fill(kernel *k, const int64_t *dim, uint64_t seed)
+{
     state = 88172645463325252ull + seed * 977;
     for (int i = 0; i < k->f->n_dim; i++) k->dim[i] = dim[i];
     for (int i = 0; i < k->f->n_param; i++) {
@@ -157,12 +168,14 @@ typedef struct team {
     int64_t next, parts;
 } team;
 
-static int64_t claim(llmir_team *t, uint32_t thread) {
+static int64_t claim(llmir_team *t, uint32_t thread)
+{
     team *m = (team *)t;
     return m->next < m->parts ? m->next++ : -1;
 }
 
-void kernel_run(kernel *k) {
+void kernel_run(kernel *k)
+{
     llmir_args a = {k->arg, k->dim};
     team m = {.t = {claim, 1}};
     m.parts = (int64_t)k->code.parts(&a);
@@ -170,7 +183,8 @@ void kernel_run(kernel *k) {
     assert_int_equal(m.next, m.parts);
 }
 
-static void compare(kernel *k, int i, double tol) {
+static void compare(kernel *k, int i, double tol)
+{
     const lp_buf *b = k->f->param[i];
     ll_dtype d = (ll_dtype)b->t->dtype;
     if (!ll_dtype_is_float(d)) {
@@ -195,7 +209,8 @@ static void compare(kernel *k, int i, double tol) {
     }
 }
 
-bool kernel_try_check(kernel *k, double tol, ll_error *err) {
+bool kernel_try_check(kernel *k, double tol, ll_error *err)
+{
     lp_run run = {k->want, k->bytes, dim_of, k, 0};
     if (lp_eval(k->f, &run, err) != LL_OK) return false;
     kernel_run(k);
@@ -204,12 +219,14 @@ bool kernel_try_check(kernel *k, double tol, ll_error *err) {
     return true;
 }
 
-void kernel_check(kernel *k, double tol) {
+void kernel_check(kernel *k, double tol)
+{
     ll_error err = {0};
     if (!kernel_try_check(k, tol, &err)) fail_msg("lp_eval: %s", err.msg);
 }
 
-void same_as_eval(const char *text, const int64_t *dim, double tol) {
+void same_as_eval(const char *text, const int64_t *dim, double tol)
+{
     static const char *const target[] = {NULL, "cpu:x86-64-v3", "cpu:x86-64-v4"};
     ll_target here;
     ll_target_native(&here);
@@ -227,7 +244,8 @@ void same_as_eval(const char *text, const int64_t *dim, double tol) {
     }
 }
 
-void refused(const char *text, const char *target, const char *part) {
+void refused(const char *text, const char *target, const char *part)
+{
     kernel k;
     ll_error err = {0};
     assert_false(kernel_compile(&k, text, target, 0, &err));

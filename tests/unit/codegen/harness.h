@@ -40,5 +40,7 @@ void same_as_eval(const char *text, const int64_t *dim, double tol);
 /* Compiling for `target` is refused with a sentence that holds `part`. */
 void refused(const char *text, const char *target, const char *part);
 uint32_t random_bits(void);
+/* Greatest random u8. Bytes that become f16 stay below NaN (whose bits lp_eval does not keep): 119. */
+extern int random_u8_max;
 
 #endif

@@ -15,7 +15,8 @@
 
 enum { N = 65536 };
 
-static double ulp(double v) {
+static double ulp(double v)
+{
     int e;
     frexp(v, &e);
     return ldexp(1, (e < -125 ? -125 : e) - 24);
@@ -24,7 +25,8 @@ static double ulp(double v) {
 /* Worst |got - f(x)| in ulp of f(x) (abs: in units of 1) over x in [lo, hi], half of them spread by
  * exponent. */
 static double worst(const char *fn, double (*f)(double), double lo, double hi, bool abs,
-                    const char *target, int width) {
+                    const char *target, int width)
+{
     char text[400];
     snprintf(text, sizeof text,
              "kernel k(in f32 X[%d], out f32 Y[%d]) {\n  for o < %d { for l < %d @vector { Y[o * "
@@ -54,7 +56,8 @@ static double worst(const char *fn, double (*f)(double), double lo, double hi, b
 }
 
 static void within(const char *fn, double (*f)(double), double lo, double hi, bool abs,
-                   double bound) {
+                   double bound)
+{
     static const char *const target[] = {NULL, "cpu:x86-64-v3"};
     static const int width[] = {1, 4, 16, 64};
     for (int t = 0; t < 2; t++)
@@ -62,17 +65,20 @@ static void within(const char *fn, double (*f)(double), double lo, double hi, bo
             assert_true(worst(fn, f, lo, hi, abs, target[t], width[i]) <= bound);
 }
 
-static void exponentials(void **state) {
+static void exponentials(void **state)
+{
     within("exp", exp, -110, 95, false, 1.5);
     within("exp2", exp2, -155, 130, false, 1.5);
 }
 
-static void logarithms(void **state) {
+static void logarithms(void **state)
+{
     within("log", log, 1e-45, 3.4e38, false, 1.5);
     within("log", log, 0.5, 2, false, 1.5);
 }
 
-static void sines(void **state) {
+static void sines(void **state)
+{
     within("sin", sin, -1e5, 1e5, true, 1.2e-7);
     within("cos", cos, -1e5, 1e5, true, 1.2e-7);
     within("sin", sin, -1073741824.0, 1073741824.0, true, 1.2e-7);
@@ -80,7 +86,8 @@ static void sines(void **state) {
 
 static void tangents(void **state) { within("tanh", tanh, -20, 20, false, 2); }
 
-static void extremes(void **state) {
+static void extremes(void **state)
+{
     static const float x[8] = {-INFINITY, INFINITY, NAN, 0, -0.0f, -1, 3.4e38f, -3.4e38f};
     static const char text[] = "kernel k(in f32 X[8], out f32 A[8], out f32 B[8], out f32 C[8], "
                                "out f32 D[8], out f32 E[8], out f32 F[8]) {\n"
@@ -99,7 +106,8 @@ static void extremes(void **state) {
     }
 }
 
-static void small_types_go_through_f32(void **state) {
+static void small_types_go_through_f32(void **state)
+{
     static const char text[] =
         "kernel k(in f16 X[64], in bf16 Z[64], out f16 A[64], out bf16 B[64], out f16 C[64]) {\n"
         "  for l < 64 @vector {\n    A[l] = exp(X[l])\n    B[l] = tanh(Z[l])\n    C[l] = X[l] * "
@@ -107,11 +115,42 @@ static void small_types_go_through_f32(void **state) {
     same_as_eval(text, NULL, 1e-3);
 }
 
-int main(void) {
+static void doubles_have_exponentials(void **state)
+{
+    static const char text[] =
+        "kernel k(in f64 X[1024], out f64 A[1024], out f64 B[1024]) {\n"
+        "  for l < 1024 @vector {\n    A[l] = exp(X[l])\n    B[l] = exp2(X[l]) } }\n";
+    static const char *const target[] = {NULL, "cpu:x86-64-v3"};
+    for (int t = 0; t < 2; t++) {
+        kernel k;
+        kernel_open(&k, text, target[t]);
+        kernel_fill(&k, NULL, 1);
+        double *x = k.arg[0], *a = k.arg[1], *b = k.arg[2];
+        for (int i = 0; i < 1024; i++)
+            x[i] = (random_bits() / 4294967296.0 - 0.5) * (i & 1 ? 20 : 1400);
+        x[0] = -INFINITY;
+        x[1] = INFINITY;
+        x[2] = -745;
+        kernel_run(&k);
+        for (int i = 0; i < 1024; i++) {
+            double e = exp(x[i]), e2 = exp2(x[i]);
+            assert_true(a[i] == e || fabs(a[i] - e) <= 4.5e-16 * e + 5e-324);
+            assert_true(b[i] == e2 || fabs(b[i] - e2) <= 4.5e-16 * e2 + 5e-324);
+        }
+        kernel_close(&k);
+    }
+}
+
+int main(void)
+{
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exponentials), cmocka_unit_test(logarithms),
-        cmocka_unit_test(sines),        cmocka_unit_test(tangents),
-        cmocka_unit_test(extremes),     cmocka_unit_test(small_types_go_through_f32),
+        cmocka_unit_test(exponentials),
+        cmocka_unit_test(logarithms),
+        cmocka_unit_test(sines),
+        cmocka_unit_test(tangents),
+        cmocka_unit_test(doubles_have_exponentials),
+        cmocka_unit_test(extremes),
+        cmocka_unit_test(small_types_go_through_f32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,8 @@ static const double special[] = {
     9.3e18,   -9.3e18,   1.9e19, 0.0009765625, 6e-8,         3e-8,          1e-7,
     INFINITY, -INFINITY, NAN};
 
-static void put_specials(kernel *k) {
+static void put_specials(kernel *k)
+{
     for (int p = 0; p < 2; p++) {
         ll_dtype t = (ll_dtype)k->f->param[p]->t->dtype;
         if (!ll_dtype_is_float(t) || k->f->param[p]->written) continue;
@@ -37,7 +38,8 @@ static void put_specials(kernel *k) {
     }
 }
 
-static void run_text(const char *text, double tol) {
+static void run_text(const char *text, double tol)
+{
     static const char *const target[] = {NULL, "cpu:x86-64-v3"};
     for (int i = 0; i < 2; i++) {
         kernel k;
@@ -51,7 +53,8 @@ static void run_text(const char *text, double tol) {
 
 /* Y[i] = e over A and B of the given types; B's integers in a range. */
 static void check(const char *a, const char *b, const char *range, const char *y, const char *e,
-                  double tol) {
+                  double tol)
+{
     char text[1024];
     for (int scalar = 0; scalar < 2; scalar++) {
         snprintf(text, sizeof text,
@@ -63,8 +66,8 @@ static void check(const char *a, const char *b, const char *range, const char *y
 }
 
 /* Several results over the same operands in one kernel. */
-static void check_all(const char *t, const char *range, const char *const *e, size_t n,
-                      double tol) {
+static void check_all(const char *t, const char *range, const char *const *e, size_t n, double tol)
+{
     for (int scalar = 0; scalar < 2; scalar++) {
         ll_str s = {0};
         ll_str_addf(&s, "kernel k(in %s A[%d], in %s B[%d]%s", t, N, t, N, range);
@@ -82,7 +85,8 @@ static const char *const int_type[] = {"u1", "u2",  "u3",  "u4",  "u5",  "u6",  
 static const char *const float_type[] = {"f32", "f16", "bf16", "f64", "e4m3", "e5m2"};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static void integer_arithmetic_wraps_to_its_width(void **state) {
+static void integer_arithmetic_wraps_to_its_width(void **state)
+{
     static const char *const e[] = {"((A[i] + B[i]) ^ (A[i] - B[i])) | ((A[i] * B[i]) & not(A[i]))",
                                     "min(A[i], B[i]) - max(A[i], neg(B[i])) + abs(A[i])",
                                     "select((A[i] < B[i]) | (A[i] == B[i]), A[i], select((A[i] <= "
@@ -90,7 +94,8 @@ static void integer_arithmetic_wraps_to_its_width(void **state) {
     for (size_t i = 0; i < COUNT(int_type); i++) check_all(int_type[i], "", e, COUNT(e), 0);
 }
 
-static void integer_division_rounds_down(void **state) {
+static void integer_division_rounds_down(void **state)
+{
     static const struct {
         const char *t, *range;
     } row[] = {{"u4", " in 1..16"},  {"u8", " in 1..256"},  {"s8", " in -128..0"},
@@ -105,7 +110,8 @@ static void integer_division_rounds_down(void **state) {
     check("u16", "u16", "", "u16", "A[i] / 10:u16 + A[i] % 10:u16", 0);
 }
 
-static void shifts_stay_in_their_width(void **state) {
+static void shifts_stay_in_their_width(void **state)
+{
     for (size_t i = 0; i < COUNT(int_type); i++) {
         char range[32];
         ll_dtype t;
@@ -116,7 +122,8 @@ static void shifts_stay_in_their_width(void **state) {
 }
 
 /* All casts of one source type in one kernel: Y0.. in lanes, one at a time in the scalar copy. */
-static void check_casts(const char *from, const char *const *to, size_t n) {
+static void check_casts(const char *from, const char *const *to, size_t n)
+{
     for (int scalar = 0; scalar < 2; scalar++) {
         ll_str s = {0};
         ll_str_addf(&s, "kernel k(in %s A[%d], in u8 B[1]", from, N);
@@ -132,14 +139,16 @@ static void check_casts(const char *from, const char *const *to, size_t n) {
     }
 }
 
-static void integers_convert_to_every_integer(void **state) {
+static void integers_convert_to_every_integer(void **state)
+{
     for (size_t i = 0; i < COUNT(int_type); i++) {
         check_casts(int_type[i], int_type, 8);
         check_casts(int_type[i], int_type + 8, COUNT(int_type) - 8);
     }
 }
 
-static void integers_and_floats_convert_both_ways(void **state) {
+static void integers_and_floats_convert_both_ways(void **state)
+{
     for (size_t i = 0; i < COUNT(int_type); i++)
         check_casts(int_type[i], float_type, COUNT(float_type));
     for (size_t i = 0; i < COUNT(float_type); i++) {
@@ -148,12 +157,14 @@ static void integers_and_floats_convert_both_ways(void **state) {
     }
 }
 
-static void floats_convert_to_floats_with_one_rounding(void **state) {
+static void floats_convert_to_floats_with_one_rounding(void **state)
+{
     for (size_t i = 0; i < COUNT(float_type); i++)
         check_casts(float_type[i], float_type, COUNT(float_type));
 }
 
-static void float_arithmetic_rounds_every_node(void **state) {
+static void float_arithmetic_rounds_every_node(void **state)
+{
     static const char *const e[] = {"A[i] + B[i]",
                                     "A[i] - B[i]",
                                     "A[i] * B[i]",
@@ -171,7 +182,8 @@ static void float_arithmetic_rounds_every_node(void **state) {
     check("f32", "f32", "", "f32", "rsqrt(A[i])", 2e-7);
 }
 
-static void bits_are_reread(void **state) {
+static void bits_are_reread(void **state)
+{
     check("f32", "f32", "", "u32", "bits.u32(A[i])", 0);
     check("s16", "s16", "", "f16", "bits.f16(A[i])", 0);
     check("u16", "u16", "", "bf16", "bits.bf16(A[i])", 0);
@@ -180,26 +192,30 @@ static void bits_are_reread(void **state) {
     check("f64", "f64", "", "s64", "bits.s64(A[i])", 0);
 }
 
-static void rounding_to_codes_saturates(void **state) {
+static void rounding_to_codes_saturates(void **state)
+{
     check("f32", "f32", "", "s8", "s8(round(A[i] * 100.0:f32))", 0);
     check("f32", "f32", "", "s8", "s8(round(min(max(A[i] * 100.0:f32, -127.0:f32), 127.0:f32)))",
           0);
     check("f32", "f32", "", "u4", "u4(A[i] * 7.0:f32)", 0);
 }
 
-static void bools_are_bits_in_memory(void **state) {
+static void bools_are_bits_in_memory(void **state)
+{
     run_text("kernel k(in bool A[101], in bool B[101], out bool Y[101]) {\n"
              "  for i < 101 @vector {\n"
              "    Y[i] = (A[i] & B[i]) ^ not(A[i] | (B[i] == A[i])) } }\n",
              0);
 }
 
-static void index_values_can_be_results(void **state) {
+static void index_values_can_be_results(void **state)
+{
     check("s32", "s32", "", "f32", "f32(i * 3 + i % 7 - i / 5)", 0);
     check("s32", "s32", "", "s64", "(i ^ 1) + s64(A[i])", 0);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integer_arithmetic_wraps_to_its_width),
         cmocka_unit_test(integer_division_rounds_down),

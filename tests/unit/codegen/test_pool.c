@@ -15,7 +15,8 @@
 
 enum { MANY = 9 };
 
-static lp_func *make(te_graph *g, int i, const char *body) {
+static lp_func *make(te_graph *g, int i, const char *body)
+{
     char text[400];
     ll_error err = {0};
     snprintf(
@@ -27,7 +28,8 @@ static lp_func *make(te_graph *g, int i, const char *body) {
     return f;
 }
 
-static void many_jobs_link_into_one_library(void **state) {
+static void many_jobs_link_into_one_library(void **state)
+{
     te_graph *g = te_graph_create();
     ll_target t;
     ll_target_native(&t);
@@ -83,7 +85,8 @@ static void many_jobs_link_into_one_library(void **state) {
     te_graph_destroy(g);
 }
 
-static void one_refusal_does_not_hurt_the_others(void **state) {
+static void one_refusal_does_not_hurt_the_others(void **state)
+{
     te_graph *g = te_graph_create();
     ll_target t;
     ll_target_native(&t);
@@ -104,7 +107,8 @@ static void one_refusal_does_not_hurt_the_others(void **state) {
 
 /* A tree that no builder makes ends the child (a bad pointer); its neighbour is compiled all the
  * same. */
-static void a_dead_compiler_is_a_sentence(void **state) {
+static void a_dead_compiler_is_a_sentence(void **state)
+{
     te_graph *g = te_graph_create();
     ll_error err = {0};
     ll_target t;
@@ -120,7 +124,8 @@ static void a_dead_compiler_is_a_sentence(void **state) {
     te_graph_destroy(g);
 }
 
-static void ld_says_what_is_missing(void **state) {
+static void ld_says_what_is_missing(void **state)
+{
     ll_target t;
     ll_target_native(&t);
     const char *name[1] = {"nowhere"};
@@ -134,7 +139,8 @@ static void ld_says_what_is_missing(void **state) {
     free(object);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_jobs_link_into_one_library),
         cmocka_unit_test(one_refusal_does_not_hurt_the_others),

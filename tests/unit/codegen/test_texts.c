@@ -15,7 +15,8 @@
 static int n_file;
 static char **file;
 
-static void timed_kernels_are_right(void **state) {
+static void timed_kernels_are_right(void **state)
+{
     for (int i = 0; i < n_file; i++) {
         void *text;
         size_t n;
@@ -33,7 +34,8 @@ static void timed_kernels_are_right(void **state) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     n_file = argc - 1;
     file = argv + 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(timed_kernels_are_right)};

@@ -1,6 +1,6 @@
 #!/bin/sh
 # ptxrun.sh PTXRUN: the command line, the kinds of arguments and the exit codes of ptxrun.
-ptxrun=$1
+ptxrun=$(realpath "$1") || exit 1
 dir=$(mktemp -d /tmp/llmir-ptxrun-XXXXXX) || exit 1
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1

@@ -1,5 +1,6 @@
-/* The shared library as a program sees libcuda.so.1: dlopen, cuGetProcAddress, then contexts, modules,
- * launches, streams, capture and graphs, limits, occupancy, tensor maps. argv[1]: the library. */
+/* The shared library as a program sees libcuda.so.1: dlopen, cuGetProcAddress, then contexts,
+ * modules, launches, streams, capture and graphs, limits, occupancy, tensor maps. argv[1]: the
+ * library. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Every scalar and memory form that compilers write for the kernels this machine is for stands once in
- * forms.ptx (checked with ptxas when it was written). */
+/* Every scalar and memory form that compilers write for the kernels this machine is for stands once
+ * in forms.ptx (checked with ptxas when it was written). */
 #include "ptx_text.h"
 
 static char *forms;
@@ -36,14 +36,16 @@ static void an_unknown_modifier_is_refused_at_its_place(void **state)
     unsigned line = 1, tried = 0;
     for (const char *p = forms; *p; line++) {
         const char *end = strchr(p, '\n');
-        if (p[0] == '\t' && p[1] >= 'a' && p[1] <= 'z' && (line % 7 == 0 || strstr(p, "mbarrier") == p + 1)) {
+        if (p[0] == '\t' && p[1] >= 'a' && p[1] <= 'z' &&
+            (line % 7 == 0 || strstr(p, "mbarrier") == p + 1)) {
             size_t op = strcspn(p + 1, " ;\n") + 1, at = (size_t)(p - forms) + op;
             memcpy(copy, forms, at);
             strcpy(copy + at, ".zap");
             strcat(copy + at, forms + at);
             machine x;
             assert_int_equal(machine_load(&x, 90, copy), PTXSIM_BAD_PTX);
-            if (x.err.line != line || x.err.column < 2 || !strstr(x.err.msg, "t.ptx:")) fail_msg("line %u: %s", line, x.err.msg);
+            if (x.err.line != line || x.err.column < 2 || !strstr(x.err.msg, "t.ptx:"))
+                fail_msg("line %u: %s", line, x.err.msg);
             machine_close(&x);
             tried++;
         }

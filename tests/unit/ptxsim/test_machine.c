@@ -1,9 +1,9 @@
-/* The machine: flow of lanes, barriers, memory, calls, limits. Kernels are written here; each has a shape that
- * no compiler's output in the repository has. */
+/* The machine: flow of lanes, barriers, memory, calls, limits. Kernels are written here; each has a
+ * shape that no compiler's output in the repository has. */
 #include "ptx_text.h"
 
-/* Blocks are written in an order in which "lowest address first" would run the join before the branches:
- * lanes must still meet at J, so that activemask there is the whole warp. */
+/* Blocks are written in an order in which "lowest address first" would run the join before the
+ * branches: lanes must still meet at J, so that activemask there is the whole warp. */
 static void lanes_meet_again_whatever_the_order_of_blocks(void **state)
 {
     static const char text[] = HEAD ENTRY
@@ -21,24 +21,29 @@ static void lanes_meet_again_whatever_the_order_of_blocks(void **state)
 /* A loop with two entries (no reducible form), a different number of turns in every lane. */
 static void irreducible_loops_run_to_the_end_of_every_lane(void **state)
 {
-    static const char text[] = HEAD ENTRY
-        "mov.u32 %r1, 0;\nmov.u32 %r2, %t;\nand.b32 %r3, %t, 1;\nsetp.eq.u32 %p1, %r3, 1;\n@%p1 bra Y;\n"
-        "X: add.u32 %r1, %r1, 3;\nY: add.u32 %r1, %r1, 100;\nsetp.eq.u32 %p2, %r2, 0;\n@%p2 bra Z;\nsub.u32 %r2, %r2, 1;\nbra X;\n"
-        "Z: st.global.u32 [%mine], %r1;\nexit;\n}\n";
+    static const char text[] =
+        HEAD ENTRY "mov.u32 %r1, 0;\nmov.u32 %r2, %t;\nand.b32 %r3, %t, 1;\nsetp.eq.u32 %p1, %r3, "
+                   "1;\n@%p1 bra Y;\n"
+                   "X: add.u32 %r1, %r1, 3;\nY: add.u32 %r1, %r1, 100;\nsetp.eq.u32 %p2, %r2, "
+                   "0;\n@%p2 bra Z;\nsub.u32 %r2, %r2, 1;\nbra X;\n"
+                   "Z: st.global.u32 [%mine], %r1;\nexit;\n}\n";
     uint32_t out[96];
     machine x;
     machine_run(&x, 80, text, 1, 96, out, 96, CHECKED);
     if (x.code) fail_msg("%s", x.err.msg);
-    for (uint32_t i = 0; i < 96; i++) assert_int_equal(out[i], (i & 1 ? 0 : 3) + i * 3 + (i + 1) * 100);
+    for (uint32_t i = 0; i < 96; i++)
+        assert_int_equal(out[i], (i & 1 ? 0 : 3) + i * 3 + (i + 1) * 100);
     machine_close(&x);
 }
 
 /* Lanes that return early do not keep the others from a barrier, a shuffle or a vote. */
 static void exited_lanes_are_not_waited_for(void **state)
 {
-    static const char text[] = HEAD ENTRY
-        "setp.ge.u32 %p1, %t, 50;\n@%p1 ret;\nbar.sync 0;\nmov.u32 %r5, 0x3ffff;\nsetp.lt.u32 %p2, %t, 32;\n@%p2 mov.u32 %r5, -1;\n"
-        "setp.ge.u32 %p3, %t, 32;\nvote.sync.ballot.b32 %r1, %p3, %r5;\nbar.sync 0;\nst.global.u32 [%mine], %r1;\nret;\n}\n";
+    static const char text[] =
+        HEAD ENTRY "setp.ge.u32 %p1, %t, 50;\n@%p1 ret;\nbar.sync 0;\nmov.u32 %r5, "
+                   "0x3ffff;\nsetp.lt.u32 %p2, %t, 32;\n@%p2 mov.u32 %r5, -1;\n"
+                   "setp.ge.u32 %p3, %t, 32;\nvote.sync.ballot.b32 %r1, %p3, %r5;\nbar.sync "
+                   "0;\nst.global.u32 [%mine], %r1;\nret;\n}\n";
     uint32_t out[70];
     machine x;
     machine_run(&x, 80, text, 1, 70, out, 70, CHECKED);
@@ -52,10 +57,14 @@ static void exited_lanes_are_not_waited_for(void **state)
 static void partial_masks_and_named_barriers(void **state)
 {
     static const char text[] = HEAD ENTRY
-        ".shared .align 4 .b8 s[512];\nmov.u32 %r9, s;\nshr.u32 %r1, %t, 4;\nand.b32 %r1, %r1, 1;\nsetp.eq.u32 %p1, %r1, 0;\nselp.b32 %r2, 0xffff, 0xffff0000, %p1;\n"
-        "@%p1 bra LOW;\nredux.sync.add.u32 %r3, %t, %r2;\nbra DONE;\nLOW: redux.sync.add.u32 %r3, %t, %r2;\nDONE: bar.warp.sync -1;\n"
-        "shl.b32 %r4, %t, 2;\nadd.u32 %r4, %r4, %r9;\nsetp.lt.u32 %p2, %t, 32;\n@%p2 bra FIRST;\nbar.sync 1, 64;\nld.shared.u32 %r3, [%r4+-128];\nbra OUT;\n"
-        "FIRST: st.shared.u32 [%r4], %r3;\nbar.arrive 1, 64;\nOUT: st.global.u32 [%mine], %r3;\nret;\n}\n";
+        ".shared .align 4 .b8 s[512];\nmov.u32 %r9, s;\nshr.u32 %r1, %t, 4;\nand.b32 %r1, %r1, "
+        "1;\nsetp.eq.u32 %p1, %r1, 0;\nselp.b32 %r2, 0xffff, 0xffff0000, %p1;\n"
+        "@%p1 bra LOW;\nredux.sync.add.u32 %r3, %t, %r2;\nbra DONE;\nLOW: redux.sync.add.u32 %r3, "
+        "%t, %r2;\nDONE: bar.warp.sync -1;\n"
+        "shl.b32 %r4, %t, 2;\nadd.u32 %r4, %r4, %r9;\nsetp.lt.u32 %p2, %t, 32;\n@%p2 bra "
+        "FIRST;\nbar.sync 1, 64;\nld.shared.u32 %r3, [%r4+-128];\nbra OUT;\n"
+        "FIRST: st.shared.u32 [%r4], %r3;\nbar.arrive 1, 64;\nOUT: st.global.u32 [%mine], "
+        "%r3;\nret;\n}\n";
     uint32_t out[64];
     machine x;
     for (uint64_t seed = 0; seed < 4; seed++) {
@@ -73,11 +82,15 @@ static void partial_masks_and_named_barriers(void **state)
 static void calls_are_per_lane(void **state)
 {
     static const char text[] = HEAD
-        ".func (.param .b32 r) twice(.param .b32 a)\n{\n.reg .b32 %r<3>;\nld.param.u32 %r1, [a];\nadd.u32 %r1, %r1, %r1;\nst.param.b32 [r], %r1;\nret;\n}\n"
-        ".func (.reg .b32 r) odd(.reg .b32 a)\n{\n.reg .pred %p;\n.reg .b32 %q;\n.param .b32 x;\n.param .b32 y;\nand.b32 %q, a, 1;\nsetp.eq.u32 %p, %q, 0;\nmov.u32 r, 7;\n@%p ret;\n"
+        ".func (.param .b32 r) twice(.param .b32 a)\n{\n.reg .b32 %r<3>;\nld.param.u32 %r1, "
+        "[a];\nadd.u32 %r1, %r1, %r1;\nst.param.b32 [r], %r1;\nret;\n}\n"
+        ".func (.reg .b32 r) odd(.reg .b32 a)\n{\n.reg .pred %p;\n.reg .b32 %q;\n.param .b32 "
+        "x;\n.param .b32 y;\nand.b32 %q, a, 1;\nsetp.eq.u32 %p, %q, 0;\nmov.u32 r, 7;\n@%p ret;\n"
         "st.param.b32 [x], a;\ncall (y), twice, (x);\nld.param.b32 r, [y];\nret;\n}\n" ENTRY
-        ".param .b32 u;\n.param .b32 v;\nmov.u32 %r1, 5;\nsetp.gt.u32 %p1, %t, 3;\n@%p1 call (%r1), odd, (%t);\n"
-        "st.param.b32 [u], %r1;\ncall.uni (v), twice, (u);\nld.param.b32 %r2, [v];\nst.global.u32 [%mine], %r2;\nret;\n}\n";
+        ".param .b32 u;\n.param .b32 v;\nmov.u32 %r1, 5;\nsetp.gt.u32 %p1, %t, 3;\n@%p1 call "
+        "(%r1), odd, (%t);\n"
+        "st.param.b32 [u], %r1;\ncall.uni (v), twice, (u);\nld.param.b32 %r2, [v];\nst.global.u32 "
+        "[%mine], %r2;\nret;\n}\n";
     uint32_t out[8];
     machine x;
     machine_run(&x, 80, text, 1, 8, out, 8, CHECKED);
@@ -90,11 +103,17 @@ static void calls_are_per_lane(void **state)
 /* Generic addresses of four state spaces in one instruction. */
 static void generic_addresses_reach_every_space(void **state)
 {
-    static const char text[] = HEAD ".const .align 4 .u32 c[2] = {11, 12};\n.global .align 4 .u32 g[2] = {21, 22};\n" ENTRY
-        ".shared .align 4 .b8 s[16];\n.local .align 4 .b8 l[16];\nmov.u32 %r1, 31;\nst.shared.u32 [s+4], %r1;\nmov.u32 %r1, 41;\nst.local.u32 [l+8], %r1;\nbar.warp.sync -1;\n"
-        "mov.u64 %d1, c;\ncvta.const.u64 %d1, %d1;\nmov.u64 %d2, g;\ncvta.global.u64 %d2, %d2;\nmov.u64 %d3, s;\ncvta.shared.u64 %d3, %d3;\nadd.s64 %d3, %d3, 4;\n"
-        "mov.u64 %d4, l;\ncvta.local.u64 %d4, %d4;\nadd.s64 %d4, %d4, 8;\nand.b32 %r2, %t, 3;\nsetp.eq.u32 %p1, %r2, 1;\nselp.b64 %d1, %d2, %d1, %p1;\n"
-        "setp.eq.u32 %p2, %r2, 2;\nselp.b64 %d1, %d3, %d1, %p2;\nsetp.eq.u32 %p3, %r2, 3;\nselp.b64 %d1, %d4, %d1, %p3;\nld.u32 %r3, [%d1];\nst.global.u32 [%mine], %r3;\nret;\n}\n";
+    static const char text[] = HEAD
+        ".const .align 4 .u32 c[2] = {11, 12};\n.global .align 4 .u32 g[2] = {21, 22};\n" ENTRY
+        ".shared .align 4 .b8 s[16];\n.local .align 4 .b8 l[16];\nmov.u32 %r1, 31;\nst.shared.u32 "
+        "[s+4], %r1;\nmov.u32 %r1, 41;\nst.local.u32 [l+8], %r1;\nbar.warp.sync -1;\n"
+        "mov.u64 %d1, c;\ncvta.const.u64 %d1, %d1;\nmov.u64 %d2, g;\ncvta.global.u64 %d2, "
+        "%d2;\nmov.u64 %d3, s;\ncvta.shared.u64 %d3, %d3;\nadd.s64 %d3, %d3, 4;\n"
+        "mov.u64 %d4, l;\ncvta.local.u64 %d4, %d4;\nadd.s64 %d4, %d4, 8;\nand.b32 %r2, %t, "
+        "3;\nsetp.eq.u32 %p1, %r2, 1;\nselp.b64 %d1, %d2, %d1, %p1;\n"
+        "setp.eq.u32 %p2, %r2, 2;\nselp.b64 %d1, %d3, %d1, %p2;\nsetp.eq.u32 %p3, %r2, "
+        "3;\nselp.b64 %d1, %d4, %d1, %p3;\nld.u32 %r3, [%d1];\nst.global.u32 [%mine], "
+        "%r3;\nret;\n}\n";
     uint32_t out[32];
     machine x;
     machine_run(&x, 80, text, 1, 32, out, 32, CHECKED);
@@ -104,12 +123,14 @@ static void generic_addresses_reach_every_space(void **state)
     machine_close(&x);
 }
 
-/* A lock taken by lanes of one warp one after the other: the lane that holds it must get its turn. */
+/* A lock taken by lanes of one warp one after the other: the lane that holds it must get its turn.
+ */
 static void a_lock_between_lanes_of_a_warp_ends(void **state)
 {
     static const char text[] = HEAD ENTRY
         "SPIN: atom.global.cas.b32 %r1, [%out], 0, 1;\nsetp.ne.u32 %p1, %r1, 0;\n@%p1 bra SPIN;\n"
-        "ld.volatile.global.u32 %r2, [%out+4];\nadd.u32 %r2, %r2, 1;\nst.volatile.global.u32 [%out+4], %r2;\nmembar.gl;\natom.global.exch.b32 %r3, [%out], 0;\nret;\n}\n";
+        "ld.volatile.global.u32 %r2, [%out+4];\nadd.u32 %r2, %r2, 1;\nst.volatile.global.u32 "
+        "[%out+4], %r2;\nmembar.gl;\natom.global.exch.b32 %r3, [%out], 0;\nret;\n}\n";
     uint32_t out[2];
     machine x;
     machine_run(&x, 80, text, 3, 64, out, 2, CHECKED);
@@ -122,8 +143,10 @@ static void a_lock_between_lanes_of_a_warp_ends(void **state)
 static void blocks_may_wait_for_each_other(void **state)
 {
     static const char text[] = HEAD ENTRY
-        "atom.add.release.gpu.global.u32 %r1, [%out], 1;\nmov.u32 %r4, %nctaid.x;\nWAIT: ld.acquire.gpu.global.u32 %r2, [%out];\nsetp.lt.u32 %p1, %r2, %r4;\n@%p1 bra WAIT;\n"
-        "mov.u32 %r3, %ctaid.x;\nmul.wide.u32 %d1, %r3, 4;\nadd.s64 %d1, %d1, %out;\nst.global.u32 [%d1+4], %r2;\nret;\n}\n";
+        "atom.add.release.gpu.global.u32 %r1, [%out], 1;\nmov.u32 %r4, %nctaid.x;\nWAIT: "
+        "ld.acquire.gpu.global.u32 %r2, [%out];\nsetp.lt.u32 %p1, %r2, %r4;\n@%p1 bra WAIT;\n"
+        "mov.u32 %r3, %ctaid.x;\nmul.wide.u32 %d1, %r3, 4;\nadd.s64 %d1, %d1, %out;\nst.global.u32 "
+        "[%d1+4], %r2;\nret;\n}\n";
     uint32_t out[21];
     machine x;
     machine_run(&x, 80, text, 20, 1, out, 21, CHECKED);
@@ -136,10 +159,15 @@ static void blocks_may_wait_for_each_other(void **state)
 static void clusters_share_memory(void **state)
 {
     static const char text[] = HEAD90
-        ".visible .entry k(.param .u64 p0) .reqnctapercluster 4, 1, 1\n{\n.reg .b32 %r<9>;\n.reg .b64 %d<4>;\n.shared .align 4 .b8 s[4];\n"
-        "ld.param.u64 %d1, [p0];\nmov.u32 %r1, %cluster_ctarank;\nmov.u32 %r2, %ctaid.x;\nmul.lo.u32 %r3, %r2, 10;\nst.shared.u32 [s], %r3;\n"
-        "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\nadd.u32 %r4, %r1, 1;\nand.b32 %r4, %r4, 3;\nmov.u32 %r5, s;\nmapa.shared::cluster.u32 %r6, %r5, %r4;\n"
-        "ld.shared::cluster.u32 %r7, [%r6];\nbarrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\nmul.wide.u32 %d2, %r2, 4;\nadd.s64 %d1, %d1, %d2;\nst.global.u32 [%d1], %r7;\nret;\n}\n";
+        ".visible .entry k(.param .u64 p0) .reqnctapercluster 4, 1, 1\n{\n.reg .b32 %r<9>;\n.reg "
+        ".b64 %d<4>;\n.shared .align 4 .b8 s[4];\n"
+        "ld.param.u64 %d1, [p0];\nmov.u32 %r1, %cluster_ctarank;\nmov.u32 %r2, "
+        "%ctaid.x;\nmul.lo.u32 %r3, %r2, 10;\nst.shared.u32 [s], %r3;\n"
+        "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\nadd.u32 %r4, %r1, "
+        "1;\nand.b32 %r4, %r4, 3;\nmov.u32 %r5, s;\nmapa.shared::cluster.u32 %r6, %r5, %r4;\n"
+        "ld.shared::cluster.u32 %r7, "
+        "[%r6];\nbarrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\nmul.wide.u32 %d2, "
+        "%r2, 4;\nadd.s64 %d1, %d1, %d2;\nst.global.u32 [%d1], %r7;\nret;\n}\n";
     uint32_t out[8];
     machine x;
     machine_run(&x, 90, text, 8, 32, out, 8, CHECKED);
@@ -178,12 +206,16 @@ static void limits_are_those_of_the_device(void **state)
     machine_close(&x);
 }
 
-/* One counter of each kind, known by hand: a strided read of 8 bytes, a two-way bank conflict, a divergent branch. */
+/* One counter of each kind, known by hand: a strided read of 8 bytes, a two-way bank conflict, a
+ * divergent branch. */
 static void counters_are_exact(void **state)
 {
     static const char text[] = HEAD ENTRY
-        ".shared .align 8 .b8 s[1024];\nmov.u32 %r9, s;\nshl.b32 %r1, %t, 3;\nadd.u32 %r1, %r1, %r9;\nst.shared.u32 [%r1], %t;\nbar.sync 0;\n"
-        "mul.wide.u32 %d1, %t, 64;\nadd.s64 %d1, %d1, %out;\nld.global.v2.u32 {%r2, %r3}, [%d1];\nsetp.lt.u32 %p1, %t, 7;\n@%p1 bra L;\nadd.u32 %r2, %r2, 1;\nL: ret;\n}\n";
+        ".shared .align 8 .b8 s[1024];\nmov.u32 %r9, s;\nshl.b32 %r1, %t, 3;\nadd.u32 %r1, %r1, "
+        "%r9;\nst.shared.u32 [%r1], %t;\nbar.sync 0;\n"
+        "mul.wide.u32 %d1, %t, 64;\nadd.s64 %d1, %d1, %out;\nld.global.v2.u32 {%r2, %r3}, "
+        "[%d1];\nsetp.lt.u32 %p1, %t, 7;\n@%p1 bra L;\nadd.u32 %r2, %r2, 1;\n"
+        "fma.rn.f32 %f1, 0f3F800000, 0f3F800000, 0f3F800000;\nL: ret;\n}\n";
     machine x;
     ptxsim_counters c;
     machine_run(&x, 80, text, 1, 32, NULL, 1024, (ptxsim_launch){ .counters = true });
@@ -198,6 +230,7 @@ static void counters_are_exact(void **state)
     assert_int_equal(c.shared_ideal, 1);
     assert_int_equal(c.divergent_branches, 1);
     assert_int_equal(c.barriers, 1);
+    assert_int_equal(c.fma_f32, 25); /* the lanes that did not branch over it */
     assert_int_equal(c.warp_inst[PTXSIM_C_LD_GLOBAL], 1);
     char *json = ptxsim_log_text(x.log, true);
     assert_non_null(strstr(json, "\"global_sectors\":32,"));

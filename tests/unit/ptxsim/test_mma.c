@@ -1,5 +1,5 @@
-/* Fragment maps lane by lane against the formulas of the PTX ISA written out shape by shape, and products
- * against a plain triple loop in double over matrices read through those formulas. */
+/* Fragment maps lane by lane against the formulas of the PTX ISA written out shape by shape, and
+ * products against a plain triple loop in double over matrices read through those formulas. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,8 @@ typedef struct rc {
     int row, col;
 } rc;
 
-/* The ISA's text, one branch per shape; i numbers the elements of a lane as the ISA does (a0, a1, ...). */
+/* The ISA's text, one branch per shape; i numbers the elements of a lane as the ISA does (a0, a1,
+ * ...). */
 static rc isa_a(const ptx_mma *s, int lane, int i)
 {
     int g = lane >> 2, t = lane % 4;

@@ -1,5 +1,6 @@
-/* Conversions against independent definitions: every small-format value is listed, and a rounding is right
- * when no listed value lies nearer (or, for directed modes, between the source and the result). */
+/* Conversions against independent definitions: every small-format value is listed, and a rounding
+ * is right when no listed value lies nearer (or, for directed modes, between the source and the
+ * result). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Float arithmetic under every rounding, the half formats and the approximate functions. Independent side:
- * long double (64-bit significand) or exact brackets. */
+/* Float arithmetic under every rounding, the half formats and the approximate functions.
+ * Independent side: long double (64-bit significand) or exact brackets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,8 +104,8 @@ static void min_and_max_prefer_numbers_and_order_zeros(void **s)
     }
 }
 
-/* An exact value as an integer times 2^-300 does not fit; compare through exact long double or brackets:
- * r is right when |r - x| <= |n - x| for both neighbours n, and ties go to even. */
+/* An exact value as an integer times 2^-300 does not fit; compare through exact long double or
+ * brackets: r is right when |r - x| <= |n - x| for both neighbours n, and ties go to even. */
 static void check_half(ptx_type t, uint32_t got, long double ex)
 {
     uint32_t inf = t == PTX_F16 ? 0x7c00 : 0x7f80;
@@ -151,7 +151,8 @@ static void half_arithmetic_rounds_once(void **s)
         uint32_t mx = ptx_half_one(PTX_H_MAX, t, o, a, b, 0);
         assert_true(ptx_small_to_f32(t, mx) == (x > y ? x : y));
     }
-    /* bf16: (1 + 2^-4)^2 = 1 + 2^-3 + 2^-8 is a tie of the 8-bit result; a far smaller addend must decide it */
+    /* bf16: (1 + 2^-4)^2 = 1 + 2^-3 + 2^-8 is a tie of the 8-bit result; a far smaller addend must
+     * decide it */
     uint32_t v = 0x3f88, tiny = 0x0f80,
              up = ptx_half_one(PTX_H_FMA, PTX_BF16, (ptx_half_opts){0}, v, v, tiny),
              down = ptx_half_one(PTX_H_FMA, PTX_BF16, (ptx_half_opts){0}, v, v, tiny | 0x8000);

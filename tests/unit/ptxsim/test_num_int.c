@@ -1,4 +1,5 @@
-/* Bit and integer instructions against definitions written bit by bit from the PTX ISA's pseudo-code. */
+/* Bit and integer instructions against definitions written bit by bit from the PTX ISA's
+ * pseudo-code. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* Layouts: addresses, text, and the facts computed from them, each against brute force over every element. */
+/* Layouts: addresses, text, and the facts computed from them, each against brute force over every
+ * element. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,7 +64,7 @@ static void index_of(int64_t e, const int64_t *extent, int ndim, int64_t *idx)
     }
 }
 
-/* ---- addresses ------------------------------------------------------------------------------------ */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 static void a_dense_layout_counts_like_c(void **state)
 {
@@ -81,20 +82,23 @@ static void a_dense_layout_counts_like_c(void **state)
 
 static void the_expression_of_an_address_is_the_address(void **state)
 {
-    const char *text[] = {"layout(16@32 ...@4096 | 4@8 4@512 2@4 ...@8192)", "layout(...@512 | ...@16; xor 2 bits 10 -> 7)",
-                          "layout(8@lane.4 2@reg.2 ...@warp.1 | 2@reg.1 4@lane.1 ...@reg.4)", "layout(- | ...@24; offset 48)",
-                          "layout(3@7 ...@100 | 5@21 ...@1000)"};
+    const char *text[] = {"layout(16@32 ...@4096 | 4@8 4@512 2@4 ...@8192)",
+                          "layout(...@512 | ...@16; xor 2 bits 10 -> 7)",
+                          "layout(8@lane.4 2@reg.2 ...@warp.1 | 2@reg.1 4@lane.1 ...@reg.4)",
+                          "layout(- | ...@24; offset 48)", "layout(3@7 ...@100 | 5@21 ...@1000)"};
     const int64_t extent[] = {40, 70};
     for (int k = 0; k < 5; k++) {
         lp_layout *l = parse(text[k], 2);
-        te_ref i = te_axis(g, "i", te_int(g, 40)), j = te_axis(g, "j", te_int(g, 70)), idx_expr[] = {i, j};
+        te_ref i = te_axis(g, "i", te_int(g, 40)), j = te_axis(g, "j", te_int(g, 70)),
+               idx_expr[] = {i, j};
         for (int p = 0; p < 4; p++) {
             te_ref at = lp_layout_at(g, l, (lp_place)p, idx_expr);
             for (int64_t e = 0; e < count_of(extent, 2); e += 3) {
                 int64_t idx[2];
                 index_of(e, extent, 2, idx);
                 te_ref from[] = {i, j}, to[] = {te_int(g, idx[0]), te_int(g, idx[1])};
-                assert_true(te_is_int(te_simplify(g, te_subst(g, at, from, to, 2)), place_of(l, (lp_place)p, idx)));
+                assert_true(te_is_int(te_simplify(g, te_subst(g, at, from, to, 2)),
+                                      place_of(l, (lp_place)p, idx)));
             }
         }
     }
@@ -105,21 +109,24 @@ static void strides_may_be_expressions_over_dims(void **state)
     te_ref K = te_dim_multiple(g, "K", 32, 4096, 32), N = te_dim(g, "N", 1, 4096), shape[] = {N, K};
     lp_layout *l = parse("layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096)", 2);
     te_ref idx[] = {te_int(g, 17), te_int(g, 38)};
-    te_ref at = lp_layout_at(g, l, LP_AT_ADDR, idx), want = te_addi(te_muli(te_divi(K, 32), 4096), 32 + 2 * 8 + 512 + 4096);
+    te_ref at = lp_layout_at(g, l, LP_AT_ADDR, idx),
+           want = te_addi(te_muli(te_divi(K, 32), 4096), 32 + 2 * 8 + 512 + 4096);
     assert_true(te_prove_eq(at, want));
     assert_true(lp_layout_injective(l, shape, 2, 4));
     lp_layout *tight = parse("layout(16@32 ...@(K / 32 * 2048) | 4@8 4@512 2@4 ...@4096)", 2);
     assert_false(lp_layout_injective(tight, shape, 2, 4));
 }
 
-/* ---- text -------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void a_layout_prints_and_parses_back(void **state)
 {
     te_dim(g, "K", 1, 64);
-    const char *text[] = {"layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096)", "layout(- | ...@16; offset 64)",
-                          "layout(8@lane.4 2@reg.2 2@warp.2 | 2@reg.1; xor 3 bits 10 -> 7; xor 1 bits 14 -> 4)", "layout(- | - | 4@K)",
-                          "layout(...@8)"};
+    const char *text[] = {
+        "layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096)",
+        "layout(- | ...@16; offset 64)",
+        "layout(8@lane.4 2@reg.2 2@warp.2 | 2@reg.1; xor 3 bits 10 -> 7; xor 1 bits 14 -> 4)",
+        "layout(- | - | 4@K)", "layout(...@8)"};
     for (int k = 0; k < 5; k++) {
         ll_str s = {0};
         lp_layout_print(&s, parse(text[k], 3));
@@ -130,8 +137,11 @@ static void a_layout_prints_and_parses_back(void **state)
 
 static void a_bad_text_is_refused_with_its_place(void **state)
 {
-    const char *text[] = {"layout(4@8", "layout(4*8)", "layout(...@8 4@1)", "layout(0@8)", "layout(4@8; xor 3)", "layout(4@8) x",
-                          "strides(4@8)", "layout(4@nothing)", "layout(4@8; turn 3)", "layout(1@8 | 1@8 | 1@8 | 1@8)"};
+    const char *text[] = {"layout(4@8",          "layout(4*8)",
+                          "layout(...@8 4@1)",   "layout(0@8)",
+                          "layout(4@8; xor 3)",  "layout(4@8) x",
+                          "strides(4@8)",        "layout(4@nothing)",
+                          "layout(4@8; turn 3)", "layout(1@8 | 1@8 | 1@8 | 1@8)"};
     for (int k = 0; k < 10; k++) {
         ll_error err = {0};
         if (lp_layout_parse(g, text[k], 3, &err)) fail_msg("%s was read", text[k]);
@@ -140,7 +150,7 @@ static void a_bad_text_is_refused_with_its_place(void **state)
     }
 }
 
-/* ---- apart -------------------------------------------------------------------------------------------- */
+/* ---- apart ----------------------------------------------------------------------------------- */
 
 static bool apart_by_force(const lp_layout *l, const int64_t *extent, int ndim, int bits)
 {
@@ -168,8 +178,8 @@ static int draw(int n)
     return (int)((rng >> 33) % (uint64_t)n);
 }
 
-/* Digits of a random layout: cut two dimensions into pieces, put them into memory in a random order, one in three times
- * with a stride that is too small, or too large. */
+/* Digits of a random layout: cut two dimensions into pieces, put them into memory in a random
+ * order, one in three times with a stride that is too small, or too large. */
 static lp_layout *random_layout(int64_t *extent, int *bits)
 {
     static const int widths[] = {1, 2, 3, 4, 8, 16};
@@ -181,7 +191,8 @@ static lp_layout *random_layout(int64_t *extent, int *bits)
         for (int k = 0; k < pieces; k++) {
             int size = 1 + draw(4);
             extent[d] *= size;
-            l->digit[l->n_digit++] = (lp_digit){.dim = (uint8_t)d, .size = k + 1 == pieces && draw(2) ? 0 : size};
+            l->digit[l->n_digit++] =
+                (lp_digit){.dim = (uint8_t)d, .size = k + 1 == pieces && draw(2) ? 0 : size};
             if (l->digit[l->n_digit - 1].size == 0) extent[d] = extent[d] / size * (1 + draw(4));
         }
     }
@@ -213,11 +224,13 @@ static void what_is_proved_apart_is_apart_and_sound_layouts_are_proved(void **st
         lp_layout *l = random_layout(extent, &bits);
         if (count_of(extent, 2) > 600) continue;
         te_ref shape[] = {te_int(g, extent[0]), te_int(g, extent[1])};
-        bool claim = lp_layout_injective(l, shape, 2, bits), truth = apart_by_force(l, extent, 2, bits);
+        bool claim = lp_layout_injective(l, shape, 2, bits),
+             truth = apart_by_force(l, extent, 2, bits);
         if (claim && !truth) {
             ll_str s = {0};
             lp_layout_print(&s, l);
-            fail_msg("%s of %d x %d elements of %d bits is not apart", ll_str_cstr(&s), (int)extent[0], (int)extent[1], bits);
+            fail_msg("%s of %d x %d elements of %d bits is not apart", ll_str_cstr(&s),
+                     (int)extent[0], (int)extent[1], bits);
         }
         proved += claim;
         apart += truth;
@@ -238,12 +251,15 @@ static void registers_lanes_and_warps_keep_elements_apart_too(void **state)
 {
     te_ref shape[] = {te_int(g, 64), te_int(g, 64)};
     const int64_t extent[] = {64, 64};
-    lp_layout *l = parse("layout(8@lane.4 2@reg.2 2@reg.16 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)", 2);
+    lp_layout *l =
+        parse("layout(8@lane.4 2@reg.2 2@reg.16 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)", 2);
     assert_true(lp_layout_injective(l, shape, 2, 32));
     assert_true(apart_by_force(l, extent, 2, 32));
-    lp_layout *twice = parse("layout(8@lane.4 2@reg.2 2@reg.8 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)", 2);
+    lp_layout *twice =
+        parse("layout(8@lane.4 2@reg.2 2@reg.8 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)", 2);
     assert_false(lp_layout_injective(twice, shape, 2, 32));
-    assert_false(lp_layout_injective(parse("layout(8@lane.4 2@reg.2 | ...@reg.4)", 2), shape, 2, 32)); /* 64 rows, 16 places */
+    assert_false(lp_layout_injective(parse("layout(8@lane.4 2@reg.2 | ...@reg.4)", 2), shape, 2,
+                                     32)); /* 64 rows, 16 places */
 }
 
 static void a_swizzle_keeps_elements_apart_unless_it_folds(void **state)
@@ -253,17 +269,20 @@ static void a_swizzle_keeps_elements_apart_unless_it_folds(void **state)
     lp_layout *l = parse("layout(...@512 | ...@16; xor 2 bits 10 -> 7)", 2);
     assert_true(lp_layout_injective(l, shape, 2, 16));
     assert_true(apart_by_force(l, extent, 2, 16));
-    assert_false(lp_layout_injective(parse("layout(...@512 | ...@16; xor 3 bits 8 -> 7)", 2), shape, 2, 16));
-    assert_false(lp_layout_injective(parse("layout(...@512 | ...@16; xor 2 bits 10 -> 3)", 2), shape, 2, 16));
+    assert_false(
+        lp_layout_injective(parse("layout(...@512 | ...@16; xor 3 bits 8 -> 7)", 2), shape, 2, 16));
+    assert_false(lp_layout_injective(parse("layout(...@512 | ...@16; xor 2 bits 10 -> 3)", 2),
+                                     shape, 2, 16));
 }
 
-/* ---- the matrix ------------------------------------------------------------------------------------------ */
+/* ---- the matrix ------------------------------------------------------------------------------ */
 
 static void the_matrix_gives_every_place(void **state)
 {
-    const char *text[] = {"layout(8@lane.4 2@reg.2 2@reg.16 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)",
-                          "layout(...@1024 | ...@16; xor 3 bits 10 -> 7)", "layout(16@32 ...@4096 | 4@8 4@512 2@4 ...@65536)",
-                          "layout(- | ...@8)"};
+    const char *text[] = {
+        "layout(8@lane.4 2@reg.2 2@reg.16 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)",
+        "layout(...@1024 | ...@16; xor 3 bits 10 -> 7)",
+        "layout(16@32 ...@4096 | 4@8 4@512 2@4 ...@65536)", "layout(- | ...@8)"};
     const int log2_extent[] = {6, 6};
     const int64_t extent[] = {64, 64};
     for (int k = 0; k < 4; k++) {
@@ -277,24 +296,30 @@ static void the_matrix_gives_every_place(void **state)
             index_of(e, extent, 2, idx);
             places(l, idx, p);
             uint64_t sum = 0;
-            for (int b = 0; b < 6; b++) sum ^= (idx[0] >> b & 1 ? column[b] : 0) ^ (idx[1] >> b & 1 ? column[6 + b] : 0);
-            uint64_t want = (uint64_t)p[0] | (uint64_t)p[1] << LP_REG_BIT | (uint64_t)p[2] << LP_LANE_BIT | (uint64_t)p[3] << LP_WARP_BIT;
+            for (int b = 0; b < 6; b++)
+                sum ^= (idx[0] >> b & 1 ? column[b] : 0) ^ (idx[1] >> b & 1 ? column[6 + b] : 0);
+            uint64_t want = (uint64_t)p[0] | (uint64_t)p[1] << LP_REG_BIT |
+                            (uint64_t)p[2] << LP_LANE_BIT | (uint64_t)p[3] << LP_WARP_BIT;
             assert_true(sum == want);
         }
     }
     uint64_t column[LP_MAX_COLUMN];
     int n;
-    assert_false(lp_layout_matrix(parse("layout(3@8 ...@24 | ...@96)", 2), log2_extent, 2, column, &n));
-    assert_false(lp_layout_matrix(parse("layout(...@8 | ...@8)", 2), log2_extent, 2, column, &n)); /* carries */
+    assert_false(
+        lp_layout_matrix(parse("layout(3@8 ...@24 | ...@96)", 2), log2_extent, 2, column, &n));
+    assert_false(lp_layout_matrix(parse("layout(...@8 | ...@8)", 2), log2_extent, 2, column,
+                                  &n)); /* carries */
 }
 
-/* ---- conversions and banks ---------------------------------------------------------------------------------- */
+/* ---- conversions and banks ------------------------------------------------------------------- */
 
 static void the_accumulator_of_one_product_is_the_operand_of_the_next(void **state)
 {
     const int tile[] = {4, 4};
-    lp_layout *acc = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)", 2);     /* C of m16n8, two of them */
-    lp_layout *operand = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)", 2); /* A of m16k16             */
+    lp_layout *acc = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)",
+                           2); /* C of m16n8, two of them */
+    lp_layout *operand = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)",
+                               2); /* A of m16k16             */
     assert_int_equal(lp_layout_conversion(acc, operand, tile, 2), LP_MOVE_NONE);
     lp_layout *other_regs = parse("layout(8@lane.4 2@reg.4 | 2@reg.1 4@lane.1 2@reg.2)", 2);
     assert_int_equal(lp_layout_conversion(acc, other_regs, tile, 2), LP_MOVE_REGS);
@@ -302,7 +327,8 @@ static void the_accumulator_of_one_product_is_the_operand_of_the_next(void **sta
     assert_int_equal(lp_layout_conversion(acc, transposed, tile, 2), LP_MOVE_SHUFFLE);
     lp_layout *two_warps = parse("layout(8@lane.4 2@warp.1 | 2@reg.1 4@lane.1 2@reg.4)", 2);
     assert_int_equal(lp_layout_conversion(acc, two_warps, tile, 2), LP_MOVE_SHARED);
-    assert_int_equal(lp_layout_conversion(acc, parse("layout(...@256 | ...@16)", 2), tile, 2), LP_MOVE_SHARED);
+    assert_int_equal(lp_layout_conversion(acc, parse("layout(...@256 | ...@16)", 2), tile, 2),
+                     LP_MOVE_SHARED);
 }
 
 static void rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts(void **state)
@@ -327,7 +353,8 @@ static void rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts(void **state
     lp_layout_print(&s, mem);
     assert_string_equal(ll_str_cstr(&s), "layout(...@1024 | ...@16; xor 3 bits 10 -> 7)");
     ll_str_finish(&s);
-    lp_layout *columns = parse("layout(...@16 | ...@1024)", 2); /* a row's elements do not lie side by side */
+    lp_layout *columns =
+        parse("layout(...@16 | ...@1024)", 2); /* a row's elements do not lie side by side */
     assert_int_equal(lp_bank_conflicts(columns, read, narrow, 2, 16, 8), 0);
 }
 
@@ -343,7 +370,8 @@ static void a_weight_is_packed_so_that_it_lands_in_its_fragment(void **state)
         index_of(e, extent, 2, idx);
         for (int d = 0; d < 2; d++) in[d] = idx[d] % tile[d];
         int64_t at = place_of(l, LP_AT_ADDR, idx), block = idx[0] / 16 * 4 + idx[1] / 16;
-        assert_int_equal(at, block * 256 * 4 + place_of(frag, LP_AT_LANE, in) * 8 * 4 + place_of(frag, LP_AT_REG, in) * 4);
+        assert_int_equal(at, block * 256 * 4 + place_of(frag, LP_AT_LANE, in) * 8 * 4 +
+                                 place_of(frag, LP_AT_REG, in) * 4);
     }
 }
 
@@ -351,17 +379,24 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_dense_layout_counts_like_c, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_expression_of_an_address_is_the_address, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_expression_of_an_address_is_the_address, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(strides_may_be_expressions_over_dims, setup, teardown),
         cmocka_unit_test_setup_teardown(a_layout_prints_and_parses_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_text_is_refused_with_its_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_proved_apart_is_apart_and_sound_layouts_are_proved, setup, teardown),
-        cmocka_unit_test_setup_teardown(registers_lanes_and_warps_keep_elements_apart_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_swizzle_keeps_elements_apart_unless_it_folds, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_proved_apart_is_apart_and_sound_layouts_are_proved,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(registers_lanes_and_warps_keep_elements_apart_too, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_swizzle_keeps_elements_apart_unless_it_folds, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_matrix_gives_every_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_accumulator_of_one_product_is_the_operand_of_the_next, setup, teardown),
-        cmocka_unit_test_setup_teardown(rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_weight_is_packed_so_that_it_lands_in_its_fragment, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_accumulator_of_one_product_is_the_operand_of_the_next,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_weight_is_packed_so_that_it_lands_in_its_fragment, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

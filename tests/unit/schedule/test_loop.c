@@ -63,7 +63,8 @@ static void the_nest_computes_the_contraction_for_every_seed(void **state)
     f->body->u.loop.how = LP_CLAIM;
     for (uint64_t seed = 0; seed < 5; seed++) {
         memset(y, 0xff, sizeof y);
-        lp_run run = {(void *[]){x, w, y}, (size_t[]){sizeof x, sizeof w, sizeof y}, dim_T, &T, seed};
+        lp_run run = {(void *[]){x, w, y}, (size_t[]){sizeof x, sizeof w, sizeof y}, dim_T, &T,
+                      seed};
         assert_int_equal(lp_eval(f, &run, &err), LL_OK);
         for (int i = 0; i < 42; i++) {
             float s = 0;
@@ -106,7 +107,7 @@ static void the_evaluator_refuses_what_has_no_meaning(void **state)
     te_graph_destroy(v.g);
 }
 
-/* ---- lowering means what te_eval says --------------------------------------------------------------- */
+/* ---- lowering means what te_eval says -------------------------------------------------------- */
 
 typedef struct dims { const char *name[4]; int64_t value[4]; int n; } dims;
 
@@ -118,13 +119,23 @@ static int64_t dim_of(void *ctx, const char *name)
     return 0;
 }
 
-typedef struct world { te_graph *g; te_env *env; const dims *d; void *mem[16], *kept[16]; size_t bytes[16]; te_tensor *t[16]; int n; } world;
+typedef struct world {
+    te_graph *g;
+    te_env *env;
+    const dims *d;
+    void *mem[16], *kept[16];
+    size_t bytes[16];
+    te_tensor *t[16];
+    int n;
+} world;
 
 static size_t count_of(const world *w, const te_tensor *t)
 {
     size_t n = 1;
     for (int i = 0; i < t->ndim; i++)
-        n *= (size_t)(t->shape[i]->op == TE_DIM ? dim_of((void *)(uintptr_t)w->d, t->shape[i]->u.dim->name) : t->shape[i]->u.i);
+        n *= (size_t)(t->shape[i]->op == TE_DIM
+                          ? dim_of((void *)(uintptr_t)w->d, t->shape[i]->u.dim->name)
+                          : t->shape[i]->u.i);
     return n;
 }
 
@@ -134,7 +145,8 @@ static void bind(world *w, const char *name, double (*f)(int i))
     ll_error err = {0};
     te_tensor *t = te_find(w->g, name);
     size_t n = count_of(w, t), bytes = n * (size_t)ll_dtype_bits((ll_dtype)t->dtype) / 8;
-    char *mem = malloc(bytes + 8), *copy = malloc(bytes + 8); /* updates write mem; te_eval keeps what was there */
+    char *mem = malloc(bytes + 8),
+         *copy = malloc(bytes + 8); /* updates write mem; te_eval keeps what was there */
     for (size_t i = 0; i < n; i++) {
         te_value v;
         if (ll_dtype_is_float((ll_dtype)t->dtype)) v.f = f((int)i);
@@ -155,7 +167,8 @@ static world open_world(const char *text, const dims *d)
     ll_error err = {0};
     if (te_parse(w.g, text, "text", &err)) fail_msg("%s", err.msg);
     w.env = te_env_create(w.g);
-    for (int i = 0; i < d->n; i++) assert_int_equal(te_env_dim(w.env, d->name[i], d->value[i], &err), LL_OK);
+    for (int i = 0; i < d->n; i++)
+        assert_int_equal(te_env_dim(w.env, d->name[i], d->value[i], &err), LL_OK);
     return w;
 }
 
@@ -184,7 +197,9 @@ static void check_root(world *w, const char *root)
     for (size_t i = 0; i < n; i++) {
         te_value v;
         te_value_load((ll_dtype)r->dtype, got, i, &v);
-        bool same = ll_dtype_is_float((ll_dtype)r->dtype) ? v.f == want[i].f || fabs(v.f - want[i].f) < 1e-5 : v.i == want[i].i;
+        bool same = ll_dtype_is_float((ll_dtype)r->dtype)
+                        ? v.f == want[i].f || fabs(v.f - want[i].f) < 1e-5
+                        : v.i == want[i].i;
         if (!same) fail_msg("%s: element %zu is %g (%lld)", root, i, v.f, (long long)v.i);
     }
     free(out);
@@ -209,7 +224,8 @@ static double lengths(int i) { return (double)(int[]){0, 1, 5, 3}[i % 4]; }
 static void an_argmax_is_the_first_maximum(void **state)
 {
     const dims d = {{"T"}, {9}, 1};
-    const char text[] = "dim T in 0..64\nin f32 x[T, 4, 5]\nin f32 z[T, 3]\ndef s64 a[t] = argmax(i, j: x[t, i, j])\n"
+    const char text[] = "dim T in 0..64\nin f32 x[T, 4, 5]\nin f32 z[T, 3]\ndef s64 a[t] = "
+                        "argmax(i, j: x[t, i, j])\n"
                         "def s64 b[t] = argmax(i: z[t, i])\n";
     world w = open_world(text, &d);
     bind(&w, "x", few); /* ties and NaN */
@@ -223,8 +239,10 @@ static void ragged_and_empty_reductions(void **state)
 {
     const dims d = {{"S"}, {4}, 1};
     world w = open_world("dim S in 1..8\nin s32 len[S] in 0..6\nin f32 x[S, 5]\n"
-                         "def f32 a[s] = max(j < s64(len[s]) <= 5: x[s, j])\ndef f32 b[s] = sum(j < s64(len[s]) <= 5: x[s, j]) from 2.5\n"
-                         "def s64 c[s] = argmax(j < s64(len[s]) <= 5: x[s, j])\n", &d);
+                         "def f32 a[s] = max(j < s64(len[s]) <= 5: x[s, j])\ndef f32 b[s] = sum(j "
+                         "< s64(len[s]) <= 5: x[s, j]) from 2.5\n"
+                         "def s64 c[s] = argmax(j < s64(len[s]) <= 5: x[s, j])\n",
+                         &d);
     bind(&w, "len", lengths);
     bind(&w, "x", some);
     check_root(&w, "a");
@@ -236,11 +254,12 @@ static void ragged_and_empty_reductions(void **state)
 static void updates_store_into_what_they_are_based_on(void **state)
 {
     const dims d = {{"T"}, {7}, 1};
-    world w = open_world("dim T in 1..7\nin f32 x[T, 4]\nin f16 pool[7, 4]\nin s32 page[T] in 0..7\n"
-                         "def f32 before[t] = sum(k: f32(pool[t, k]))\n" /* reads the old version */
-                         "update f16 one[t, k] = f16(x[t, k] + before[t]) into pool[s64(page[t]), k]\n"
-                         "update f16 two[t, k] = one[t, k] * 2.0:f16 into one[t, k]\n", /* only what it writes */
-                         &d);
+    world w = open_world(
+        "dim T in 1..7\nin f32 x[T, 4]\nin f16 pool[7, 4]\nin s32 page[T] in 0..7\n"
+        "def f32 before[t] = sum(k: f32(pool[t, k]))\n" /* reads the old version */
+        "update f16 one[t, k] = f16(x[t, k] + before[t]) into pool[s64(page[t]), k]\n"
+        "update f16 two[t, k] = one[t, k] * 2.0:f16 into one[t, k]\n", /* only what it writes */
+        &d);
     bind(&w, "x", some);
     bind(&w, "pool", some);
     bind(&w, "page", permuted);
@@ -248,7 +267,8 @@ static void updates_store_into_what_they_are_based_on(void **state)
     close_world(&w);
 }
 
-static void expect_no_lowering(const char *text, const char *const *root, int n, ll_code code, const char *part)
+static void expect_no_lowering(const char *text, const char *const *root, int n, ll_code code,
+                               const char *part)
 {
     te_graph *g = te_graph_create();
     ll_error err = {0};
@@ -263,19 +283,23 @@ static void expect_no_lowering(const char *text, const char *const *root, int n,
 
 static void orders_that_do_not_exist_are_refused(void **state)
 {
-    const char text[] = "in f32 pool[8]\nupdate f32 one[i < 4] = 1.0 into pool[i]\n"
-                        "def f32 mix[i < 4] = one[i] + pool[i]\n" /* needs the storage before and after */
-                        "update f32 shift[i < 4] = pool[i + 1] into pool[i]\nin f32 x[4]\ndef f32 y[i] = x[i]\n";
-    expect_no_lowering(text, (const char *[]){"mix"}, 1, LL_NOT_LEGAL, "an earlier version of its storage");
-    expect_no_lowering(text, (const char *[]){"shift"}, 1, LL_NOT_LEGAL, "reads elements of pool that it does not write");
+    const char text[] =
+        "in f32 pool[8]\nupdate f32 one[i < 4] = 1.0 into pool[i]\n"
+        "def f32 mix[i < 4] = one[i] + pool[i]\n" /* needs the storage before and after */
+        "update f32 shift[i < 4] = pool[i + 1] into pool[i]\nin f32 x[4]\ndef f32 y[i] = x[i]\n";
+    expect_no_lowering(text, (const char *[]){"mix"}, 1, LL_NOT_LEGAL,
+                       "an earlier version of its storage");
+    expect_no_lowering(text, (const char *[]){"shift"}, 1, LL_NOT_LEGAL,
+                       "reads elements of pool that it does not write");
     expect_no_lowering(text, (const char *[]){"x"}, 1, LL_USAGE, "x is an input, not a definition");
 }
 
-/* ---- text ------------------------------------------------------------------------------------------------ */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void bad_texts_are_refused_with_their_place(void **state)
 {
-    static const struct { const char *text, *part; } bad[] = {
+    static const struct { const char *text, *part;
+    } bad[] = {
         {"", "t:1:1: wanted \"kernel\""},
         {"kernel k(in f32 x[4]) {", "wanted \"}\""},
         {"kernel k(in f33 x[4]) { }", "t:1:13: no type is called \"f33\""},
@@ -285,13 +309,16 @@ static void bad_texts_are_refused_with_their_place(void **state)
         {"kernel k(out f32 y[4]) {\n  y[5, 1] = 0.0 }", "t:2:"},
         {"kernel k(out f32 y[4]) {\n  y[0] = 0 }", "y is f32, the value is s64"},
         {"kernel k(out f32 y[4]) {\n  z[0] = 0.0 }", "t:2:3: no buffer is called \"z\""},
-        {"kernel k(out f32 y[4]) { for i < 4 @turbo { y[i] = 0.0 } }", "no annotation or instruction is called \"turbo\""},
+        {"kernel k(out f32 y[4]) { for i < 4 @turbo { y[i] = 0.0 } }",
+         "no annotation or instruction is called \"turbo\""},
         {"kernel k(out f32 y[4]) { for i < 4 @rotate(1) { y[i] = 0.0 } }", "a number in 2..64"},
         {"kernel k(out f32 y[4]) { if y[0] { y[0] = 0.0 } }", "the condition is no bool"},
         {"kernel k(out f32 y[4]) { let s32 v = 1\ny[0] = 0.0 }", "v is s32, its value is s64"},
-        {"kernel k(out f32 y[4]) { alloc heap f32 s[1]\ny[0] = 0.0 }", "no kind of memory is called \"heap\""},
+        {"kernel k(out f32 y[4]) { alloc heap f32 s[1]\ny[0] = 0.0 }",
+         "no kind of memory is called \"heap\""},
         {"kernel k(out f32 y[4]) { sync world }", "no barrier is called \"world\""},
-        {"kernel k(in f32 x[4], out f32 y[4]) { copy y[0 +: 4] <- x[0 +: 3] }", "the boxes of a copy differ"},
+        {"kernel k(in f32 x[4], out f32 y[4]) { copy y[0 +: 4] <- x[0 +: 3] }",
+         "the boxes of a copy differ"},
         {"kernel k(in f32 x[4] within x) { }", "within itself"},
         {"kernel k(in f32 x[4] within w) { }", "no buffer is called \"w\""},
         {"kernel k(out f32 y[4]) { { y[0] = 0.0 } }", "a block of its own"},
@@ -310,12 +337,17 @@ static void bad_texts_are_refused_with_their_place(void **state)
     }
 }
 
-/* Every prefix of a text, and the text with any one character changed, is read or refused, never worse. */
+/* Every prefix of a text, and the text with any one character changed, is read or refused, never
+ * worse. */
 static void damaged_texts_do_no_harm(void **state)
 {
-    const char text[] = "dim T in 1..64 multiple 2\nkernel k(in f32 x[T, 4] align 16 layout(...@128 | ...@32), inout s32 p[T] in 0..T, out f32 y[T]) minctas 2 {\n"
-                        "  alloc shared f32 s[2, 4]\n  for i < T @parallel {\n    let s64 r = s64(p[i]) @uniform\n    if r < T @uniform {\n      y[r] = select(r < 3, x[r, 0], 1.5)\n    } else {\n"
-                        "      y[i] max= -inf } }\n  copy s[0, 0 +: 4] <- x[0, 0 +: 4] valid min(4, T)\n  commit\n  wait 0\n  sync block 1\n  prefetch x[T, 0] level 2 }\n";
+    const char text[] =
+        "dim T in 1..64 multiple 2\nkernel k(in f32 x[T, 4] align 16 layout(...@128 | ...@32), "
+        "inout s32 p[T] in 0..T, out f32 y[T]) minctas 2 {\n"
+        "  alloc shared f32 s[2, 4]\n  for i < T @parallel {\n    let s64 r = s64(p[i]) @uniform\n "
+        "   if r < T @uniform {\n      y[r] = select(r < 3, x[r, 0], 1.5)\n    } else {\n"
+        "      y[i] max= -inf } }\n  copy s[0, 0 +: 4] <- x[0, 0 +: 4] valid min(4, T)\n  commit\n "
+        " wait 0\n  sync block 1\n  prefetch x[T, 0] level 2 }\n";
     int ok = 0;
     for (size_t i = 0; i + 1 < sizeof text; i++) /* its NUL stays */
         for (int way = 0; way < 4; way++) {
@@ -340,7 +372,7 @@ static void damaged_texts_do_no_harm(void **state)
     te_graph_destroy(g);
 }
 
-/* ---- editing ------------------------------------------------------------------------------------------------ */
+/* ---- editing --------------------------------------------------------------------------------- */
 
 static lp_func *read_text(te_graph *g, const char *text)
 {
@@ -353,12 +385,15 @@ static lp_func *read_text(te_graph *g, const char *text)
 static void a_fresh_clone_shares_no_name(void **state)
 {
     te_graph *g = te_graph_create();
-    lp_func *f = read_text(g, "kernel k(out f32 y[8]) {\n  for i < 4 {\n    alloc reg f32 s[1]\n    let s64 v = i * 2\n    s[0] = f32(v)\n"
+    lp_func *f = read_text(g, "kernel k(out f32 y[8]) {\n  for i < 4 {\n    alloc reg f32 s[1]\n   "
+                              " let s64 v = i * 2\n    s[0] = f32(v)\n"
                               "    for j < 4 - i {\n      y[v] = s[0] } } }\n");
     lp_seq(f->body, lp_clone_fresh(f, f->body));
-    assert_text(f, "kernel k(out f32 y[8]) {\n  for i < 4 {\n    alloc reg f32 s[1]\n    let s64 v = i * 2\n    s[0] = f32(v)\n"
+    assert_text(f, "kernel k(out f32 y[8]) {\n  for i < 4 {\n    alloc reg f32 s[1]\n    let s64 v "
+                   "= i * 2\n    s[0] = f32(v)\n"
                    "    for j < 4 - i {\n      y[v] = s[0] } }\n"
-                   "  for i.2 < 4 {\n    alloc reg f32 s.2[1]\n    let s64 v.2 = i.2 * 2\n    s.2[0] = f32(v.2)\n"
+                   "  for i.2 < 4 {\n    alloc reg f32 s.2[1]\n    let s64 v.2 = i.2 * 2\n    "
+                   "s.2[0] = f32(v.2)\n"
                    "    for j.2 < 4 - i.2 {\n      y[v.2] = s.2[0] } } }\n");
     te_graph_destroy(g);
 }
@@ -366,7 +401,8 @@ static void a_fresh_clone_shares_no_name(void **state)
 static void substitution_renews_loops_whose_extent_changes(void **state)
 {
     te_graph *g = te_graph_create();
-    lp_func *f = read_text(g, "kernel k(out f32 y[8]) {\n  for i < 4 {\n    for j < i + 1 {\n      y[i + j] = 0.0 } } }\n");
+    lp_func *f = read_text(g, "kernel k(out f32 y[8]) {\n  for i < 4 {\n    for j < i + 1 {\n      "
+                              "y[i + j] = 0.0 } } }\n");
     te_ref from = f->body->u.loop.var, to = te_int(g, 3);
     lp_subst(f, f->body->u.loop.body, &from, &to, 1);
     f->body = f->body->u.loop.body;
@@ -378,20 +414,25 @@ static void substitution_renews_loops_whose_extent_changes(void **state)
 static void simplification_drops_what_never_runs(void **state)
 {
     te_graph *g = te_graph_create();
-    lp_func *f = read_text(g, "kernel k(out f32 y[8]) {\n  for i < 8 {\n    if i < 8 {\n      y[i] = 1.0\n    } else {\n      y[i] = 2.0 } }\n"
-                              "  for j < 0 {\n    y[j] = 3.0 }\n  if 2 < 1 {\n    y[0] = 4.0 } }\n");
+    lp_func *f =
+        read_text(g, "kernel k(out f32 y[8]) {\n  for i < 8 {\n    if i < 8 {\n      y[i] = 1.0\n  "
+                     "  } else {\n      y[i] = 2.0 } }\n"
+                     "  for j < 0 {\n    y[j] = 3.0 }\n  if 2 < 1 {\n    y[0] = 4.0 } }\n");
     lp_simplify(f);
     assert_text(f, "kernel k(out f32 y[8]) {\n  for i < 8 {\n    y[i] = 1.0 } }\n");
     te_graph_destroy(g);
 }
 
-/* ---- the evaluator's own ------------------------------------------------------------------------------------- */
+/* ---- the evaluator's own --------------------------------------------------------------------- */
 
 static void codes_inside_bytes_and_strides(void **state)
 {
     te_graph *g = te_graph_create();
-    lp_func *f = read_text(g, "kernel k(in u8 w[64] align 64, in u3 c[5, 4] within w layout(...@3 | ...@15; offset 5), out u4 n[5, 4] layout(...@4 | ...@24), out s32 y[5, 4]) {\n"
-                              "  for i < 5 {\n    for j < 4 {\n      n[i, j] = u4(c[i, j])\n      y[i, j] = s32(n[i, j]) } } }\n");
+    lp_func *f =
+        read_text(g, "kernel k(in u8 w[64] align 64, in u3 c[5, 4] within w layout(...@3 | ...@15; "
+                     "offset 5), out u4 n[5, 4] layout(...@4 | ...@24), out s32 y[5, 4]) {\n"
+                     "  for i < 5 {\n    for j < 4 {\n      n[i, j] = u4(c[i, j])\n      y[i, j] = "
+                     "s32(n[i, j]) } } }\n");
     uint8_t w[64] = {0}, n[12] = {0};
     int32_t y[20];
     for (int i = 0; i < 5; i++)
@@ -409,9 +450,13 @@ static void codes_inside_bytes_and_strides(void **state)
 
 static void roles_that_wait_for_each_other_are_a_deadlock(void **state)
 {
-    const char *text = "kernel k(in f32 x[8], out f32 y[8]) {\n  alloc shared f32 s[8]\n  alloc shared u64 full[1]\n  alloc shared u64 empty[1]\n  mbar init full[0] 1\n"
-                       "  mbar init empty[0] 1\n  sync block\n  roles {\n    a warps 1 {\n      mbar wait empty[0] %d\n      mbar expect full[0] 32\n"
-                       "      copy s[0 +: 8] <- x[0 +: 8] -> full[0] }\n    b warps 4 {\n      mbar wait full[0] 0\n      for i < 8 {\n        y[i] = s[7 - i] }\n      mbar arrive empty[0] } } }\n";
+    const char *text =
+        "kernel k(in f32 x[8], out f32 y[8]) {\n  alloc shared f32 s[8]\n  alloc shared u64 "
+        "full[1]\n  alloc shared u64 empty[1]\n  mbar init full[0] 1\n"
+        "  mbar init empty[0] 1\n  sync block\n  roles {\n    a warps 1 {\n      mbar wait "
+        "empty[0] %d\n      mbar expect full[0] 32\n"
+        "      copy s[0 +: 8] <- x[0 +: 8] -> full[0] }\n    b warps 4 {\n      mbar wait full[0] "
+        "0\n      for i < 8 {\n        y[i] = s[7 - i] }\n      mbar arrive empty[0] } } }\n";
     for (int parity = 0; parity < 2; parity++) {
         char s[1000];
         te_graph *g = te_graph_create();
@@ -430,7 +475,7 @@ static void roles_that_wait_for_each_other_are_a_deadlock(void **state)
     }
 }
 
-/* ---- the page ------------------------------------------------------------------------------------------------ */
+/* ---- the page -------------------------------------------------------------------------------- */
 
 static void blocks_of_the_page_print_back_and_verify(void **state)
 {

@@ -1,5 +1,6 @@
-/* One packing per weight: packing programs are loop functions over the planes' layouts inside the packed bytes, and
- * unpack(pack(W)) = W for every plane and for the logical value, for types of files and for one that no file has. */
+/* One packing per weight: packing programs are loop functions over the planes' layouts inside the
+ * packed bytes, and unpack(pack(W)) = W for every plane and for the logical value, for types of
+ * files and for one that no file has. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,14 +40,17 @@ static weight make(const te_quant *q, int blocks, const char *target)
     ll_error err = {0};
     te_ref rows = te_int(g, ROWS), n_blocks = te_int(g, blocks);
     assert_int_equal(ll_target_parse(target, &t, &err), LL_OK);
-    if (cc_packing_make(q, LL_F32, ROWS, (int64_t)blocks * q->block, &t, &v.p, &err)) fail_msg("%s", err.msg);
+    if (cc_packing_make(q, LL_F32, ROWS, (int64_t)blocks * q->block, &t, &v.p, &err))
+        fail_msg("%s", err.msg);
     v.file = te_input(g, "file", LL_U8, rows, n_blocks, te_int(g, q->bytes));
     v.w = te_input_quant(g, "W", q, rows, te_int(g, (int64_t)blocks * q->block));
     v.n_bytes = (size_t)ROWS * (size_t)blocks * (size_t)q->bytes;
     v.bytes = malloc(v.n_bytes);
-    for (size_t i = 0; i < v.n_bytes; i++) v.bytes[i] = (uint8_t)(byte() & 0xbf); /* no f16 infinity or NaN */
+    for (size_t i = 0; i < v.n_bytes; i++)
+        v.bytes[i] = (uint8_t)(byte() & 0xbf); /* no f16 infinity or NaN */
     for (int i = 0; i < q->n_plane; i++) {
-        te_ref n = te_axis(g, "n", rows), k = te_axis(g, "k", te_int(g, (int64_t)blocks * q->plane[i].count));
+        te_ref n = te_axis(g, "n", rows),
+               k = te_axis(g, "k", te_int(g, (int64_t)blocks * q->plane[i].count));
         char name[40];
         snprintf(name, sizeof name, "P.%s", q->plane[i].name);
         v.plane[i] = te_def(g, name, te_quant_from_file(g, q, i, v.file, n, k), n, k);
@@ -123,7 +127,8 @@ static void pack(weight *v)
     run_with(v, f, NULL, 0);
 }
 
-/* A definition over the planes of W, run on the packed bytes, against the same over the planes of the file. */
+/* A definition over the planes of W, run on the packed bytes, against the same over the planes of
+ * the file. */
 static void check_reader(weight *v, te_tensor *def)
 {
     ll_error err = {0};
@@ -151,7 +156,8 @@ static void check_type(const te_quant *q, int blocks, const char *target)
     te_graph *g = v.g;
     pack(&v);
     for (int i = 0; i < q->n_plane; i++) {
-        te_ref n = te_axis(g, "n", v.w->plane[i]->shape[0]), k = te_axis(g, "k", v.w->plane[i]->shape[1]);
+        te_ref n = te_axis(g, "n", v.w->plane[i]->shape[0]),
+               k = te_axis(g, "k", v.w->plane[i]->shape[1]);
         te_ref idx[] = {n, k};
         char name[40];
         snprintf(name, sizeof name, "U.%s", q->plane[i].name);
@@ -181,7 +187,8 @@ static void a_type_that_no_file_has_unpacks_too(void **state)
     ll_arena_init(&a);
     const te_quant *q =
         te_quant_make(&a, "q3_24", 24, 13, "f16 d[1]; f16 m[1]; u2 lo[24]; u1 hi[24]",
-                      "d = bits.f16(u16(b[0]) | u16(b[1]) << 8:u16); m = bits.f16(u16(b[2]) | u16(b[3]) << 8:u16);"
+                      "d = bits.f16(u16(b[0]) | u16(b[1]) << 8:u16); m = bits.f16(u16(b[2]) | "
+                      "u16(b[3]) << 8:u16);"
                       "lo = u2(b[4 + i / 4] >> u8(i % 4 * 2)); hi = u1(b[10 + i / 8] >> u8(i % 8))",
                       "f32(d) * f32(u8(lo) + u8(hi) * 4:u8) + f32(m)", &err);
     if (!q) fail_msg("%s", err.msg);

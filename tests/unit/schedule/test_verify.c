@@ -39,8 +39,8 @@ static const char *kernel(const char *body)
     static char text[4096];
     snprintf(text, sizeof text,
              "dim T in 1..100\ndim K in 32..4096 multiple 32\n"
-             "kernel k(in f32 x[T, 64], in f32 a[64], in f16 h[64, K], in u8 c[64, 4], in u4 q[64, 4], in s8 e[4], in s32 id[T] in 0..T, "
-             "in s32 raw[T], out f32 y[T, 64], out u4 n[64], inout f32 pool[T, 64]) {\n%s }\n",
+             "kernel k(in f32 x[T, 64], in f32 a[64], in f16 h[64, K], in u8 c[64, 4], "
+             "in u4 q[64, 4], in s8 e[4], in s32 id[T] in 0..T, in s32 raw[T], out f32 y[T, 64], out u4 n[64], inout f32 pool[T, 64]) {\n%s }\n",
              body);
     return text;
 }
@@ -48,25 +48,35 @@ static const char *kernel(const char *body)
 static void indices_outside_of_their_dimension(void **state)
 {
     accepts(kernel("for i < T { y[i, 0] = 0.0 }"));
-    refuses(kernel("for i < T { y[i + 1, 0] = 0.0 }"), "index 0 of y, i + 1, is not proved inside 0..T");
+    refuses(kernel("for i < T { y[i + 1, 0] = 0.0 }"),
+            "index 0 of y, i + 1, is not proved inside 0..T");
     refuses(kernel("for i < T { y[i - 1, 0] = 0.0 }"), "not proved inside");
     accepts(kernel("for i < T { if i + 1 < T { y[i + 1, 0] = 0.0 } }"));
     refuses(kernel("for i < T { if i < T { y[i + 1, 0] = 0.0 } }"), "not proved inside");
-    refuses(kernel("for i < T { if i + 1 < T { y[i, 0] = 0.0 } else { y[i + 1, 0] = 0.0 } }"), "not proved inside");
+    refuses(kernel("for i < T { if i + 1 < T { y[i, 0] = 0.0 } else { y[i + 1, 0] = 0.0 } }"),
+            "not proved inside");
     accepts(kernel("for i < T { y[i, 0] = x[min(i + 1, T - 1), 0] }"));
     accepts(kernel("for i < T { y[i, 0] = select(i + 1 < T, x[i + 1, 0], 0.0) }"));
-    refuses(kernel("for i < T { y[i, 0] = select(i + 1 < T, 0.0, x[i + 1, 0]) }"), "not proved inside");
-    accepts(kernel("for i < (T + 15) / 16 { for j < 16 { if i * 16 + j < T { y[i * 16 + j, 3] = 1.0 } } }"));
-    refuses(kernel("for i < (T + 15) / 16 { for j < 16 { if i * 16 < T { y[i * 16 + j, 3] = 1.0 } } }"), "not proved inside");
+    refuses(kernel("for i < T { y[i, 0] = select(i + 1 < T, 0.0, x[i + 1, 0]) }"),
+            "not proved inside");
+    accepts(kernel(
+        "for i < (T + 15) / 16 { for j < 16 { if i * 16 + j < T { y[i * 16 + j, 3] = 1.0 } } }"));
+    refuses(
+        kernel("for i < (T + 15) / 16 { for j < 16 { if i * 16 < T { y[i * 16 + j, 3] = 1.0 } } }"),
+        "not proved inside");
 }
 
 static void facts_that_must_be_combined_or_scaled(void **state)
 {
-    accepts(kernel("for i < 100 { if i * 32 < K { for j < 32 { y[0, j] = f32(h[j, i * 32 + j]) } } }")); /* 32 divides K */
-    refuses(kernel("for i < 200 { if i * 31 < K { for j < 31 { y[0, j] = f32(h[j, i * 31 + j]) } } }"), "not proved inside");
+    accepts(kernel("for i < 100 { if i * 32 < K { for j < 32 { y[0, j] = f32(h[j, i * 32 + j]) } } "
+                   "}")); /* 32 divides K */
+    refuses(
+        kernel("for i < 200 { if i * 31 < K { for j < 31 { y[0, j] = f32(h[j, i * 31 + j]) } } }"),
+        "not proved inside");
     accepts(kernel("for i < 100 { let s64 p = i + 1\nif p < T { y[p, 0] = 0.0 } }"));
     accepts(kernel("for i < 50 { for j < 50 { if i < 32 { if j < 32 { y[0, i + j] = 0.0 } } } }"));
-    refuses(kernel("for i < 50 { for j < 50 { if i < 33 { if j < 33 { y[0, i + j] = 0.0 } } } }"), "not proved inside");
+    refuses(kernel("for i < 50 { for j < 50 { if i < 33 { if j < 33 { y[0, i + j] = 0.0 } } } }"),
+            "not proved inside");
 }
 
 static void indices_that_are_loaded(void **state)
@@ -75,12 +85,14 @@ static void indices_that_are_loaded(void **state)
     refuses(kernel("for i < T { y[i, 0] = x[s64(raw[i]), 0] }"), "not proved inside");
     accepts(kernel("for i < T { let s64 r = s64(id[i])\ny[i, 0] = x[r, 0] }"));
     accepts(kernel("alloc reg s32 ids[2] in 0..T\nids[0] = id[0]\ny[0, 0] = x[s64(ids[0]), 0]"));
-    refuses(kernel("alloc reg s32 ids[2] in 0..T\nids[0] = raw[0]\ny[0, 0] = x[s64(ids[0]), 0]"), "inside the range of ids");
+    refuses(kernel("alloc reg s32 ids[2] in 0..T\nids[0] = raw[0]\ny[0, 0] = x[s64(ids[0]), 0]"),
+            "inside the range of ids");
 }
 
 static void conditions_that_do_not_last(void **state)
 {
-    const char *body = "alloc reg s32 v[1]\nv[0] = raw[0]\nif s64(v[0]) < T {\nif 0 <= s64(v[0]) {\n%s y[s64(v[0]), 0] = 1.0 } }";
+    const char *body = "alloc reg s32 v[1]\nv[0] = raw[0]\nif s64(v[0]) < T {\nif 0 <= s64(v[0]) "
+                       "{\n%s y[s64(v[0]), 0] = 1.0 } }";
     char s[400];
     snprintf(s, sizeof s, body, "");
     accepts(kernel(s));
@@ -90,29 +102,41 @@ static void conditions_that_do_not_last(void **state)
 
 static void roles_that_share_a_buffer(void **state)
 {
-    accepts(kernel("for b < 1 @block.x { roles { p warps 1 { y[b, 0] = 0.0 } q warps 1 { pool[b, 0] = 0.0 } } }"));
-    refuses(kernel("for b < 1 @block.x { roles { p warps 1 { y[b, 0] = 0.0 } q warps 1 { y[b, 1] = 0.0 } } }"), "p and q both write y");
+    accepts(kernel("for b < 1 @block.x { roles { p warps 1 { y[b, 0] = 0.0 } q warps 1 { pool[b, "
+                   "0] = 0.0 } } }"));
+    refuses(kernel("for b < 1 @block.x { roles { p warps 1 { y[b, 0] = 0.0 } q warps 1 { y[b, 1] = "
+                   "0.0 } } }"),
+            "p and q both write y");
 }
 
 static void iterations_that_meet(void **state)
 {
     accepts(kernel("for i < T @parallel { for j < 64 { y[i, j] = 0.0 } }"));
-    refuses(kernel("for i < T @parallel { y[0, 0] = 0.0 }"), "iterations of i are not proved to keep apart in y");
+    refuses(kernel("for i < T @parallel { y[0, 0] = 0.0 }"),
+            "iterations of i are not proved to keep apart in y");
     refuses(kernel("y[0, 0] = 0.0\nfor i < T @parallel { y[0, 0] += 1.0 }"), "keep apart");
     accepts(kernel("for i < 4 @parallel { for j < 16 { y[0, i * 16 + j] = 0.0 } }"));
     refuses(kernel("for i < 3 @parallel { for j < 17 { y[0, i * 16 + j] = 0.0 } }"), "keep apart");
     accepts(kernel("for f < 64 @parallel { y[0, f % 4 * 16 + f / 4] = 0.0 }"));
     refuses(kernel("for f < 64 @parallel { y[0, f / 2] = 0.0 }"), "keep apart");
-    accepts(kernel("for f < (T + 15) / 16 * 4 @parallel { for j < 16 { for i < 16 { if f / 4 * 16 + i < T { y[f / 4 * 16 + i, f % 4 * 16 + j] = 0.0 } } } }"));
-    refuses(kernel("for f < (T + 15) / 16 * 4 @parallel { for j < 17 { if f % 4 * 16 + j < 64 { if f / 4 < T { y[f / 4, f % 4 * 16 + j] = 0.0 } } } }"), "keep apart");
+    accepts(kernel("for f < (T + 15) / 16 * 4 @parallel { for j < 16 { for i < 16 { if f / 4 * 16 "
+                   "+ i < T { y[f / 4 * 16 + i, f % 4 * 16 + j] = 0.0 } } } }"));
+    refuses(kernel("for f < (T + 15) / 16 * 4 @parallel { for j < 17 { if f % 4 * 16 + j < 64 { if "
+                   "f / 4 < T { y[f / 4, f % 4 * 16 + j] = 0.0 } } } }"),
+            "keep apart");
     refuses(kernel("for i < 63 @vector { pool[0, i + 1] = pool[0, i] }"), "which they also read");
     accepts(kernel("for i < 64 @vector { pool[0, i] = pool[0, i] + 1.0 }"));
-    accepts(kernel("for i < T @parallel { alloc reg f32 s[1]\ns[0] = 0.0\nfor j < 64 { s[0] += x[i, j] }\ny[i, 0] = s[0] }"));
+    accepts(kernel("for i < T @parallel { alloc reg f32 s[1]\ns[0] = 0.0\nfor j < 64 { s[0] += "
+                   "x[i, j] }\ny[i, 0] = s[0] }"));
     accepts(kernel("for i < 64 @parallel { if i == 3 { y[0, 0] = 1.0 } }"));
-    accepts(kernel("for i < 64 @parallel { if i < 1 { y[0, 0] = 1.0 } else { if not(2 <= i) { pool[0, 0] = 3.0 } } }"));
+    accepts(kernel("for i < 64 @parallel { if i < 1 { y[0, 0] = 1.0 } else { if not(2 <= i) { "
+                   "pool[0, 0] = 3.0 } } }"));
     refuses(kernel("for i < 64 @parallel { if i < 2 { y[0, 0] = 1.0 } }"), "keep apart");
-    refuses(kernel("for i < 64 @parallel { if i == 3 { y[0, 0] = 1.0 }\nif i == 4 { y[0, 0] = 2.0 } }"), "keep apart");
-    refuses(kernel("for i < 64 @parallel { for j < 64 { if i == j { y[0, 0] = 1.0 } } }"), "keep apart");
+    refuses(
+        kernel("for i < 64 @parallel { if i == 3 { y[0, 0] = 1.0 }\nif i == 4 { y[0, 0] = 2.0 } }"),
+        "keep apart");
+    refuses(kernel("for i < 64 @parallel { for j < 64 { if i == j { y[0, 0] = 1.0 } } }"),
+            "keep apart");
     accepts(kernel("for i < T @parallel { pool[s64(id[i]), 0] = 1.0 }")); /* distinct by contract */
 }
 
@@ -125,28 +149,37 @@ static void writes_that_share_a_byte(void **state)
 
 static void claimed_loops(void **state)
 {
-    accepts(kernel("alloc thread f32 s[64]\nfor j < 64 { s[j] = a[j] }\nfor i < T @claim { for k < 64 { y[i, k] = s[k] } }"));
-    refuses(kernel("for j < 64 { y[0, j] = a[j] }\nfor i < T @claim { for k < 64 { pool[i, k] = a[k] } }"),
-            "y is written outside of the claimed loop");
-    refuses(kernel("for i < T @claim { y[i, 0] = 0.0 }\nfor j < T @claim { y[j, 1] = 0.0 }"), "a second claimed loop");
+    accepts(kernel("alloc thread f32 s[64]\nfor j < 64 { s[j] = a[j] }\nfor i < T @claim { for k < "
+                   "64 { y[i, k] = s[k] } }"));
+    refuses(
+        kernel(
+            "for j < 64 { y[0, j] = a[j] }\nfor i < T @claim { for k < 64 { pool[i, k] = a[k] } }"),
+        "y is written outside of the claimed loop");
+    refuses(kernel("for i < T @claim { y[i, 0] = 0.0 }\nfor j < T @claim { y[j, 1] = 0.0 }"),
+            "a second claimed loop");
     refuses(kernel("for j < 2 { for i < T @claim { y[i, j] = 0.0 } }"), "not at top level");
 }
 
 static void scratch_that_nothing_wrote(void **state)
 {
     accepts(kernel("alloc reg f32 s[4]\nfor i < 4 { s[i] = 0.0 }\nfor j < 4 { y[0, j] = s[j] }"));
-    refuses(kernel("alloc reg f32 s[4]\nfor i < 3 { s[i] = 0.0 }\nfor j < 4 { y[0, j] = s[j] }"), "s[3] is read and was never written");
-    refuses(kernel("for i < 2 { alloc reg f32 s[1]\nif i == 0 { s[0] = 0.0 }\ny[0, i] = s[0] }"), "never written");
+    refuses(kernel("alloc reg f32 s[4]\nfor i < 3 { s[i] = 0.0 }\nfor j < 4 { y[0, j] = s[j] }"),
+            "s[3] is read and was never written");
+    refuses(kernel("for i < 2 { alloc reg f32 s[1]\nif i == 0 { s[0] = 0.0 }\ny[0, i] = s[0] }"),
+            "never written");
     refuses(kernel("alloc reg f32 s[1]\ns[0] += 1.0\ny[0, 0] = s[0]"), "never written");
 }
 
 static void names_types_and_scopes(void **state)
 {
-    refuses(kernel("for i < 4 { y[0, i] = 0.0 }\nfor i < 4 { y[0, i] = 0.0 }"), "a second loop called i");
+    refuses(kernel("for i < 4 { y[0, i] = 0.0 }\nfor i < 4 { y[0, i] = 0.0 }"),
+            "a second loop called i");
     refuses(kernel("for i < T { a[0] = 0.0 }"), "a is an input");
     te_graph *g = te_graph_create();
     ll_error err = {0};
-    lp_func *f = lp_parse(g, kernel("for i < 4 { y[0, i] = 0.0 }\nalloc reg f32 s[4]\ns[0] = 0.0\ny[0, 5] = s[0]"), "text", &err);
+    lp_func *f = lp_parse(
+        g, kernel("for i < 4 { y[0, i] = 0.0 }\nalloc reg f32 s[4]\ns[0] = 0.0\ny[0, 5] = s[0]"),
+        "text", &err);
     lp_stmt *loop = f->body, *alloc = loop->next;
     alloc->u.alloc.body->next->u.store.idx[1] = loop->u.loop.var; /* no text can say this */
     assert_int_equal(lp_verify(f, &err), LL_NOT_LEGAL);
@@ -164,46 +197,59 @@ static void names_types_and_scopes(void **state)
 
 static void instructions_that_are_not_their_nest(void **state)
 {
-    const char *dot = "alloc reg s32 acc[16]\nfor z < 16 { acc[z] = 0:s32 }\nfor l < %s @vector @%s { for r < %s { acc[l] %s s32(%s[l, r]) * s32(e[r]) } }\n"
+    const char *dot = "alloc reg s32 acc[16]\nfor z < 16 { acc[z] = 0:s32 }\nfor l < %s @vector "
+                      "@%s { for r < %s { acc[l] %s s32(%s[l, r]) * s32(e[r]) } }\n"
                       "for w < 16 { y[0, w] = f32(acc[w]) }";
     char body[600];
 #define DOT(l, name, r, op, a) (snprintf(body, sizeof body, dot, l, name, r, op, a), kernel(body))
     accepts(DOT("16", "vpdpbusd.512", "4", "+=", "c"));
     accepts(DOT("16", "vpdpbusd.512", "4", "+=", "q"));
-    refuses(DOT("8", "vpdpbusd.512", "4", "+=", "c"), "loop 0 of the nest does not have 16 iterations");
-    refuses(DOT("16", "vpdpbusd.512", "2", "+=", "c"), "loop 1 of the nest does not have 4 iterations");
+    refuses(DOT("8", "vpdpbusd.512", "4", "+=", "c"),
+            "loop 0 of the nest does not have 16 iterations");
+    refuses(DOT("16", "vpdpbusd.512", "2", "+=", "c"),
+            "loop 1 of the nest does not have 4 iterations");
     refuses(DOT("16", "vpdpbusd.512", "4", "max=", "c"), "does not end in one sum");
-    refuses(DOT("16", "vpmaddubsw.512", "4", "+=", "c"), "operands u8 and s8 inside its ranges"); /* 255 saturates */
+    refuses(DOT("16", "vpmaddubsw.512", "4", "+=", "c"),
+            "operands u8 and s8 inside its ranges"); /* 255 saturates */
     accepts(DOT("16", "vpmaddubsw.512", "4", "+=", "q"));
-    refuses(kernel("alloc reg f32 acc[16]\nfor z < 16 { acc[z] = 0.0 }\nfor l < 16 @vector @vpdpbusd.512 { for r < 4 { acc[l] += f32(c[l, r]) * f32(e[r]) } }\n"
+    refuses(kernel("alloc reg f32 acc[16]\nfor z < 16 { acc[z] = 0.0 }\nfor l < 16 @vector "
+                   "@vpdpbusd.512 { for r < 4 { acc[l] += f32(c[l, r]) * f32(e[r]) } }\n"
                    "for w < 16 { y[0, w] = acc[w] }"),
             "accumulates in s32");
 }
 
 static void barriers_in_the_wrong_place(void **state)
 {
-    const char *ok = "for b < 4 @block.x { alloc shared f32 s[32]\nfor t < 32 @thread.x { s[t] = a[t] }\nsync block\n"
+    const char *ok = "for b < 4 @block.x { alloc shared f32 s[32]\nfor t < 32 @thread.x { s[t] = "
+                     "a[t] }\nsync block\n"
                      "for u < 32 @thread.x { if b == 0 { y[0, u] = s[31 - u] } } }";
     accepts(kernel(ok));
-    refuses(kernel("for b < 4 @block.x { alloc shared f32 s[32]\nfor t < 32 @thread.x { s[t] = a[t] }\n"
-                   "for u < 32 @thread.x { if b == 0 { y[0, u] = s[31 - u] } } }"),
-            "read with no barrier after the write");
-    refuses(kernel("for b < 4 @block.x { alloc shared f32 s[32]\nfor t < 32 @thread.x { s[t] = a[t]\nsync block\nif b == 0 { y[0, t] = s[31 - t] } } }"),
+    refuses(
+        kernel("for b < 4 @block.x { alloc shared f32 s[32]\nfor t < 32 @thread.x { s[t] = a[t] }\n"
+               "for u < 32 @thread.x { if b == 0 { y[0, u] = s[31 - u] } } }"),
+        "read with no barrier after the write");
+    refuses(kernel("for b < 4 @block.x { alloc shared f32 s[32]\nfor t < 32 @thread.x { s[t] = "
+                   "a[t]\nsync block\nif b == 0 { y[0, t] = s[31 - t] } } }"),
             "a barrier inside a loop over threads");
     refuses(kernel("for b < 4 @block.x { if b == 0 { sync block } }"), "not @uniform");
     accepts(kernel("for b < 4 @block.x { if b == 0 @uniform { sync block } }"));
-    refuses(kernel("for b < 4 @block.x { for w < 4 @warp { sync block } }"), "a block barrier inside a loop over warps");
+    refuses(kernel("for b < 4 @block.x { for w < 4 @warp { sync block } }"),
+            "a block barrier inside a loop over warps");
     accepts(kernel("for b < 4 @block.x { for w < 4 @warp { sync warp } }"));
     refuses(kernel("for i < 4 @parallel { sync block }"), "do not exist in CPU loops");
 }
 
 static void slots_that_are_reused_too_early(void **state)
 {
-    const char *ring = "for b < 1 @block.x { alloc shared f32 s[2, 8]\nalloc reg f32 t[8]\nfor z < 8 { t[z] = 0.0 }\n"
-                       "copy s[0, 0 +: 8] <- x[0, 0 +: 8]\ncommit\nfor i < T { if i + 1 < T @uniform { copy s[(i + 1) %% %d, 0 +: 8] <- x[i + 1, 0 +: 8] }\ncommit\n"
-                       "wait %d\n%s for j < 8 { t[j] += s[i %% %d, 7 - j] }\n%s }\nfor k < 8 { y[b, k] = t[k] } }";
+    const char *ring =
+        "for b < 1 @block.x { alloc shared f32 s[2, 8]\nalloc reg f32 t[8]\nfor z < 8 { t[z] = 0.0 "
+        "}\n"
+        "copy s[0, 0 +: 8] <- x[0, 0 +: 8]\ncommit\nfor i < T { if i + 1 < T @uniform { copy s[(i "
+        "+ 1) %% %d, 0 +: 8] <- x[i + 1, 0 +: 8] }\ncommit\n"
+        "wait %d\n%s for j < 8 { t[j] += s[i %% %d, 7 - j] }\n%s }\nfor k < 8 { y[b, k] = t[k] } }";
     char body[900];
-#define RING(slots, pending, after, before) (snprintf(body, sizeof body, ring, slots, pending, after, slots, before), kernel(body))
+#define RING(slots, pending, after, before)                                                        \
+    (snprintf(body, sizeof body, ring, slots, pending, after, slots, before), kernel(body))
     accepts(RING(2, 1, "sync block\n", "sync block\n"));
     refuses(RING(2, 2, "sync block\n", "sync block\n"), "while a copy to it is in flight");
     refuses(RING(2, 1, "", "sync block\n"), "no barrier after the write");
@@ -213,8 +259,11 @@ static void slots_that_are_reused_too_early(void **state)
 
 static void layouts_that_fold(void **state)
 {
-    accepts(kernel("alloc reg f32 s[4, 8] layout(...@256 | ...@32)\ns[0, 0] = 0.0\ny[0, 0] = s[0, 0]"));
-    refuses(kernel("alloc reg f32 s[4, 8] layout(...@128 | ...@32)\ns[0, 0] = 0.0\ny[0, 0] = s[0, 0]"), "keep its elements apart");
+    accepts(
+        kernel("alloc reg f32 s[4, 8] layout(...@256 | ...@32)\ns[0, 0] = 0.0\ny[0, 0] = s[0, 0]"));
+    refuses(
+        kernel("alloc reg f32 s[4, 8] layout(...@128 | ...@32)\ns[0, 0] = 0.0\ny[0, 0] = s[0, 0]"),
+        "keep its elements apart");
 }
 
 static void data_dependent_loops_are_bounded(void **state)

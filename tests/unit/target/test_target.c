@@ -11,14 +11,16 @@
 
 #include "target/target.h"
 
-static ll_target parse(const char *text) {
+static ll_target parse(const char *text)
+{
     ll_target t;
     ll_error e = {0};
     if (ll_target_parse(text, &t, &e) != LL_OK) fail_msg("%s", e.msg);
     return t;
 }
 
-static void equal_sets_have_equal_names(void **state) {
+static void equal_sets_have_equal_names(void **state)
+{
     ll_target a = parse("cpu:x86-64-v4+gfni+avx512vnni"),
               b = parse("cpu:x86-64-v4+avx512vnni+gfni+avx2");
     assert_string_equal(a.name, "cpu:x86-64-v4+avx512vnni+gfni");
@@ -28,7 +30,8 @@ static void equal_sets_have_equal_names(void **state) {
                         "cpu:x86-64-v4");
 }
 
-static void a_name_parses_to_the_same_target(void **state) {
+static void a_name_parses_to_the_same_target(void **state)
+{
     const char *text[] = {"cpu", "cpu:x86-64", "cpu:x86-64-v3+avxvnni",
                           "cpu:x86-64-v3+gfni+avx512vnni", "cuda:sm_90a"};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
@@ -39,7 +42,8 @@ static void a_name_parses_to_the_same_target(void **state) {
     }
 }
 
-static void features_bring_what_they_need(void **state) {
+static void features_bring_what_they_need(void **state)
+{
     ll_target t = parse("cpu:x86-64+avx512vnni");
     assert_true(ll_target_has(&t, LL_FEAT_AVX512F));
     assert_true(ll_target_has(&t, LL_FEAT_FMA));
@@ -48,7 +52,8 @@ static void features_bring_what_they_need(void **state) {
     assert_int_equal(t.vector_bytes, 32);
 }
 
-static void widths_follow_features(void **state) {
+static void widths_follow_features(void **state)
+{
     assert_int_equal(parse("cpu:x86-64").vector_bytes, 16);
     assert_int_equal(parse("cpu:x86-64-v3").vector_bytes, 32);
     assert_int_equal(parse("cpu:x86-64-v3").n_vector_regs, 16);
@@ -56,7 +61,8 @@ static void widths_follow_features(void **state) {
     assert_int_equal(parse("cpu:x86-64-v4").n_vector_regs, 32);
 }
 
-static void what_is_not_a_target_lists_the_forms(void **state) {
+static void what_is_not_a_target_lists_the_forms(void **state)
+{
     const char *text[] = {"",
                           "gpu",
                           "cpu:",
@@ -75,7 +81,8 @@ static void what_is_not_a_target_lists_the_forms(void **state) {
     }
 }
 
-static void code_runs_where_its_features_are(void **state) {
+static void code_runs_where_its_features_are(void **state)
+{
     ll_target v3 = parse("cpu:x86-64-v3"), v4 = parse("cpu:x86-64-v4"),
               vnni = parse("cpu:x86-64-v4+avx512vnni");
     ll_target gpu = parse("cuda:sm_80"), hopper = parse("cuda:sm_90"), ada = parse("cuda:sm_89"),
@@ -91,7 +98,8 @@ static void code_runs_where_its_features_are(void **state) {
     assert_string_equal(missing, "sm_90a");
 }
 
-static void llvm_features_say_yes_or_no_to_each(void **state) {
+static void llvm_features_say_yes_or_no_to_each(void **state)
+{
     char s[1024], tiny[8];
     ll_target t = parse("cpu:x86-64-v3");
     ll_target_llvm_features(&t, s, sizeof s);
@@ -101,7 +109,8 @@ static void llvm_features_say_yes_or_no_to_each(void **state) {
     assert_string_equal(tiny, "+sse4.2"); /* whole names only */
 }
 
-static void this_machine_has_caches_and_cores(void **state) {
+static void this_machine_has_caches_and_cores(void **state)
+{
     ll_target t;
     ll_target_native(&t);
     assert_int_equal(t.kind, LL_CPU);
@@ -112,7 +121,8 @@ static void this_machine_has_caches_and_cores(void **state) {
     print_message("this machine is %s\n", t.name);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_sets_have_equal_names),
         cmocka_unit_test(a_name_parses_to_the_same_target),

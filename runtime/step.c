@@ -120,7 +120,8 @@ static bool fill(llmir_engine *e, llmir_feed **feed, size_t n, size_t *next, bat
     return b->t > 0;
 }
 
-/* Fills T and R up to what the program wants; the tokens go to one more segment over the spare block. */
+/* Fills T and R up to what the program wants; the tokens go to one more segment over the spare
+ * block. */
 static void fill_up(llmir_engine *e, const llmir_program_rec *p, batch *b)
 {
     uint32_t t = (uint32_t)rt_padded(p, b->t), r = (uint32_t)rt_padded(p, b->r);
@@ -130,6 +131,8 @@ static void fill_up(llmir_engine *e, const llmir_program_rec *p, batch *b)
         for (uint32_t i = b->t; i < t; i++) {
             e->tokens[i] = e->pos[i] = 0;
             e->seg[i] = (int32_t)b->s;
+            for (uint32_t k = 0; k < rt_blob_n(&e->model->blob, LLMIR_SEC_PLAN); k++)
+                e->first[k][i] = -1;
         }
         e->len[b->s] = 0;
         b->s++;
@@ -198,7 +201,9 @@ static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
     set_dims(e, &full, items);
     rt_run run = {p->step, p->rec->n_step, cancelled, e, p->seconds};
     LL_TRY(rt_team_run(e->team, &run, err));
-    if (e->profile) keep_profile(e, p);
+    if (!e->profile) return LL_OK;
+    set_dims(e, b, items); /* what was asked for, without the filling */
+    keep_profile(e, p);
     return LL_OK;
 }
 

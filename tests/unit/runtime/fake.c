@@ -74,7 +74,7 @@ static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, 
                   all[FAKE_N_DIM] = {[FAKE_T] = 4, [FAKE_W] = 8 * FAKE_TILE};
     llmir_binding_rec x = arena(b, 0, none, 0, t4), partial = arena(b, 64, t4, 0, w);
     llmir_program_rec p = {cc_blob_str(b, "step"), kv, t_min, t_max, cc_blob_count(b, LLMIR_SEC_STEP), 0,
-                           cc_linear(b, 128, all, FAKE_N_DIM), .multiple = 1};
+                           cc_linear(b, 128, all, FAKE_N_DIM), .multiple = t_min < 9 ? 1 : 8};
     STEP(K_embed, 0, IN(TOKENS), plain(LLMIR_SPACE_WEIGHT, 0), x);
     for (uint32_t l = 0; l < N_LAYER; l++) {
         llmir_binding_rec pool = plain(LLMIR_SPACE_KV, l), factor = plain(LLMIR_SPACE_WEIGHT, 1);

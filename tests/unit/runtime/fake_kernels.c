@@ -76,6 +76,7 @@ void fake_combine_run(const llmir_args *a, llmir_team *t, uint32_t thread, void 
     PART(i)
     {
         int64_t sum = 0, w = first[i];
+        if (w < 0) continue; /* only fills the step up */
         for (int32_t k = 0; k < item[w].parts; k++)
             sum += partial[(w + k) * FAKE_TILE + i - item[w].row0];
         x[i] = (int32_t)((x[i] + factor[0] * sum) % FAKE_MOD);

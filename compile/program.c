@@ -310,7 +310,7 @@ static ll_code cut(program *p)
         wanted[n++] = m->layer[i].v_new;
     }
     wanted[n++] = m->logits;
-    if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, DECODE_PARTS, p->block, b->err));
+    if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, DECODE_PARTS, p->block < 64 ? p->block : 64, b->err));
     p->logits = wanted[n - 1];
     int64_t panel = b->target.vector_bytes >= 64 ? 32 : 16;
     return cc_fuse(p->g, wanted, n, p->t_max == 1, panel, &p->fusion, b->err);

@@ -508,11 +508,6 @@ ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_ro
         f.d[at].wanted = true;
     }
     /* what depends on inputs only (positions, embeddings) is made once, first */
-    bool first = false;
-    for (int i = 0; i < f.n; i++)
-        if (f.d[i].from_inputs) {
-            if (!first) new_kernel(&f, CC_ROWS), first = true;
-        }
     for (int i = 0; i < f.n; i++) {
         def *d = &f.d[i];
         if (d->from_inputs) {
@@ -521,7 +516,9 @@ ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_ro
             for (int j = 0; j < f.n && !read; j++)
                 for (int s = 0; s < f.d[j].n_src; s++)
                     read |= f.d[j].src[s] == i && !f.d[j].from_inputs && !f.d[j].contraction;
-            if (read) d->home = 0;
+            if (!read) continue;
+            if (!out->n_kernel) new_kernel(&f, CC_ROWS);
+            d->home = 0;
         }
     }
     for (int i = 0; i < f.n; i++) /* and what those need */

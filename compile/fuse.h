@@ -46,6 +46,9 @@ typedef struct cc_fusion {
 ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_row, int64_t panel, cc_fusion *out,
                 ll_error *err);
 
+/* One stage a line (fuse_print.c shows the form). */
+void cc_fusion_print(ll_str *out, const cc_fusion *f);
+
 /* For rules: is t a sum over the columns of a constant matrix? The matrix (not its plane), or NULL. */
 te_tensor *cc_contraction_weight(const te_tensor *t);
 bool cc_is_ragged(const te_tensor *t);

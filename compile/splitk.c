@@ -1,6 +1,7 @@
 /* splitk.c: see splitk.h. */
 #include "compile/splitk.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "base/map.h"
@@ -108,7 +109,10 @@ static te_tensor *part_max(splitter *s, te_tensor *m)
     te_ref axes[TE_MAX_DIM];
     memcpy(axes, x.row, sizeof axes);
     axes[x.n] = x.p;
-    te_tensor *mp = te_def_(__FILE__, __LINE__, s->g, named(s, m, "p"), te_reduce_(__FILE__, __LINE__, TE_MAXR, body, &jj, 1), axes, x.n + 1);
+    ll_dtype d = (ll_dtype)m->dtype; /* from the least finite number: a part of masked keys alone has sums of 0, not of NaN */
+    te_ref least = te_fconst(s->g, d, d == LL_F64 ? -DBL_MAX : d == LL_F16 ? -65504 : -FLT_MAX);
+    te_ref most = te_reduce_(__FILE__, __LINE__, TE_MAXR, body, &jj, 1);
+    te_tensor *mp = te_def_init(s->g, named(s, m, "p"), most, least, axes, x.n + 1);
     ll_map_set_ptr(&s->part, m, mp);
     ll_map_set_ptr(&s->done, mp, mp);
     return mp;

@@ -78,6 +78,11 @@ static ll_code prologue(mm *m)
     return LL_OK;
 }
 
+/* Names of a contraction's axes: loops are called by them. */
+static const char *row_name(const te_tensor *y) { return y->axis[0]->u.axis->name; }
+static const char *col_name(const te_tensor *y) { return y->axis[1]->u.axis->name; }
+static const char *sum_name(const te_tensor *y) { return y->body->src[1]->u.axis->name; }
+
 /* ---- one contraction inside the loop `outer` ------------------------------------------------------------------------ */
 
 static bool tensorize(mm *m, const char *loop)
@@ -91,20 +96,21 @@ static bool tensorize(mm *m, const char *loop)
 }
 
 /* The dot products of one block: vectors of rows times 4 columns. */
-static ll_code schedule_dot(mm *m, const char *y, const char *d)
+static ll_code schedule_dot(mm *m, const te_tensor *of, const char *y, const char *d)
 {
     sch *s = m->s;
-    LL_TRY(rule_do(s, m->err, "at %s %s.k.o reg", d, y));
+    const char *t = row_name(of), *n = col_name(of);
+    LL_TRY(rule_do(s, m->err, "at %s %s.%s.o reg", d, y, sum_name(of)));
     if (rule_has_loop(s, "%s.b", d)) LL_TRY(rule_do(s, m->err, "unit %s.b", d));
-    LL_TRY(rule_do(s, m->err, "split %s.n %lld %s.n.s %s.n.l", d, (long long)m->lanes, d, d));
+    LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.n.s %s.n.l", d, n, (long long)m->lanes, d, d));
     int64_t r = rule_const_extent(rule_loop_var(s, "%s.r", d));
     if (r % 4 == 0) {
         LL_TRY(rule_do(s, m->err, "split %s.r 4", d));
-        if (rule_has_loop(s, "%s.t", d)) LL_TRY(rule_do(s, m->err, "reorder %s.r.o %s.n.s %s.t %s.n.l %s.r.i", d, d, d, d, d));
+        if (rule_has_loop(s, "%s.%s", d, t)) LL_TRY(rule_do(s, m->err, "reorder %s.r.o %s.n.s %s.%s %s.n.l %s.r.i", d, d, d, t, d, d));
         else LL_TRY(rule_do(s, m->err, "reorder %s.r.o %s.n.s %s.n.l %s.r.i", d, d, d, d));
         if (rule_has_loop(s, "%s.n.s.pre", d)) rule_try(s, "unroll %s.n.s.pre", d);
         if (rule_has_loop(s, "%s.n.l.pre", d)) rule_try(s, "vectorize %s.n.l.pre", d);
-        if (rule_has_loop(s, "%s.t.pre", d)) rule_try(s, "unroll %s.t.pre", d);
+        if (rule_has_loop(s, "%s.%s.pre", d, t)) rule_try(s, "unroll %s.%s.pre", d, t);
         LL_TRY(rule_do(s, m->err, "vectorize %s.n.l", d));
         if (!tensorize(m, ll_sprintf(te_arena(s->g), "%s.n.l", d))) LL_TRY(rule_do(s, m->err, "unroll %s.r.i", d));
         LL_TRY(rule_do(s, m->err, "unroll %s.r.o", d));
@@ -116,7 +122,7 @@ static ll_code schedule_dot(mm *m, const char *y, const char *d)
         LL_TRY(rule_do(s, m->err, "unroll %s.r", d));
     }
     LL_TRY(rule_do(s, m->err, "unroll %s.n.s", d));
-    if (rule_has_loop(s, "%s.t", d)) LL_TRY(rule_do(s, m->err, "unroll %s.t", d));
+    if (rule_has_loop(s, "%s.%s", d, t)) LL_TRY(rule_do(s, m->err, "unroll %s.%s", d, t));
     return LL_OK;
 }
 
@@ -127,12 +133,12 @@ static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer
     const rule_weight *w = weight_of(m->k, y);
     if (!w) return ll_fail(m->err, LL_FAILED, "%s: no packing for the matrix of %s", s->fn->name, n);
     bool factored = made_dot(m, y, 0) != NULL;
-    const char *k = factored ? "k.o" : "k";
+    const char *k = factored ? ll_sprintf(te_arena(s->g), "%s.o", sum_name(y)) : sum_name(y);
     LL_TRY(rule_do(s, m->err, "at %s %s reg", n, outer));
-    if (tile > w->panel) LL_TRY(rule_do(s, m->err, "split %s.n %lld %s.n.p %s.n.q", n, (long long)w->panel, n, n));
-    const char *cols = tile > w->panel ? "n.q" : "n";
+    if (tile > w->panel) LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.n.p %s.n.q", n, col_name(y), (long long)w->panel, n, n));
+    const char *cols = tile > w->panel ? "n.q" : col_name(y);
     LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.n.s %s.n.l", n, cols, (long long)m->lanes, n, n));
-    const char *t = m->k->one_row ? NULL : y->axis[0]->u.axis->name;
+    const char *t = m->k->one_row ? NULL : row_name(y);
     if (t) LL_TRY(rule_do(s, m->err, "reorder %s.%s %s.n.s %s.%s %s.n.l", n, k, n, n, t, n));
     else LL_TRY(rule_do(s, m->err, "reorder %s.%s %s.n.s %s.n.l", n, k, n, n));
     rule_try(s, "unroll %s.n.s.pre", n);
@@ -141,7 +147,7 @@ static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer
     for (int i = 0; factored; i++) {
         te_tensor *dot = made_dot(m, y, i);
         if (!dot) break;
-        LL_TRY(schedule_dot(m, n, dot->name));
+        LL_TRY(schedule_dot(m, y, n, dot->name));
     }
     LL_TRY(rule_do(s, m->err, "vectorize %s.n.l", n));
     LL_TRY(rule_do(s, m->err, "unroll %s.n.s", n));
@@ -274,7 +280,7 @@ static ll_code factor_all(mm *m)
         int n = f->n_buf;
         te_tensor **old = LL_NEW_N(te_arena(m->s->g), te_tensor *, n + 1);
         for (int b = 0; b < n; b++) old[b] = f->buf[b]->t;
-        if (!rule_try(m->s, "factor %s k %lld", st->t->name, (long long)w->granule)) continue;
+        if (!rule_try(m->s, "factor %s %s %lld", st->t->name, sum_name(st->t), (long long)w->granule)) continue;
         for (int b = 0; b < f->n_buf; b++) {
             te_tensor *t = f->buf[b]->t;
             if (known(t, old, n)) continue;

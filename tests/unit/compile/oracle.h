@@ -1,0 +1,36 @@
+/* oracle.h: a scheduled kernel beside te_eval.
+ *
+ * A kernel's parameters get memory laid out as they say: inputs and definitions of other kernels
+ * with the values that the evaluator has for them, weights packed as a module has them, outputs
+ * filled with rubbish. The loops are run by lp_eval, and what they wrote is compared with the
+ * evaluator, element by element. */
+#ifndef LLMIR_TESTS_COMPILE_ORACLE_H
+#define LLMIR_TESTS_COMPILE_ORACLE_H
+
+#include "compile/fuse.h"
+#include "schedule/sch.h"
+#include "te/quant.h"
+
+typedef struct oracle {
+    te_graph *g;
+    te_env *env; /* inputs are bound */
+    int64_t (*dim)(void *user, const char *name);
+    void (*packed)(void *user, const te_tensor *w, unsigned char **p, size_t *n); /* malloc'ed */
+    void *user;
+    const int32_t (*item)[8]; /* work items */
+    int64_t n_item;
+} oracle;
+
+typedef struct oracle_tolerance {
+    double relative; /* of the largest value of the tensor's row */
+    int codes;       /* integers may differ by one in this many of a thousand elements */
+} oracle_tolerance;
+
+void oracle_ok(ll_code rc, const ll_error *e); /* fails the test */
+/* Binds the planes of a quantised weight from its rows as a file has them. */
+void oracle_bind_quant(te_env *env, te_tensor *w, const unsigned char *mem, size_t n_bytes);
+/* False: *err says which element differs, or why the loops cannot run. */
+bool oracle_check(const oracle *o, const cc_kernel *c, const sch *k, const oracle_tolerance *tol,
+                  ll_error *err);
+
+#endif

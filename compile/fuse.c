@@ -498,6 +498,16 @@ static void fill_kernels(fuser *f)
     }
 }
 
+/* One more kernel over rows, which makes definition `i` and all that still waits behind it. */
+static void rows_now(fuser *f, int i)
+{
+    bool *mark = LL_NEW_N(f->a, bool, f->n);
+    waiting_behind(f, i, mark);
+    new_kernel(f, CC_ROWS);
+    for (int j = 0; j < f->n; j++)
+        if (mark[j]) f->d[j].home = f->out->n_kernel - 1;
+}
+
 ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_row, int64_t panel, cc_fusion *out, ll_error *err)
 {
     *out = (cc_fusion){0};
@@ -529,20 +539,13 @@ ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_ro
                 if (mark[j]) f.d[j].home = 0;
         }
     for (int i = 0; i < f.n; i++) {
-        def *d = &f.d[i];
-        if (d->home != WAITING) continue;
-        if (d->contraction) place_contraction(&f, i);
-        else if (d->ragged) place_ragged(&f, i);
+        if (f.d[i].home != WAITING) continue;
+        if (f.d[i].contraction) place_contraction(&f, i);
+        else if (f.d[i].ragged) place_ragged(&f, i);
         else place_light(&f, i);
+        /* Results and updates of state are made where they stand: a later kernel may read them. */
+        if (f.d[i].home == WAITING && (f.d[i].wanted || f.d[i].t->kind == TE_UPDATE)) rows_now(&f, i);
     }
-    for (int i = 0; i < f.n; i++) /* what nobody read but is wanted */
-        if (f.d[i].home == WAITING && f.d[i].wanted) {
-            bool *mark = LL_NEW_N(f.a, bool, f.n);
-            waiting_behind(&f, i, mark);
-            new_kernel(&f, CC_ROWS);
-            for (int j = 0; j < f.n; j++)
-                if (mark[j]) f.d[j].home = out->n_kernel - 1;
-        }
     fill_kernels(&f);
     const ll_error *e = te_error(g);
     return e ? ll_fail(err, e->code, "%s", e->msg) : LL_OK;

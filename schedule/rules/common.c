@@ -34,9 +34,7 @@ bool rule_try(sch *s, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    bool ok = n > 0 && n < (int)sizeof line && sch_do(s, line) == LL_OK;
-    if (!ok && getenv("RULE_DEBUG")) fprintf(stderr, "TRY %s: %s\n", line, s->error.msg);
-    return ok;
+    return n > 0 && n < (int)sizeof line && sch_do(s, line) == LL_OK;
 }
 
 te_ref rule_loop_var(sch *s, const char *fmt, ...)

@@ -80,7 +80,7 @@ with tempfile.TemporaryDirectory() as dir:
             if not supported(target):
                 print("skipped:", target, "is not this machine's")
                 continue
-            for act, tolerance in (("f32", 2e-4), ("int8", 0.15)):
+            for act, tolerance in (("f32", 2e-4), ("int8", 0.25)):
                 r = run("llmir-build", os.path.join(path, "model.gguf"), "-o", so, "--target", target, "--activations", act)
                 if r.returncode:
                     check(f"{model} {target} {act} builds", False)

@@ -14,6 +14,7 @@ fi
 # one public model for the end-to-end tests; without it they skip, and say so
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/llmir
 mkdir -p "$cache"
+export LLMIR_MODELS=${LLMIR_MODELS:-$cache}
 [ -s "$cache/smollm2-135m-instruct-q4_1.gguf" ] || ./tools/fetch-model.sh "$cache/smollm2-135m-instruct-q4_1.gguf" || true
 rc=0
 meson test -C "$build" --no-rebuild --print-errorlogs "$@" || rc=$?

@@ -41,7 +41,7 @@ static ll_code describe_weight(te_graph *g, te_tensor *t, const cc_site_options 
 {
     cc_packing p;
     LL_TRY(cc_packing_of(t, o->target, &p, err));
-    *w = (rule_weight){.t = t, .panel = p.rows, .lanes = p.lanes, .super = p.super, .super_bytes = p.super_bytes};
+    *w = (rule_weight){.t = t, .panel = p.rows, .lanes = p.lanes, .unit = p.unit, .super = p.super, .super_bytes = p.super_bytes};
     for (int i = 0; i < p.n_plane; i++) {
         ll_str text = {0};
         lp_layout_print(&text, cc_packing_layout(&p, g, i));

@@ -126,6 +126,30 @@ static ll_code schedule_dot(mm *m, const te_tensor *of, const char *y, const cha
     return LL_OK;
 }
 
+static long long ahead_of(const mm *m) { return m->knobs->prefetch ? m->knobs->prefetch : 4096; }
+
+/* The loop k of granules as superblocks, units of one, granules of a unit. The granules of a unit share bytes: unrolled,
+ * their shifts are constants. Memory moves on evenly from superblock to superblock only, so the fetches of what is ahead
+ * are counted out there and done unit by unit. */
+static ll_code walk_matrix(mm *m, const rule_weight *w, const char *n, const char *k)
+{
+    sch *s = m->s;
+    int64_t step = w->granule, units = 1;
+    if (w->unit > step && w->unit % step == 0) {
+        LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.k.u %s.k.g", n, k, (long long)(w->unit / step), n, n));
+        LL_TRY(rule_do(s, m->err, "unroll %s.k.g", n));
+        step = w->unit, k = "k.u";
+    }
+    if (w->super > step && w->super % step == 0) {
+        units = w->super / step;
+        LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.k.s %s.k.b", n, k, (long long)units, n, n));
+    }
+    if (ahead_of(m) <= 0) return LL_OK;
+    if (units > 1) rule_try(s, "prefetch %s.packed %s.k.s %lld over=%s.k.b", w->t->name, n, ahead_of(m), n);
+    else rule_try(s, "prefetch %s.packed %s.%s %lld", w->t->name, n, k, ahead_of(m));
+    return LL_OK;
+}
+
 /* `n` is the stage that accumulates y: y itself, or its register copy. */
 static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer, int64_t tile)
 {
@@ -156,8 +180,8 @@ static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer
         LL_TRY(rule_do(s, m->err, "unroll %s.n.p", n));
         rule_try(s, "unroll %s.n.p.pre", n);
     }
-    int64_t ahead = m->knobs->prefetch ? m->knobs->prefetch : 4096;
-    if (ahead > 0) rule_try(s, "prefetch %s.packed %s.%s %lld", w->t->name, n, k, (long long)ahead);
+    if (factored && w->granule) LL_TRY(walk_matrix(m, w, n, k));
+    else if (ahead_of(m) > 0) rule_try(s, "prefetch %s.packed %s.%s %lld", w->t->name, n, k, ahead_of(m));
     return LL_OK;
 }
 

@@ -27,6 +27,7 @@ typedef struct rule_weight {
     const char *layout[TE_MAX_PLANE]; /* text for `pack`, one a plane (one in all for plain elements) */
     int64_t panel, lanes;             /* rows of a panel, lanes of a vector of rows                   */
     int64_t granule;                  /* columns that one scale and one sum of activation codes share */
+    int64_t unit;                     /* columns whose codes share bytes: what is unrolled together, so that shifts are constants */
     int64_t super, super_bytes;       /* columns and bytes of what follows each other in memory       */
 } rule_weight;
 

@@ -79,6 +79,13 @@ static void outside(te_cell *c, int d, int64_t at)
                 (long long)st->shape[d]);
 }
 
+static void unreached(te_cell *c, size_t lin)
+{
+    if (c->r->e->failed) return;
+    te_env_fail(c->r->e, LL_FAILED, "%s: reads element %zu of %s, which its axes do not reach",
+                c->r->t ? c->r->t->name : "expression", lin, c->st->t->name);
+}
+
 static void load(te_cell *c)
 {
     te_store *st = c->st;
@@ -93,6 +100,7 @@ static void load(te_cell *c)
         }
         lin = lin * (size_t)st->shape[d] + (size_t)at[d];
     }
+    if (st->reached && !st->reached[lin]) unreached(c, lin);
     if (st->whole) c->v = st->v[lin];
     else if (st->mem) te_value_load((ll_dtype)st->t->dtype, st->mem, lin, &c->v);
     else c->v = te_point_value(c->r->e, st, at, lin);

@@ -42,6 +42,7 @@ void te_env_destroy(te_env *e)
         if (!s) continue;
         free(s->v);
         free(s->known);
+        free(s->reached);
         free(s->point);
     }
     te_memo_finish(&e->stores);
@@ -275,7 +276,7 @@ static te_run *run_of(te_env *e, te_store *s)
 
 static bool whole(te_env *e, te_store *s);
 
-static bool extent_ok(te_run *r, te_store *s, int level, int64_t n)
+static bool extent_ok(te_run *r, const te_store *s, int level, int64_t n)
 {
     if (r->t->kind != TE_DEF || n <= s->shape[level]) return true;
     te_env_fail(r->e, LL_FAILED, "%s: the extent of axis %s is %lld, its bound %lld", r->t->name,
@@ -287,6 +288,7 @@ static void fill(te_run *r, te_store *s, int level, size_t lin)
 {
     if (level == r->n_own) {
         s->v[lin] = element(r, NULL, NULL);
+        if (s->reached) s->reached[lin] = 1;
         return;
     }
     int64_t n = te_cell_get(r->extent[level]).i;
@@ -364,6 +366,13 @@ static bool whole_update(te_env *e, te_store *s)
     return !e->failed;
 }
 
+static bool ragged(const te_tensor *t)
+{
+    for (int i = 0; i < t->n_axis && t->kind == TE_DEF; i++)
+        if (t->axis[i]->u.axis->max) return true;
+    return false;
+}
+
 /* Makes s->v hold every element. */
 static bool whole(te_env *e, te_store *s)
 {
@@ -371,7 +380,9 @@ static bool whole(te_env *e, te_store *s)
     if (!s->mem && !run_of(e, s)) return false;
     if (!s->mem && !dependencies(e, s->t)) return false;
     te_value *v = calloc(s->n + 1, sizeof *v), *partial = s->v;
-    if (!v) {
+    if (!s->mem && ragged(s->t)) s->reached = calloc(s->n + 1, 1);
+    if (!v || (!s->mem && ragged(s->t) && !s->reached)) {
+        free(v);
         te_env_fail(e, LL_NO_SPACE, "no memory for %zu values of %s", s->n, s->t->name);
         return false;
     }
@@ -383,6 +394,8 @@ static bool whole(te_env *e, te_store *s)
     if (e->failed) {
         s->v = partial;
         free(v);
+        free(s->reached);
+        s->reached = NULL;
         return false;
     }
     free(partial);
@@ -527,15 +540,22 @@ static te_value point_of_update(te_env *e, te_store *s, const int64_t *at, size_
     return v;
 }
 
+/* Sets the own axes to `at`; false when they do not reach it. */
+static bool reach(te_run *r, const te_store *s, const int64_t *at)
+{
+    for (int i = 0; i < r->n_own; i++) {
+        int64_t n = te_cell_get(r->extent[i]).i;
+        if (!extent_ok(r, s, i, n) || at[i] >= n) return false;
+        te_axis_set(r, i, at[i]);
+    }
+    return true;
+}
+
 static te_value point(te_env *e, te_store *s, const int64_t *at, double *abs_sum, int64_t *n_terms)
 {
     te_run *r = run_of(e, s);
-    for (int i = 0; r && i < r->n_own; i++) {
-        int64_t n = te_cell_get(r->extent[i]).i;
-        if (!extent_ok(r, s, i, n)) return (te_value){.i = 0};
-        if (at[i] >= n) return (te_value){.i = 0}; /* not reached */
-        te_axis_set(r, i, at[i]);
-    }
+    if (r && !reach(r, s, at))
+        te_env_fail(e, LL_FAILED, "reads an element of %s which its axes do not reach", s->t->name);
     return r && !e->failed ? element(r, abs_sum, n_terms) : (te_value){.i = 0};
 }
 
@@ -571,6 +591,14 @@ ll_code te_eval_bound(te_env *e, te_tensor *t, const int64_t *idx, te_value *out
     if (t->quant || t->kind == TE_PAGED)
         te_env_fail(e, LL_USAGE, "%s has no storage of its own", t->name);
     if (!s || !linear(e, s, idx, &lin)) return done(e, err);
+    bool computed = abs_sum || (!s->whole && !s->mem);
+    bool hole = computed && ragged(t) && run_of(e, s) && !reach(s->run, s, idx);
+    if (hole) {
+        *out = (te_value){.i = 0};
+        if (abs_sum) *abs_sum = 0;
+        if (abs_sum) *n_terms = 0;
+        return done(e, err);
+    }
     if (s->whole) *out = s->v[lin];
     else if (s->mem) te_value_load((ll_dtype)t->dtype, s->mem, lin, out);
     else if (!abs_sum) *out = te_point_value(e, s, idx, lin);

@@ -22,6 +22,7 @@ typedef struct te_store {
     const void *mem;           /* bound typed memory                              */
     te_run *run;               /* its program, once needed                        */
     struct te_writes *writes;  /* TE_UPDATE, point by point                       */
+    unsigned char *reached;    /* whole, ragged: elements that have a value        */
     bool whole;                /* v holds every element                           */
 } te_store;
 
@@ -65,7 +66,8 @@ te_run *te_run_make(te_env *e, te_tensor *t);
 /* A program of one expression of dims. */
 bool te_run_scalar(te_env *e, te_ref a, int64_t *out);
 te_store *te_store_of(te_env *e, te_tensor *t); /* NULL with e->err set */
-/* Element `at` (linear index `lin`) of a store that is not whole. */
+/* Element `at` (linear index `lin`) of a store that is not whole. An element that ragged axes do
+ * not reach has no value: an error. */
 te_value te_point_value(te_env *e, te_store *s, const int64_t *at, size_t lin);
 void te_env_fail(te_env *e, ll_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

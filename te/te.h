@@ -276,9 +276,9 @@ ll_code te_env_bind(te_env *e, te_tensor *t, const te_value *v, size_t n, ll_err
  * the env. */
 ll_code te_env_bind_mem(te_env *e, te_tensor *t, const void *mem, size_t bytes, ll_error *err);
 /* All elements of t (computed once, kept): *out lives until the env is destroyed. Elements that
- * ragged axes do not reach are 0. Out-of-range indices, integer division by zero, shifts past the
- * width and two iterations of an update that write one element are errors (LL_FAILED, naming
- * tensor and index); the env stays usable. */
+ * ragged axes do not reach are 0 here, and an error when a definition reads them. So are indices
+ * out of range, integer division by zero, shifts past the width and two iterations of an update
+ * that write one element (LL_FAILED, naming tensor and index); the env stays usable. */
 ll_code te_eval(te_env *e, te_tensor *t, const te_value **out, size_t *n, ll_error *err);
 /* One element, on demand: only what it needs is computed (memoised per element of a definition). */
 ll_code te_eval_point(te_env *e, te_tensor *t, const int64_t *idx, te_value *out, ll_error *err);

@@ -156,13 +156,31 @@ static te_ref index_below(gen *r, te_ref extent)
 
 static bool is_def(const te_tensor *t) { return t->kind == TE_DEF; }
 
+/* An element of t that has a value: where t is ragged, an axis of the same extent, or NULL. */
+static te_ref load_of(gen *r, te_tensor *t)
+{
+    te_ref idx[3];
+    for (int d = 0; d < t->ndim; d++) {
+        bool ragged = is_def(t) && t->axis[d]->u.axis->max;
+        te_ref want = ragged ? te_subst(r->g, t->axis[d]->u.axis->extent, t->axis, idx, d) : NULL;
+        idx[d] = ragged ? NULL : index_below(r, t->shape[d]);
+        for (int i = 0; ragged && i < r->n_scope; i++)
+            if (r->scope[i]->u.axis->extent == want) idx[d] = r->scope[i];
+        if (!idx[d]) return NULL;
+    }
+    return te_at_(NULL, 0, t, idx, t->ndim);
+}
+
 /* A load as f32; in exact cases results of definitions come back as small integers. */
 static te_ref load_f32(gen *r)
 {
-    te_tensor *t = r->src[pick(r, r->n_src)];
-    te_ref idx[3];
-    for (int d = 0; d < t->ndim; d++) idx[d] = index_below(r, t->shape[d]);
-    te_ref v = te_at_(NULL, 0, t, idx, t->ndim);
+    te_tensor *t = NULL;
+    te_ref v = NULL;
+    for (int k = 0; k < 4 && !v; k++) {
+        t = r->src[pick(r, r->n_src)];
+        v = load_of(r, t);
+    }
+    if (!v) return te_fconst(r->g, r->real, 0.5);
     bool integer = !ll_dtype_is_float((ll_dtype)v->dtype);
     if (is_def(t) && (r->flags & GEN_EXACT)) {
         te_ref i = te_cast(LL_S32, v), four = te_iconst(r->g, LL_S32, 4);
@@ -228,9 +246,8 @@ static te_ref expr_int(gen *r, int depth)
     if (depth <= 0 || chance(r, 15)) {
         if (!ll_dtype_is_int((ll_dtype)t->dtype) || chance(r, 30))
             return te_cast(LL_S32, r->n_scope ? r->scope[pick(r, r->n_scope)] : te_int(r->g, 3));
-        te_ref idx[3];
-        for (int d = 0; d < t->ndim; d++) idx[d] = index_below(r, t->shape[d]);
-        return te_cast(LL_S32, te_at_(NULL, 0, t, idx, t->ndim));
+        te_ref v = load_of(r, t);
+        return v ? te_cast(LL_S32, v) : te_iconst(r->g, LL_S32, 5);
     }
     te_ref a = expr_int(r, depth - 1), b = expr_int(r, depth - 1),
            c = te_iconst(r->g, LL_S32, 1 + pick(r, 6));

@@ -160,6 +160,29 @@ static void ragged_extents_follow_their_index_tensor(void **state)
     assert_true(v[0].f == (double)-INFINITY && v[1].f == 12 && v[2].f == 22);
 }
 
+static void an_element_out_of_reach_has_no_value(void **state)
+{
+    parse("in s32 len[2] in 0..5\n"
+          "def s64 a[s < 2, j < s64(len[s]) <= 4] = s * 10 + j\n"
+          "def s64 b[s < 2] = a[s, 2]\n");
+    bind_i("len", (int64_t[]){3, 2}, 2);
+    const te_value *v;
+    size_t n;
+    te_value p;
+    int64_t s = 0;
+    assert_int_equal(te_eval_point(e, te_find(g, "b"), &s, &p, &err), LL_OK);
+    assert_true(p.i == 2);
+    s = 1;
+    assert_int_equal(te_eval_point(e, te_find(g, "b"), &s, &p, &err), LL_FAILED);
+    err = (ll_error){0};
+    assert_int_equal(te_eval(e, te_find(g, "b"), &v, &n, &err), LL_FAILED);
+    assert_non_null(strstr(err.msg, "b: reads element 6 of a, which its axes do not reach"));
+    int64_t at[2] = {1, 2}; /* asked for itself it is 0, whole or not */
+    err = (ll_error){0};
+    assert_int_equal(te_eval_point(e, te_find(g, "a"), at, &p, &err), LL_OK);
+    assert_true(p.i == 0 && eval("a", 8)[6].i == 0 && eval("a", 8)[5].i == 11);
+}
+
 static void points_equal_whole_tensors(void **state)
 {
     parse(ragged);
@@ -344,6 +367,7 @@ int main(void)
         T(select_does_not_evaluate_the_other_branch),
         T(reductions_have_identities_and_initial_values),
         T(ragged_extents_follow_their_index_tensor),
+        T(an_element_out_of_reach_has_no_value),
         T(points_equal_whole_tensors),
         T(updates_make_new_versions),
         T(what_has_no_value_is_an_error_that_names_it),

@@ -14,7 +14,7 @@
 #include "tests/support/gen_expr.h"
 
 static char why[4096];
-static int ragged, reductions, quantised, symbolic;
+static int ragged, chained, reductions, quantised, symbolic;
 
 static bool no(const char *what, te_graph *g, const char *detail)
 {
@@ -100,10 +100,16 @@ static bool parses_back(te_graph *g, te_tensor *t, ll_error *err)
     return ok;
 }
 
-static bool is_ragged(const te_tensor *t)
+static bool has_ragged_axis(const te_tensor *t)
 {
     bool yes = false;
     for (int i = 0; i < t->n_axis; i++) yes |= t->axis[i]->u.axis->max != NULL;
+    return yes;
+}
+
+static bool is_ragged(const te_tensor *t)
+{
+    bool yes = has_ragged_axis(t);
     for (int i = 1; te_is_reduce(t->body) && i < t->body->n; i++)
         yes |= t->body->src[i]->u.axis->max != NULL;
     return yes;
@@ -124,6 +130,7 @@ static bool holds(uint64_t seed, int size, void *ctx)
             quantised +=
                 te_tensor_at(g, i)->kind == TE_PLANE && te_loads(t->body, te_tensor_at(g, i));
             ragged += te_tensor_at(g, i)->kind == TE_DEF && is_ragged(te_tensor_at(g, i));
+            chained += has_ragged_axis(te_tensor_at(g, i)) && te_loads(t->body, te_tensor_at(g, i));
             symbolic += te_tensor_at(g, i)->ndim && te_tensor_at(g, i)->shape[0]->op == TE_DIM;
         }
         te_tensor *s = simplified(g, t);
@@ -154,7 +161,7 @@ static void random_graphs_hold_what_te_promises(void **state)
             }
         }
     assert_true(reductions > n && quantised > n / 4 && symbolic > n / 2);
-    assert_true(ragged > n / 8);
+    assert_true(ragged > n / 8 && chained > 0);
 }
 
 int main(void)

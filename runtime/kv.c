@@ -7,8 +7,6 @@
 
 #include "base/ckd.h"
 
-enum { HUGE_PAGE = 2 << 20 };
-
 static ll_code map_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
 {
     size_t total = 0, one;
@@ -19,7 +17,7 @@ static ll_code map_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
         if (fits)
             kv->pool[i] = (rt_kv_pool){(char *)(total - (one & ~(size_t)4095)), block_bytes[i]};
     }
-    if (fits && ll_add_size(total, HUGE_PAGE, &kv->map_bytes))
+    if (fits && ll_add_size(total, 4096, &kv->map_bytes))
         kv->map = mmap(NULL, kv->map_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!kv->map || kv->map == MAP_FAILED) {
@@ -28,8 +26,7 @@ static ll_code map_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
                        "KV cache: no memory for %u blocks of %u tokens (%zu bytes)", kv->n_blocks,
                        kv->block, total);
     }
-    char *start = (char *)(((uintptr_t)kv->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-    madvise(start, total, MADV_HUGEPAGE);
+    char *start = kv->map; /* in small pages: a huge page per pool would count, and be cleared, for the first token */
     for (uint32_t i = 0; i < kv->n_pool; i++)
         kv->pool[i].base = start + (uintptr_t)kv->pool[i].base;
     return LL_OK;

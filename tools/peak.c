@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tools/tool.h"
 
@@ -15,7 +16,7 @@
 #include <immintrin.h>
 #endif
 
-enum { MAX_THREADS = 256, READ_BYTES = 192 << 20, ROUNDS = 4, CHAINS = 12 };
+enum { MAX_THREADS = 256, ROUNDS = 4, CHAINS = 12 };
 
 typedef struct job {
     const uint64_t *from;
@@ -27,15 +28,18 @@ typedef struct job {
 
 static volatile uint64_t sink;
 
+/* Without it the chains are an array in memory, and the rate is that of storing and loading it. */
+#define UNROLLED _Pragma("GCC unroll 16")
+
 /* 64 bytes at a time; the compiler makes vector loads of it. */
 static double read_job(const job *j)
 {
     uint64_t s[8] = {0};
     double t = tool_now();
     for (size_t i = 0; i + 8 <= j->n; i += 8)
-        for (int k = 0; k < 8; k++) s[k] += j->from[i + (size_t)k];
+        UNROLLED for (int k = 0; k < 8; k++) s[k] += j->from[i + (size_t)k];
     t = tool_now() - t;
-    for (int k = 0; k < 8; k++) sink += s[k];
+    UNROLLED for (int k = 0; k < 8; k++) sink += s[k];
     return t;
 }
 
@@ -46,14 +50,14 @@ __attribute__((target("avx512f,avx512vnni"))) static double dot_512(const job *j
 {
     (void)j;
     __m512i acc[CHAINS], a = _mm512_set1_epi32(0x01020304), b = _mm512_set1_epi32(0x01010101);
-    for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_set1_epi32(k);
+    UNROLLED for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_set1_epi32(k);
     double t = tool_now();
     for (int i = 0; i < LOOPS; i++) {
-        for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_dpbusd_epi32(acc[k], a, b);
+        UNROLLED for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_dpbusd_epi32(acc[k], a, b);
         __asm__ volatile("" ::: "memory");
     }
     t = tool_now() - t;
-    for (int k = 0; k < CHAINS; k++) sink += (uint64_t)_mm512_reduce_add_epi32(acc[k]);
+    UNROLLED for (int k = 0; k < CHAINS; k++) sink += (uint64_t)_mm512_reduce_add_epi32(acc[k]);
     return 128.0 * CHAINS * LOOPS / t; /* 64 multiplies and adds each */
 }
 
@@ -61,14 +65,14 @@ __attribute__((target("avx512f"))) static double fma_512(const job *j)
 {
     (void)j;
     __m512 acc[CHAINS], a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(0.25f);
-    for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_set1_ps((float)k);
+    UNROLLED for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_set1_ps((float)k);
     double t = tool_now();
     for (int i = 0; i < LOOPS; i++) {
-        for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_fmadd_ps(acc[k], a, b);
+        UNROLLED for (int k = 0; k < CHAINS; k++) acc[k] = _mm512_fmadd_ps(acc[k], a, b);
         __asm__ volatile("" ::: "memory");
     }
     t = tool_now() - t;
-    for (int k = 0; k < CHAINS; k++) sink += (uint64_t)_mm512_reduce_add_ps(acc[k]);
+    UNROLLED for (int k = 0; k < CHAINS; k++) sink += (uint64_t)_mm512_reduce_add_ps(acc[k]);
     return 32.0 * CHAINS * LOOPS / t;
 }
 
@@ -77,14 +81,14 @@ __attribute__((target("avx2,fma"))) static double fma_256(const job *j)
     (void)j;
     __m256 acc[CHAINS], a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.25f);
     float out[8];
-    for (int k = 0; k < CHAINS; k++) acc[k] = _mm256_set1_ps((float)k);
+    UNROLLED for (int k = 0; k < CHAINS; k++) acc[k] = _mm256_set1_ps((float)k);
     double t = tool_now();
     for (int i = 0; i < LOOPS; i++) {
-        for (int k = 0; k < CHAINS; k++) acc[k] = _mm256_fmadd_ps(acc[k], a, b);
+        UNROLLED for (int k = 0; k < CHAINS; k++) acc[k] = _mm256_fmadd_ps(acc[k], a, b);
         __asm__ volatile("" ::: "memory");
     }
     t = tool_now() - t;
-    for (int k = 0; k < CHAINS; k++) _mm256_storeu_ps(out, acc[k]), sink += (uint64_t)out[k % 8];
+    UNROLLED for (int k = 0; k < CHAINS; k++) _mm256_storeu_ps(out, acc[k]), sink += (uint64_t)out[k % 8];
     return 16.0 * CHAINS * LOOPS / t;
 }
 #endif
@@ -115,26 +119,36 @@ static bool together(job *j, unsigned n)
     return made == n;
 }
 
+/* More than the last cache holds, so that memory is read; at most an eighth of memory. */
+static size_t read_bytes(void)
+{
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t want = cache > 0 ? (size_t)cache * 2 : 0, most = pages > 0 && page > 0 ? (size_t)pages / 8 * (size_t)page : 0;
+    if (want < (192 << 20)) want = 192 << 20;
+    return want > most && most ? most : want;
+}
+
 static double measure_read(unsigned n)
 {
+    size_t bytes = read_bytes();
     uint64_t *p =
-        mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return 0;
-    madvise(p, READ_BYTES, MADV_HUGEPAGE);
-    memset(p, 1, READ_BYTES);
+    madvise(p, bytes, MADV_HUGEPAGE);
+    memset(p, 1, bytes);
     job j[MAX_THREADS];
     double best = 0;
     for (int round = 0; round < ROUNDS; round++) {
         double slowest = 0;
         for (unsigned i = 0; i < n; i++)
-            j[i] = (job){.from = p + READ_BYTES / 8 / n * i,
-                         .n = READ_BYTES / 8 / n,
+            j[i] = (job){.from = p + bytes / 8 / n * i,
+                         .n = bytes / 8 / n,
                          .work = read_job};
         if (!together(j, n)) break;
         for (unsigned i = 0; i < n; i++) slowest = j[i].result > slowest ? j[i].result : slowest;
-        if (slowest > 0 && READ_BYTES / slowest > best) best = READ_BYTES / slowest;
+        if (slowest > 0 && (double)bytes / slowest > best) best = (double)bytes / slowest;
     }
-    munmap(p, READ_BYTES);
+    munmap(p, bytes);
     return best / 1e9;
 }
 

@@ -17,7 +17,9 @@ mkdir -p "$cache"
 export LLMIR_MODELS=${LLMIR_MODELS:-$cache}
 [ -s "$cache/smollm2-135m-instruct-q4_1.gguf" ] || ./tools/fetch-model.sh "$cache/smollm2-135m-instruct-q4_1.gguf" || true
 rc=0
+rm -f "$build/meson-logs/testlog.json"
 meson test -C "$build" --no-rebuild --print-errorlogs "$@" || rc=$?
+[ -f "$build/meson-logs/testlog.json" ] || { echo "test.sh: no test ran; the arguments go to meson test, see: meson test --help"; exit 2; }
 python3 - "$build/meson-logs/testlog.json" <<'P' || rc=1
 import json, sys
 ok = bad = skip = 0

@@ -79,9 +79,9 @@ static ll_code add_programs(cc_builder *b)
 
 static ll_code dump_text(cc_builder *b, const char *kernel, const char *level, const char *text)
 {
-    if (!text) return LL_OK;
+    if (!text || (!b->o->dump_dir && !b->o->dump_file)) return LL_OK;
     if (!b->o->dump_dir) {
-        printf("---- %s %s\n%s\n", kernel, level, text);
+        if (fprintf(b->o->dump_file, "---- %s %s\n%s\n", kernel, level, text) < 0) return ll_fail(b->err, LL_NO_SPACE, "the dump cannot be written");
         return LL_OK;
     }
     char path[4096];
@@ -91,15 +91,16 @@ static ll_code dump_text(cc_builder *b, const char *kernel, const char *level, c
 
 static ll_code dump_kernel(cc_builder *b, const cc_built *k)
 {
-    if (b->o->dump & CC_DUMP_TE) LL_TRY(dump_text(b, k->name, "te", k->te));
-    if (b->o->dump & CC_DUMP_SCHED) LL_TRY(dump_text(b, k->name, "sched", k->trace));
-    if (b->o->dump & CC_DUMP_LOOP) {
-        ll_str s = {0};
-        lp_print(&s, k->s->fn);
-        ll_code rc = dump_text(b, k->name, "loop", ll_str_cstr(&s));
-        ll_str_finish(&s);
-        LL_TRY(rc);
-    }
+    ll_str s = {0};
+    ll_code rc = LL_OK;
+    cc_kernel_print_te(&s, k->of, k->in->tensor, k->in->n);
+    if (b->o->dump & CC_DUMP_TE) rc = dump_text(b, k->name, "te", ll_str_cstr(&s));
+    ll_str_clear(&s);
+    lp_print(&s, k->s->fn);
+    if (rc == LL_OK && b->o->dump & CC_DUMP_SCHED) rc = dump_text(b, k->name, "sched", k->trace);
+    if (rc == LL_OK && b->o->dump & CC_DUMP_LOOP) rc = dump_text(b, k->name, "loop", ll_str_cstr(&s));
+    ll_str_finish(&s);
+    LL_TRY(rc);
     if (b->o->dump & CC_DUMP_LLVM) LL_TRY(dump_text(b, k->name, "ll", k->code.llvm_ir));
     if (b->o->dump & CC_DUMP_ASM) LL_TRY(dump_text(b, k->name, "s", k->code.assembly));
     return LL_OK;
@@ -119,7 +120,7 @@ ll_code cc_make_code(cc_builder *b)
         b->kernel[i].code = job[i].code;
     }
     free(job);
-    for (int i = 0; i < b->n_kernel && rc == LL_OK; i++) rc = dump_kernel(b, &b->kernel[i]);
+    for (int i = 0; i < b->n_kernel && rc == LL_OK && b->o->dump; i++) rc = dump_kernel(b, &b->kernel[i]);
     b->report->seconds_code = now() - t0;
     return rc;
 }

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/status.h"
 
@@ -23,7 +24,8 @@ typedef struct cc_options {
     int n_kv_block;
     int jobs;                  /* compile jobs at once; 0: one per core                        */
     unsigned dump;             /* CC_DUMP_*                                                    */
-    const char *dump_dir;      /* NULL: standard output                                        */
+    const char *dump_dir;      /* a file for each kernel and level; NULL: dump_file            */
+    FILE *dump_file;           /* all of them, one after the other                             */
     const char *version;       /* of the tool, for provenance                                  */
     /* what is being done and how far it is (0..1); may be NULL */
     void (*progress)(void *user, const char *phase, double fraction);

@@ -9,6 +9,7 @@ enum { NONE = -1, WAITING = -2, MAX_TILE = 1024 };
 typedef struct def {
     te_tensor *t;
     bool contraction, ragged, wanted;
+    bool placed;           /* it was its turn: it has a home, or waits for its readers */
     bool from_inputs;      /* no contraction or ragged definition behind it          */
     int home;              /* kernel that makes it, or WAITING                       */
     int group;             /* inside its home                                        */
@@ -69,7 +70,7 @@ static int find_def(const fuser *f, const te_tensor *t)
     return NONE;
 }
 
-typedef struct collect { fuser *f; te_tensor **t; int n; } collect;
+typedef struct collect { fuser *f; te_tensor **t; int n, cap; } collect;
 
 static bool collect_load(te_ref e, void *p)
 {
@@ -78,13 +79,19 @@ static bool collect_load(te_ref e, void *p)
     if (e->op != TE_LOAD || !made_here(e->u.t)) return true;
     for (int i = 0; i < c->n; i++)
         if (c->t[i] == e->u.t) return true;
-    if (c->n < 64) c->t[c->n++] = e->u.t;
+    if (c->n == c->cap) {
+        te_tensor **v = LL_NEW_N(c->f->a, te_tensor *, c->cap * 2);
+        memcpy(v, c->t, sizeof *v * (size_t)c->n);
+        c->t = v;
+        c->cap *= 2;
+    }
+    c->t[c->n++] = e->u.t;
     return true;
 }
 
 static void sources(fuser *f, te_tensor *t, collect *c)
 {
-    *c = (collect){.f = f, .t = LL_NEW_N(f->a, te_tensor *, 64)};
+    *c = (collect){.f = f, .t = LL_NEW_N(f->a, te_tensor *, 16), .cap = 16};
     te_walk(t->body, collect_load, c);
     if (t->init) te_walk(t->init, collect_load, c);
     for (int i = 0; t->kind == TE_UPDATE && i < t->ndim; i++) te_walk(t->at[i], collect_load, c);
@@ -355,6 +362,23 @@ static void place_light(fuser *f, int i)
     d->tile = tile;
 }
 
+/* A ragged kernel has no prologue: what it reads was made before. That holds for the definitions that will join it, too;
+ * which those are is not known yet, so what is ready and any ragged definition reads is made now. */
+static void flush_for_ragged(fuser *f)
+{
+    bool *mark = LL_NEW_N(f->a, bool, f->n), any = false;
+    for (int i = 0; i < f->n; i++)
+        for (int s = 0; f->d[i].ragged && s < f->d[i].n_src; s++) {
+            const def *q = &f->d[f->d[i].src[s]];
+            if (q->placed && !q->ragged) waiting_behind(f, f->d[i].src[s], mark);
+        }
+    for (int i = 0; i < f->n; i++) any |= mark[i];
+    if (!any) return;
+    new_kernel(f, CC_ROWS);
+    for (int i = 0; i < f->n; i++)
+        if (mark[i]) f->d[i].home = f->out->n_kernel - 1;
+}
+
 static void place_ragged(fuser *f, int i)
 {
     for (int s = 0; s < f->d[i].n_src; s++) {
@@ -364,7 +388,7 @@ static void place_ragged(fuser *f, int i)
             return;
         }
     }
-    flush(f, i); /* a ragged kernel has no prologue: what it reads was made before */
+    flush_for_ragged(f);
     new_kernel(f, CC_RAGGED);
     f->d[i].home = f->out->n_kernel - 1;
 }
@@ -375,12 +399,12 @@ static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 static void finish_groups(fuser *f, cc_kernel *k, int home)
 {
-    int map[256], n = 0;
-    memset(map, -1, sizeof map);
+    int *map = LL_NEW_N(f->a, int, k->n_group + 1), n = 0;
+    for (int i = 0; i < k->n_group; i++) map[i] = NONE;
     k->tile = LL_NEW_N(f->a, int64_t, k->n_group + 1);
     for (int i = 0; i < f->n; i++) {
         def *d = &f->d[i];
-        if (d->home != home || d->group < 0 || d->group >= 256) continue;
+        if (d->home != home || d->group < 0) continue;
         if (map[d->group] < 0) {
             k->tile[n] = f->panel;
             map[d->group] = n++;
@@ -508,6 +532,52 @@ static void rows_now(fuser *f, int i)
         if (mark[j]) f->d[j].home = f->out->n_kernel - 1;
 }
 
+static bool ready(const fuser *f, int i)
+{
+    for (int s = 0; s < f->d[i].n_src; s++)
+        if (!f->d[f->d[i].src[s]].placed) return false;
+    return !f->d[i].placed;
+}
+
+/* Whose turn it is: ragged definitions last, so that a ragged kernel finds made what any of its definitions reads. */
+static int next(const fuser *f)
+{
+    int ragged = NONE;
+    for (int i = 0; i < f->n; i++) {
+        if (!ready(f, i)) continue;
+        if (!f->d[i].ragged) return i;
+        if (ragged == NONE) ragged = i;
+    }
+    return ragged;
+}
+
+static void place(fuser *f, int i)
+{
+    def *d = &f->d[i];
+    d->placed = true;
+    if (d->home != WAITING) return;
+    if (d->contraction) place_contraction(f, i);
+    else if (d->ragged) place_ragged(f, i);
+    else place_light(f, i);
+    /* Results and updates of state are made where they stand: a later kernel may read them. */
+    if (d->home == WAITING && (d->wanted || d->t->kind == TE_UPDATE)) rows_now(f, i);
+}
+
+/* Everything that a kernel reads is made by a kernel before it, or in front of its parts. */
+static ll_code check_order(const fuser *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        const def *d = &f->d[i];
+        for (int s = 0; d->home >= 0 && s < d->n_src; s++) {
+            const def *q = &f->d[d->src[s]];
+            bool in_front = q->home == WAITING && f->one_row && f->out->kernel[d->home]->class == CC_MATMUL;
+            if (!in_front && (q->home == WAITING || q->home > d->home))
+                return ll_fail(f->err, LL_UNSUPPORTED, "%s: %s, which it reads, can only be made after the kernel that %s is part of", d->t->name, q->t->name, d->t->name);
+        }
+    }
+    return LL_OK;
+}
+
 ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_row, int64_t panel, cc_fusion *out, ll_error *err)
 {
     *out = (cc_fusion){0};
@@ -538,14 +608,8 @@ ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_ro
             for (int j = 0; j < f.n; j++)
                 if (mark[j]) f.d[j].home = 0;
         }
-    for (int i = 0; i < f.n; i++) {
-        if (f.d[i].home != WAITING) continue;
-        if (f.d[i].contraction) place_contraction(&f, i);
-        else if (f.d[i].ragged) place_ragged(&f, i);
-        else place_light(&f, i);
-        /* Results and updates of state are made where they stand: a later kernel may read them. */
-        if (f.d[i].home == WAITING && (f.d[i].wanted || f.d[i].t->kind == TE_UPDATE)) rows_now(&f, i);
-    }
+    for (int i = next(&f); i != NONE; i = next(&f)) place(&f, i);
+    LL_TRY(check_order(&f));
     fill_kernels(&f);
     const ll_error *e = te_error(g);
     return e ? ll_fail(err, e->code, "%s", e->msg) : LL_OK;

@@ -49,6 +49,12 @@ ll_code cc_fuse(te_graph *g, te_tensor *const *wanted, int n_wanted, bool one_ro
 /* One stage a line (fuse_print.c shows the form). */
 void cc_fusion_print(ll_str *out, const cc_fusion *f);
 
+/* The stage that makes t, or NULL: t comes from outside. */
+const cc_stage *cc_stage_of(const cc_kernel *k, const te_tensor *t);
+/* One kernel as te text that parses: sizes, what it reads, its definitions with their roles as comments. tensor[]: what
+ * the definitions name (planes by their whole). */
+void cc_kernel_print_te(ll_str *out, const cc_kernel *k, te_tensor *const *tensor, int n);
+
 /* For rules: is t a sum over the columns of a constant matrix? The matrix (not its plane), or NULL. */
 te_tensor *cc_contraction_weight(const te_tensor *t);
 bool cc_is_ragged(const te_tensor *t);

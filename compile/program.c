@@ -119,7 +119,7 @@ static ll_code build_kernel(program *p, int at)
     }
     LL_TRY(grow((void **)&b->kernel, b->n_kernel, &b->cap_kernel, sizeof *b->kernel, b->err));
     cc_built *k = &b->kernel[b->n_kernel];
-    *k = (cc_built){.text = text};
+    *k = (cc_built){.text = text, .of = ck, .in = in};
     snprintf(k->name, sizeof k->name, "llmir_%s_%d", class_name(ck->class), b->n_kernel);
     cc_pool_layout pools[4];
     cc_site_options o = {.target = &b->target, .act_block = b->o->f32_activations ? 0 : 32, .one_row = p->t_max == 1, .min_rows = p->t_min,

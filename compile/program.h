@@ -24,6 +24,8 @@ typedef struct cc_param { /* a parameter of a compiled kernel: number of a tenso
 typedef struct cc_built {    /* one distinct kernel */
     const char *text;        /* identity */
     char name[64];
+    const cc_kernel *of;     /* the first kernel with this text, and its tensors */
+    const cc_instance *in;
     sch *s;
     cc_param *param;
     cg_code code;

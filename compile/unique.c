@@ -1,9 +1,9 @@
 /* unique.c: see unique.h. */
 #include "compile/unique.h"
 
+#include "te/print.h"
 #include "te/quant.h"
 
-#include <ctype.h>
 #include <string.h>
 
 typedef struct numbering {
@@ -39,38 +39,14 @@ static bool number_loads(te_ref e, void *p)
     return true;
 }
 
-static bool in_name(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.' || c == '\''; }
-
-/* `name` of length n stands for tensor number i, or for one of its planes ("W.q"). */
-static int find_name(const numbering *w, const char *name, size_t n, size_t *used)
+/* Tensors print as their numbers, planes behind the number of their whole: b3, b3.q. */
+static const char *numbered(const te_tensor *t, void *p)
 {
-    int best = -1;
-    *used = 0;
-    for (int i = 0; i < w->n; i++) {
-        size_t len = strlen(w->t[i]->name);
-        if (len > n || len <= *used || strncmp(w->t[i]->name, name, len)) continue;
-        if (len < n && !(w->t[i]->quant && name[len] == '.')) continue;
-        best = i;
-        *used = len;
-    }
-    return best;
-}
-
-/* Copies text with tensor names replaced by numbers. */
-static void add_renamed(ll_str *out, const numbering *w, const char *text)
-{
-    while (*text) {
-        if (!isalpha((unsigned char)*text) && *text != '_') {
-            ll_str_addc(out, *text++);
-            continue;
-        }
-        size_t n = 0, used;
-        while (in_name(text[n])) n++;
-        int i = find_name(w, text, n, &used);
-        if (i >= 0) ll_str_addf(out, "b%d%.*s", i, (int)(n - used), text + used);
-        else ll_str_addn(out, text, n);
-        text += n;
-    }
+    const numbering *w = p;
+    const te_tensor *of = t->kind == TE_PLANE ? t->base : t;
+    for (int i = 0; i < w->n; i++)
+        if (w->t[i] == of) return ll_sprintf(te_arena(w->g), "b%d%s", i, of == t ? "" : strrchr(t->name, '.'));
+    return NULL;
 }
 
 cc_instance cc_instance_of(te_graph *g, const cc_kernel *k)
@@ -90,34 +66,20 @@ cc_instance cc_instance_of(te_graph *g, const cc_kernel *k)
         number(&w, k->given[i]);
         if (k->given[i]->base) number(&w, k->given[i]->base);
     }
-    ll_str out = {0}, line = {0};
+    ll_str out = {0};
+    te_print_style style = {.tensor = numbered, .ctx = &w};
     ll_str_addf(&out, "class %d tiles", (int)k->class);
     for (int i = 0; i < k->n_group; i++) ll_str_addf(&out, " %lld", (long long)k->tile[i]);
     ll_str_addc(&out, '\n');
     for (int i = 0; i < w.n; i++) { /* inputs and given definitions: type and shape; stages: their text */
-        int stage = -1;
-        for (int j = 0; j < k->n_stage; j++)
-            if (k->stage[j].t == w.t[i]) stage = j;
-        ll_str_clear(&line);
-        if (stage >= 0) {
-            const cc_stage *s = &k->stage[stage];
-            ll_str_addf(&out, "%s%s%s g%d ", s->prologue ? "prologue " : "", s->contraction ? "contraction " : "", s->root ? "root" : "inner", s->group);
-            te_print_tensor(&line, w.t[i]);
-        } else {
-            const te_tensor *t = w.t[i];
-            ll_str_addf(&line, "in %s b%d[", t->quant ? t->quant->name : ll_dtype_name((ll_dtype)t->dtype), i);
-            for (int d = 0; d < t->ndim; d++) {
-                if (d) ll_str_add(&line, ", ");
-                te_print_expr(&line, t->shape[d]);
-            }
-            ll_str_addf(&line, "]%s", t->weight ? " weight" : "");
-        }
-        add_renamed(&out, &w, ll_str_cstr(&line));
+        const cc_stage *s = cc_stage_of(k, w.t[i]);
+        if (s) ll_str_addf(&out, "%s%s%s g%d ", s->prologue ? "prologue " : "", s->contraction ? "contraction " : "", s->root ? "root" : "inner", s->group);
+        if (s) te_print_tensor_as(&out, w.t[i], &style);
+        else te_print_input_as(&out, w.t[i], &style);
         ll_str_addc(&out, '\n');
     }
     cc_instance r = {.text = ll_strdup(te_arena(g), ll_str_cstr(&out)), .n = w.n, .tensor = w.t};
     ll_str_finish(&out);
-    ll_str_finish(&line);
     return r;
 }
 

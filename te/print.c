@@ -324,6 +324,14 @@ void te_print_tensor_as(ll_str *out, const te_tensor *t, const te_print_style *s
     names_finish(&ns);
 }
 
+void te_print_input_as(ll_str *out, const te_tensor *t, const te_print_style *style)
+{
+    names ns;
+    names_init(&ns, t->g, style);
+    put_input(out, &ns, t);
+    names_finish(&ns);
+}
+
 void te_print_tensor(ll_str *out, const te_tensor *t) { te_print_tensor_as(out, t, NULL); }
 
 void te_print_dim(ll_str *out, te_ref dim)

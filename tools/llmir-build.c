@@ -42,7 +42,8 @@ static void parse_dump(struct argp_state *state, options *o, const char *arg)
 {
     const char *dir = strchr(arg, ':');
     size_t n = dir ? (size_t)(dir - arg) : strlen(arg);
-    if (dir) o->build.dump_dir = dir + 1;
+    o->build.dump_dir = dir ? dir + 1 : NULL;
+    o->build.dump_file = stdout;
     for (size_t at = 0; at < n;) {
         size_t len = strcspn(arg + at, ",:");
         o->build.dump |= dump_level(state, arg + at, len);

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "cases.h"
 #include "compile/fuse.h"
+#include "compile/unique.h"
 
 enum { PANEL = 16 };
 
@@ -43,7 +44,7 @@ typedef struct reader {
 
 static bool check_load(te_ref e, void *p) {
     const reader *r = p;
-    if (e->op != TE_LOAD || e->u.t->kind != TE_DEF) return true;
+    if (e->op != TE_LOAD || (e->u.t->kind != TE_DEF && e->u.t->kind != TE_UPDATE)) return true;
     const cc_kernel *k = r->f->kernel[r->kernel];
     if (is_stage(k, e->u.t)) return true;
     bool given = false;
@@ -78,6 +79,29 @@ static void check_cut(const cc_fusion *f, te_tensor *const *wanted, int n, const
     }
 }
 
+/* What a kernel prints as te parses, and says the same definitions. */
+static void check_text(te_graph *g, const cc_kernel *k, const char *file) {
+    cc_instance in = cc_instance_of(g, k);
+    ll_str text = {0};
+    ll_error err = {0};
+    cc_kernel_print_te(&text, k, in.tensor, in.n);
+    te_graph *h = te_graph_create();
+    if (te_parse(h, ll_str_cstr(&text), "kernel", &err) != LL_OK)
+        fail_msg("%s: %s in\n%s", file, err.msg, ll_str_cstr(&text));
+    for (int i = 0; i < k->n_stage; i++) {
+        ll_str a = {0}, b = {0};
+        te_tensor *t = te_find(h, k->stage[i].t->name);
+        assert_non_null(t);
+        te_print_tensor(&a, k->stage[i].t);
+        te_print_tensor(&b, t);
+        assert_string_equal(ll_str_cstr(&a), ll_str_cstr(&b));
+        ll_str_finish(&a);
+        ll_str_finish(&b);
+    }
+    ll_str_finish(&text);
+    te_graph_destroy(h);
+}
+
 static void cut(ll_str *out, const graph_case *c, bool one, const char *file) {
     te_graph *g = te_graph_create();
     ll_error err = {0};
@@ -87,6 +111,7 @@ static void cut(ll_str *out, const graph_case *c, bool one, const char *file) {
     if (cc_fuse(g, wanted, n, one, PANEL, &f, &err) != LL_OK) fail_msg("%s: %s", file, err.msg);
     cc_fusion_print(out, &f);
     check_cut(&f, wanted, n, file);
+    for (int k = 0; k < f.n_kernel; k++) check_text(g, f.kernel[k], file);
     te_graph_destroy(g);
 }
 

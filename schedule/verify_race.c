@@ -2,7 +2,8 @@
  * the loop and is written in it, each pair of a write and another access must hit different
  * elements in different iterations i != j: in some dimension, or in the row-major element number,
  * the index is c * i + rest in both, and the two rests are proved closer to each other than |c|; a
- * variable of fused loops is taken apart into its two first. Codes of less than a byte must lie in
+ * variable of fused loops is taken apart into its two first. What an iteration loads of buffers
+ * that the loop writes is another number in i than in j. Codes of less than a byte must lie in
  * different bytes.
  *
  * Exempt: buffers allocated inside the loop; thread and reg buffers of claimed and parallel loops
@@ -14,7 +15,7 @@
 #include "schedule/guard.h"
 #include "schedule/verify.h"
 
-enum { MAX_ACCESS = 4096, MAX_INNER = 64 };
+enum { MAX_ACCESS = 4096 };
 
 typedef struct access {
     const lp_stmt *s;
@@ -30,8 +31,11 @@ typedef struct race {
     te_ref i;
     access *a; int n, cap;
     const lp_buf **own; int n_own, cap_own; /* allocated inside */
-    te_ref inner[MAX_INNER]; int n_inner;   /* loop variables inside */
+    const lp_buf **wrote; int n_wrote, cap_wrote; /* written inside, own ones too */
+    te_ref *inner; int n_inner, cap_inner;  /* loop variables inside */
+    te_ref *from, *to;                      /* rename_all's, as long as there are inner loops */
     te_ref let_var[VF_MAX_SCOPE], let_value[VF_MAX_SCOPE]; int n_let;
+    bool full;              /* more accesses or lets than there is room for: nothing is proved */
     bool writes;            /* first pass: collect writes; second: reads of what is written */
     lp_values values;       /* of i where the walk stands */
 } race;
@@ -69,6 +73,32 @@ static void *grown(vf *v, void *p, int n, int *cap, size_t size)
     return q;
 }
 
+static bool note_wrote(lp_stmt *s, void *ctx)
+{
+    race *r = ctx;
+    const lp_buf *b = s->kind == LP_STORE    ? s->u.store.buf
+                      : s->kind == LP_REDUCE ? s->u.reduce.buf
+                      : s->kind == LP_COPY   ? s->u.copy.dst
+                                             : NULL;
+    for (int k = 0; b && k < r->n_wrote; k++)
+        if (r->wrote[k] == b) return true;
+    if (!b) return true;
+    r->wrote = grown(r->v, r->wrote, r->n_wrote, &r->cap_wrote, sizeof *r->wrote);
+    r->wrote[r->n_wrote++] = b;
+    return true;
+}
+
+/* A load of what the loop's body writes: a number of its own in every iteration. */
+static bool changes(const race *r, te_ref e)
+{
+    const lp_buf *b = e->op == TE_LOAD ? lp_buf_of(r->v->f, e->u.t) : NULL;
+    for (int k = 0; b && k < r->n_wrote; k++)
+        if (r->wrote[k] == b) return true;
+    return false;
+}
+
+static bool lasts(te_ref e, void *ctx) { return !changes(ctx, e); }
+
 /* The value of i with which the walk's place is reached, when it is one and the same whatever the
  * inner loops do. */
 static te_ref only_value(race *r)
@@ -76,7 +106,7 @@ static te_ref only_value(race *r)
     te_ref v = lp_values_one(r->v->g, &r->values);
     for (int k = 0; v && k < r->n_inner; k++)
         if (te_uses(v, r->inner[k])) return NULL;
-    return v;
+    return v && te_walk(v, lasts, r) ? v : NULL;
 }
 
 static void narrow(race *r, te_ref cond, bool holds)
@@ -87,7 +117,7 @@ static void narrow(race *r, te_ref cond, bool holds)
 
 static void add(race *r, const lp_stmt *s, const lp_buf *b, const te_ref *idx, bool write)
 {
-    if (is_private(r, b) || r->n >= MAX_ACCESS) return;
+    if (is_private(r, b) || (r->full = r->full || r->n >= MAX_ACCESS)) return;
     access a = {.s = s, .b = b, .write = write, .only = only_value(r)};
     for (int d = 0; d < b->t->ndim; d++)
         a.idx[d] = te_subst(r->v->g, idx[d], r->let_var, r->let_value, r->n_let);
@@ -127,7 +157,10 @@ static void collect_one(race *r, const lp_stmt *s)
     case LP_STORE: if (r->writes) add(r, s, s->u.store.buf, s->u.store.idx, true); break;
     case LP_REDUCE: if (r->writes) add(r, s, s->u.reduce.buf, s->u.reduce.idx, true); break;
     case LP_FOR:
-        if (r->writes && r->n_inner < MAX_INNER) r->inner[r->n_inner++] = s->u.loop.var;
+        if (r->writes) {
+            r->inner = grown(r->v, r->inner, r->n_inner, &r->cap_inner, sizeof *r->inner);
+            r->inner[r->n_inner++] = s->u.loop.var;
+        }
         collect(r, s->u.loop.body);
         break;
     case LP_ALLOC:
@@ -138,7 +171,8 @@ static void collect_one(race *r, const lp_stmt *s)
         collect(r, s->u.alloc.body);
         break;
     case LP_LET:
-        if (r->writes && r->n_let < VF_MAX_SCOPE) {
+        r->full = r->full || (r->writes && r->n_let == VF_MAX_SCOPE);
+        if (r->writes && !r->full) {
             r->let_var[r->n_let] = s->u.let.var;
             r->let_value[r->n_let] =
                 te_subst(r->v->g, s->u.let.value, r->let_var, r->let_value, r->n_let);
@@ -207,11 +241,26 @@ static te_ref row_major(vf *v, const lp_buf *b, const te_ref *idx)
     return te_simplify(v->g, at);
 }
 
-/* b's index as another iteration sees it: the loop's variable and all inner ones renamed. */
+/* In another iteration it is some other number of the same range. */
+static te_ref renew(te_ref e, void *ctx)
+{
+    race *r = ctx;
+    if (!changes(r, e)) return e;
+    te_range v = te_range_of(e);
+    if (!ll_dtype_is_int((ll_dtype)e->dtype) || v.lo <= INT64_MIN / 4 || v.hi >= INT64_MAX / 4)
+        return te_var(r->v->g, e->u.t->name, (ll_dtype)e->dtype);
+    te_ref any = te_axis(r->v->g, e->u.t->name, te_int(r->v->g, v.hi - v.lo + 1));
+    return te_cast((ll_dtype)e->dtype, te_addi(any, v.lo));
+}
+
+/* b's index as another iteration sees it: the loop's variable, all inner ones and what the body
+ * computes are others. */
 static void rename_all(race *r, const access *b, te_ref j, te_ref *out)
 {
-    te_ref from[MAX_INNER + 1] = {r->i}, to[MAX_INNER + 1] = {j};
+    te_ref *from = r->from, *to = r->to;
     int n = 1;
+    from[0] = r->i;
+    to[0] = j;
     for (int k = 0; k < r->n_inner; k++) {
         const te_axis_info *x = r->inner[k]->u.axis;
         te_ref extent = te_subst(r->v->g, x->extent, r->let_var, r->let_value, r->n_let);
@@ -220,7 +269,8 @@ static void rename_all(race *r, const access *b, te_ref j, te_ref *out)
         to[n++] = x->max ? te_axis_upto(r->v->g, x->name, extent, x->max)
                          : te_axis(r->v->g, x->name, extent);
     }
-    for (int d = 0; d < b->b->t->ndim; d++) out[d] = te_subst(r->v->g, b->idx[d], from, to, n);
+    for (int d = 0; d < b->b->t->ndim; d++)
+        out[d] = te_rewrite(r->v->g, te_subst(r->v->g, b->idx[d], from, to, n), renew, r);
 }
 
 static bool by_contract(const race *r, const access *a)
@@ -354,9 +404,14 @@ bool vf_races(vf *v, const lp_stmt *loop)
         r.let_var[i] = v->let_var[i], r.let_value[i] = v->let_value[i];
     r.n_let = v->n_let;
     r.values = lp_values_all(v->g, r.i);
+    lp_walk(loop->u.loop.body, note_wrote, &r);
     collect(&r, loop->u.loop.body);
     r.writes = false;
     collect(&r, loop->u.loop.body);
+    if (r.full)
+        return vf_fail(v, loop, "%s holds more accesses than can be told apart", r.i->u.axis->name);
+    r.from = LL_NEW_N(te_arena(v->g), te_ref, r.n_inner + 1);
+    r.to = LL_NEW_N(te_arena(v->g), te_ref, r.n_inner + 1);
     for (int i = 0; i < r.n; i++)
         for (int k = i; k < r.n; k++) {
             const access *a = &r.a[i], *b = &r.a[k];

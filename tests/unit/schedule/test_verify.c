@@ -140,6 +140,33 @@ static void iterations_that_meet(void **state)
     accepts(kernel("for i < T @parallel { pool[s64(id[i]), 0] = 1.0 }")); /* distinct by contract */
 }
 
+/* What an iteration computes itself is another number in every iteration, in an index and in a condition. */
+static void iterations_that_meet_through_values_of_their_own(void **state)
+{
+    refuses(kernel("for i < 32 @parallel { alloc thread s32 p[1] in 0..32\np[0] = s32(31 - i)\n"
+                   "y[0, s64(p[0]) + i] = 1.0 }"),
+            "keep apart in y");
+    refuses(kernel("for i < 32 @parallel { alloc thread s32 p[1] in 0..32\np[0] = s32(31 - i)\n"
+                   "let s64 v = s64(p[0])\ny[0, v + i] = 1.0 }"),
+            "keep apart in y");
+    refuses(kernel("for i < 32 @parallel { alloc thread s64 p[1]\np[0] = i\n"
+                   "if i == p[0] { y[0, 0] = 1.0 } }"),
+            "keep apart in y");
+    accepts(kernel("alloc thread s32 p[1] in 0..32\np[0] = 31:s32\n"
+                   "for i < 32 @parallel { y[0, s64(p[0]) + i] = 1.0 }"));
+}
+
+static void iterations_that_meet_behind_many_loops(void **state)
+{
+    char s[3600];
+    int at = snprintf(s, sizeof s, "for i < 2 @parallel {\n");
+    for (int k = 0; k < 70; k++) at += snprintf(s + at, sizeof s - (size_t)at, "for j%d < 16 { pool[0, i * 16 + j%d] = 0.0 }\n", k, k);
+    snprintf(s + at, sizeof s - (size_t)at, "for z < 16 { y[0, i * 16 + z] = 0.0 } }");
+    accepts(kernel(s));
+    snprintf(s + at, sizeof s - (size_t)at, "for z < 17 { y[0, i * 16 + z] = 0.0 } }");
+    refuses(kernel(s), "keep apart in y");
+}
+
 static void writes_that_share_a_byte(void **state)
 {
     refuses(kernel("for i < 64 @parallel { n[i] = 3:u4 }"), "keep apart in n");
@@ -281,6 +308,8 @@ int main(void)
         cmocka_unit_test(conditions_that_do_not_last),
         cmocka_unit_test(roles_that_share_a_buffer),
         cmocka_unit_test(iterations_that_meet),
+        cmocka_unit_test(iterations_that_meet_through_values_of_their_own),
+        cmocka_unit_test(iterations_that_meet_behind_many_loops),
         cmocka_unit_test(writes_that_share_a_byte),
         cmocka_unit_test(claimed_loops),
         cmocka_unit_test(scratch_that_nothing_wrote),

@@ -93,8 +93,8 @@ void ptx_cluster_free(ptx_cluster *cl)
         for (uint32_t j = 0; j < c->n_warp && c->warp; j++) {
             ptx_warp *w = &c->warp[j];
             if (!w->s) continue;
-            ptx_matrix_finish(w);
-            ptx_tma_finish(w);
+            ptx_matrix_reset(w);
+            ptx_tma_reset(w);
             ptx_copies_free(w);
             free(w->s);
         }

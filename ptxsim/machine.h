@@ -238,12 +238,11 @@ void ptx_mbar_complete_tx(const ptx_who *who, ptx_cta *cta, uint32_t off, uint32
  * is NULL. Called before an mbarrier is tested and when nothing else can run. tma.c. True:
  * something was done. */
 bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off);
-/* Life of the private states: tma.c, matrix.c. Called for every warp of a block that starts or
- * ends. */
+/* Life of the private states: tma.c, wgmma.c. reset: what is there is forgotten. finish: the block
+ * has ended; what is still in flight is reported and, for copies, performed. */
 void ptx_tma_reset(ptx_warp *w);
 void ptx_matrix_reset(ptx_warp *w);
-void ptx_tma_finish(
-    ptx_warp *w); /* block over: free; copies still queued are an error of the kernel */
+void ptx_tma_finish(ptx_warp *w);
 void ptx_matrix_finish(ptx_warp *w);
 void *ptx_cta_tma(ptx_cta *c); /* one pointer per cluster for the queue of tma.c, NULL at start */
 void ptx_cta_set_tma(ptx_cta *c, void *p);

@@ -332,6 +332,17 @@ static bool over_limit(ptx_cluster *cl)
     return true;
 }
 
+/* All threads have exited: what is still in flight ends, and is told. */
+static void end_blocks(ptx_cluster *cl)
+{
+    while (ptx_tma_progress(&cl->cta[0], NULL, 0)) {}
+    for (uint32_t c = 0; c < cl->n_cta; c++)
+        for (uint32_t j = 0; j < cl->cta[c].n_warp; j++) {
+            ptx_matrix_finish(&cl->cta[c].warp[j]);
+            ptx_tma_finish(&cl->cta[c].warp[j]);
+        }
+}
+
 ptx_progress ptx_cluster_run(ptx_cluster *cl)
 {
     cl->steps = cl->worker->clock;
@@ -340,7 +351,7 @@ ptx_progress ptx_cluster_run(ptx_cluster *cl)
         turn t = round_of(cl);
         if (t == T_STOP || over_limit(cl)) return PTX_STOPPED;
         if (t == T_DONE) {
-            while (ptx_tma_progress(&cl->cta[0], NULL, 0)) {}
+            end_blocks(cl);
             return PTX_DONE;
         }
         if (t == T_RUNS || cl->events != events) {

@@ -356,10 +356,8 @@ bool ptx_tma_progress(ptx_cta *any_of_cluster, ptx_cta *cta, uint32_t off)
             at = &p->next;
             continue;
         }
-        *at = p->next; /* unlinked first: performing may fault */
-        if (q->tail == &p->next) q->tail = at;
         perform(p);
-        free_op(p);
+        drop(q, at);
         did = true;
     }
     return did;
@@ -536,41 +534,37 @@ static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-void ptx_tma_reset(ptx_warp *w)
+/* The operations of w, out of the queue: told and performed when its block has ended, else
+ * forgotten. */
+static void empty(ptx_warp *w, bool ended)
 {
+    queue *q = ptx_cta_tma(w->cta);
+    for (op **at = q ? &q->head : NULL; at && *at;) {
+        op *p = *at;
+        if (p->w != w) {
+            at = &p->next;
+            continue;
+        }
+        if (ended && !p->data && (ptx_opts(w)->checks & PTXSIM_CHECK_PENDING))
+            ptx_report(w, p->in, p->lane, PTXSIM_R_PENDING, p->shared, 0,
+                       "%s: the block ended before this copy was waited for", p->in->x->st->text);
+        if (ended) perform(p);
+        drop(q, at);
+    }
+    if (q && !q->head) {
+        ptx_cta_set_tma(w->cta, NULL);
+        free(q);
+    }
     free(w->tma);
     w->tma = NULL;
 }
 
+void ptx_tma_reset(ptx_warp *w) { empty(w, false); }
+
 /* The block is over: results of stores become visible. Sources not waited for, and loads that
  * nobody received, are mistakes of the kernel: its shared memory may already belong to another
  * block. */
-void ptx_tma_finish(ptx_warp *w)
-{
-    queue *q = ptx_cta_tma(w->cta);
-    if (q) {
-        for (op **at = &q->head; *at;) {
-            op *p = *at;
-            if (p->w != w) {
-                at = &p->next;
-                continue;
-            }
-            if (!p->data && (ptx_opts(w)->checks & PTXSIM_CHECK_PENDING))
-                ptx_report(w, p->in, p->lane, PTXSIM_R_PENDING, p->shared, 0,
-                           "%s: the block ended before this copy was waited for",
-                           p->in->x->st->text);
-            *at = p->next;
-            if (q->tail == &p->next) q->tail = at;
-            perform(p);
-            free_op(p);
-        }
-        if (!q->head) {
-            ptx_cta_set_tma(w->cta, NULL);
-            free(q);
-        }
-    }
-    ptx_tma_reset(w);
-}
+void ptx_tma_finish(ptx_warp *w) { empty(w, true); }
 
 /* ---- decoding ---- */
 

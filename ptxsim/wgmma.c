@@ -394,7 +394,7 @@ static int run_wait(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     return PTX_GO;
 }
 
-static void forget(ptx_warp *w)
+void ptx_matrix_reset(ptx_warp *w)
 {
     wg_state *s = w->matrix;
     if (!s) return;
@@ -405,8 +405,6 @@ static void forget(ptx_warp *w)
     w->matrix = NULL;
 }
 
-void ptx_matrix_reset(ptx_warp *w) { forget(w); }
-
 void ptx_matrix_finish(ptx_warp *w)
 {
     const wg_state *s = w->matrix;
@@ -415,7 +413,7 @@ void ptx_matrix_finish(ptx_warp *w)
         ptx_report(w, s->last, PTX_LANES, PTXSIM_R_PENDING, 0, 0,
                    "%s: the block ended before this product was waited for",
                    s->last->x->st->text);
-    forget(w);
+    ptx_matrix_reset(w);
 }
 
 /* ---- decoding ---- */

@@ -177,6 +177,45 @@ static void clusters_share_memory(void **state)
     machine_close(&x);
 }
 
+/* A bulk store without a wait is made when its own block ends, from that block's shared memory,
+ * and told once a block, however few workers run the blocks. */
+static void a_store_that_nobody_waits_for_ends_with_its_block(void **state)
+{
+    static const char text[] = HEAD90 ENTRY
+        ".shared .align 16 .b8 s[16];\nmov.u32 %r1, %ctaid.x;\nmad.lo.u32 %r2, %r1, 10, %t;\n"
+        "mov.u32 %r3, s;\nshl.b32 %r4, %t, 2;\nadd.u32 %r3, %r3, %r4;\nst.shared.u32 [%r3], "
+        "%r2;\nfence.proxy.async.shared::cta;\nbar.sync 0;\nsetp.ne.u32 %p1, %t, 0;\n@%p1 ret;\n"
+        "mul.wide.u32 %d1, %r1, 16;\nadd.s64 %d1, %d1, %out;\n"
+        "cp.async.bulk.global.shared::cta.bulk_group [%d1], [s], 16;\n"
+        "cp.async.bulk.commit_group;\nret;\n}\n";
+    enum { BLOCKS = 12 };
+    uint32_t out[4 * BLOCKS];
+    machine x;
+    machine_run(&x, 90, text, BLOCKS, 4, out, 4 * BLOCKS, CHECKED);
+    if (x.code) fail_msg("%s", x.err.msg);
+    for (uint32_t i = 0; i < 4 * BLOCKS; i++) assert_int_equal(out[i], i / 4 * 10 + i % 4);
+    assert_int_equal(ptxsim_log_count(x.log), 1);
+    assert_int_equal(found(&x, PTXSIM_R_PENDING), 1);
+    assert_int_equal(ptxsim_log_at(x.log, 0)->times, BLOCKS);
+    machine_close(&x);
+}
+
+/* A fault stops the other blocks half-way: what they had in flight is dropped, not reported. */
+static void what_a_fault_stops_is_not_reported(void **state)
+{
+    static const char text[] = HEAD90 ENTRY
+        ".shared .align 16 .b8 s[16];\nst.shared.u32 [s], 1;\nfence.proxy.async.shared::cta;\n"
+        "cp.async.bulk.global.shared::cta.bulk_group [%out], [s], 16;\n"
+        "cp.async.bulk.commit_group;\ntrap;\n}\n";
+    machine x;
+    ptxsim_launch l = CHECKED;
+    machine_run(&x, 90, text, 4, 1, NULL, 4, l);
+    assert_int_equal(x.code, PTXSIM_FAULT);
+    assert_int_equal(found(&x, PTXSIM_R_TRAP), 1);
+    assert_int_equal(found(&x, PTXSIM_R_PENDING), 0);
+    machine_close(&x);
+}
+
 static void limits_are_those_of_the_device(void **state)
 {
     static const char text[] = HEAD ".visible .entry k(.param .u64 p0) .maxntid 64 { ret; }\n";
@@ -250,6 +289,8 @@ int main(void)
         cmocka_unit_test(a_lock_between_lanes_of_a_warp_ends),
         cmocka_unit_test(blocks_may_wait_for_each_other),
         cmocka_unit_test(clusters_share_memory),
+        cmocka_unit_test(a_store_that_nobody_waits_for_ends_with_its_block),
+        cmocka_unit_test(what_a_fault_stops_is_not_reported),
         cmocka_unit_test(limits_are_those_of_the_device),
         cmocka_unit_test(counters_are_exact),
     };

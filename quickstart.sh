@@ -2,9 +2,18 @@
 # quickstart.sh [MODEL.gguf]: from a fresh machine to generated text. Each step is printed as the command a user
 # would type; what is done already is skipped; a failure names its log and the command to repeat.
 set -euo pipefail
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/llmir
+if [ $# -gt 1 ] || [[ ${1:-} == -* ]]; then
+    echo "usage: quickstart.sh [MODEL.gguf]" >&2
+    exit 2
+fi
+model=$cache/smollm2-135m-instruct-q4_1.gguf
+if [ $# -eq 1 ]; then
+    [ -f "$1" ] || { echo "quickstart.sh: $1: no such file" >&2; exit 4; }
+    model=$(realpath "$1") # before the folder is changed
+fi
 cd "$(dirname "$0")"
 build=${BUILD_DIR:-build}
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/llmir
 mkdir -p "$cache"
 
 step() { # step LOG COMMAND...: prints the command, runs it quietly
@@ -22,17 +31,14 @@ step() { # step LOG COMMAND...: prints the command, runs it quietly
 [ -f "$build/build.ninja" ] || step "$cache/setup.log" meson setup "$build"
 step "$cache/ninja.log" ninja -C "$build" tools/llmir-build tools/llmir-run runtime/libllmir.so.0.1.0
 
-model=${1:-$cache/smollm2-135m-instruct-q4_1.gguf}
 if [ $# -eq 0 ] && [ ! -s "$model" ]; then
     ./tools/fetch-model.sh "$model"
 fi
-if [ ! -f "$model" ]; then
-    echo "quickstart.sh: $model: no such file" >&2
-    exit 4
-fi
-[ model.so -nt "$model" ] && [ model.so -nt "$build/tools/llmir-build" ] || {
+from=$build/model.so.from # the model that model.so was made of
+[ "$(cat "$from" 2>/dev/null)" = "$model" ] && [ model.so -nt "$model" ] && [ model.so -nt "$build/tools/llmir-build" ] || {
     echo "\$ $build/tools/llmir-build $model -o model.so"
     "$build/tools/llmir-build" "$model" -o model.so
+    echo "$model" >"$from"
 }
 [ generate -nt examples/generate.c ] ||
     step "$cache/cc.log" cc -O2 -Iinclude examples/generate.c -o generate -L"$build/runtime" -lllmir "-Wl,-rpath,$PWD/$build/runtime"

@@ -470,7 +470,7 @@ int main(int argc, char **argv)
                                      "decode of B sessions at once, @dD behind D tokens; "
                                      "t/s is tokens per second, mean and standard deviation over "
                                      "the repetitions. Rows go to stdout, profiles to "
-                                     "stderr.",
+                                     "stderr.\nExit codes: those of llmir-run.",
                                      0,
                                      0,
                                      0};

@@ -285,7 +285,8 @@ int main(int argc, char **argv)
                                      parse,
                                      "[MODULE.so]",
                                      "Shows the devices of this machine and, given a module made "
-                                     "by llmir-build, what is in it.",
+                                     "by llmir-build, what is in it.\v"
+                                     "Exit codes: those of llmir-run.",
                                      0,
                                      0,
                                      0};

@@ -388,11 +388,12 @@ ll_code rt_tok_encode(const rt_tok *t, const char *text, size_t n, unsigned flag
     pcre2_match_data_free(e.match);
     pcre2_match_context_free(e.limits);
     rt_bpe_work_finish(&e.work);
+    if (rc != LL_OK) return rc;
     *n_ids = e.work.n_ids;
-    if (rc == LL_OK && ids && e.work.n_ids > room)
+    if (ids && e.work.n_ids > room)
         return ll_fail(err, LL_USAGE, "the text has %zu tokens, there is room for %zu",
                        e.work.n_ids, room);
-    return rc;
+    return LL_OK;
 }
 
 /* ---- decoding ---- */

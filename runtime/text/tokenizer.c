@@ -25,7 +25,6 @@ enum {
 };
 
 struct rt_tok {
-    const char *name;
     rt_tok_info info;
     rt_bpe bpe;
     const uint32_t *text, *special, *eog;
@@ -244,14 +243,6 @@ const char *rt_tok_text(const rt_tok *t, int32_t id, size_t *n)
 {
     *n = 0;
     return id < 0 || (uint32_t)id >= t->info.n_vocab ? NULL : text_of(t, (uint32_t)id, n);
-}
-
-int32_t rt_tok_find(const rt_tok *t, const char *text, size_t n)
-{
-    for (uint32_t i = 0; i < t->info.n_vocab; i++)
-        if (t->text[i + 1] - t->text[i] == n && !memcmp(t->bytes + t->text[i], text, n))
-            return (int32_t)i;
-    return RT_TOK_NO_ID;
 }
 
 /* ---- encoding ---- */

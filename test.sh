@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test.sh [--update] [MESON TEST ARGUMENTS...]: installs what the tests need, builds, runs every test.
+# test.sh [MESON TEST ARGUMENTS...]: installs what the tests need, builds, runs every test.
 # The last line is `N passed, N failed, N skipped`; the exit code is 0 only when nothing failed.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -31,7 +31,7 @@ for line in open(sys.argv[1]):
     if r in ("OK", "EXPECTEDFAIL"): ok += 1
     elif r == "SKIP":
         skip += 1
-        print("skipped:", t["name"], "-", (t.get("stdout") or t.get("stderr") or "").strip().splitlines()[-1:] or "")
+        print("skipped:", t["name"], "-", *(t.get("stdout") or t.get("stderr") or "").strip().splitlines()[-1:])
     else: bad += 1
 slow.sort(reverse=True)
 print("slowest:", ", ".join(f"{n} {d:.1f} s" for d, n in slow[:5]))

@@ -23,6 +23,15 @@ static const char index_of[] =
     " mad.lo.s32 %r4, %r2, %r3, %r1; mul.wide.u32 %d2, %r4, 4;\n"
     " ld.param.u64 %d1, [p]; add.s64 %d3, %d1, %d2; ld.param.u32 %r5, [n];\n";
 
+/* The end of the loop; the sum of n registers from %REG<first> on is stored. */
+static void finish(ll_str *s, char reg, int first, int n)
+{
+    ll_str_add(s, " sub.u32 %r5, %r5, 1; setp.ne.u32 %q, %r5, 0; @%q bra L;\n");
+    for (int i = first + 1; i < first + n; i++)
+        ll_str_addf(s, " add.f32 %%%c%d, %%%c%d, %%%c%d;\n", reg, first, reg, first, reg, i);
+    ll_str_addf(s, " st.global.f32 [%%d3], %%%c%d; ret; }\n", reg, first);
+}
+
 /* 8 independent chains, 32 FMAs an iteration. */
 static void fma_kernel(ll_str *s)
 {
@@ -34,9 +43,7 @@ static void fma_kernel(ll_str *s)
     ll_str_add(s, " mov.f32 %f8, 0f3f7fff00; mov.f32 %f9, 0f3a000000;\nL:\n");
     for (int k = 0; k < 32; k++)
         ll_str_addf(s, " fma.rn.f32 %%f%d, %%f%d, %%f8, %%f9;\n", k % 8, k % 8);
-    ll_str_add(s, " sub.u32 %r5, %r5, 1; setp.ne.u32 %q, %r5, 0; @%q bra L;\n");
-    for (int i = 1; i < 8; i++) ll_str_addf(s, " add.f32 %%f0, %%f0, %%f%d;\n", i);
-    ll_str_add(s, " st.global.f32 [%d3], %f0; ret; }\n");
+    finish(s, 'f', 0, 8);
 }
 
 /* 8 accumulator tiles a warp. */
@@ -56,9 +63,7 @@ static void mma_kernel(ll_str *s)
                     "{%%a0,%%a1,%%a2,%%a3}, {%%a4,%%a5}, {%%c%d,%%c%d,%%c%d,%%c%d};\n",
                     c, c + 1, c + 2, c + 3, c, c + 1, c + 2, c + 3);
     }
-    ll_str_add(s, " sub.u32 %r5, %r5, 1; setp.ne.u32 %q, %r5, 0; @%q bra L;\n");
-    for (int i = 1; i < 32; i++) ll_str_addf(s, " add.f32 %%c0, %%c0, %%c%d;\n", i);
-    ll_str_add(s, " st.global.f32 [%d3], %c0; ret; }\n");
+    finish(s, 'c', 0, 32);
 }
 
 /* Each thread stores a word, meets the others, and reads eight of their words. */
@@ -76,8 +81,8 @@ static void shared_kernel(ll_str *s)
                     " add.s32 %%r9, %%r7, %d; and.b32 %%r9, %%r9, %d; add.s32 %%r10, %%r6, %%r9; "
                     "ld.shared.f32 %%f2, [%%r10]; fma.rn.f32 %%f1, %%f2, %%f3, %%f1;\n",
                     k * 36, THREADS * 4 - 4);
-    ll_str_add(s, " mul.f32 %f1, %f1, 0f3e000000; bar.sync 0; sub.u32 %r5, %r5, 1; setp.ne.u32 %q, "
-                  "%r5, 0; @%q bra L;\n st.global.f32 [%d3], %f1; ret; }\n");
+    ll_str_add(s, " mul.f32 %f1, %f1, 0f3e000000; bar.sync 0;\n");
+    finish(s, 'f', 1, 1);
 }
 
 static void die(const ptxsim_error *e)
@@ -103,7 +108,10 @@ static double seconds(ptxsim *m, ptxsim_module *mod, const char *kernel, uint64_
         double t = now();
         if (ptxsim_run(m, &l, &log, &e) != PTXSIM_OK) die(&e);
         t = now() - t;
-        if (ptxsim_log_count(log)) printf("unexpected: %s\n", ptxsim_log_at(log, 0)->text);
+        if (ptxsim_log_count(log)) {
+            fprintf(stderr, "unexpected: %s\n", ptxsim_log_at(log, 0)->text);
+            exit(1);
+        }
         ptxsim_log_destroy(log);
         if (t < best) best = t;
     }

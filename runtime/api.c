@@ -25,6 +25,17 @@ ll_error *rt_err(llmir_error *err)
     return e;
 }
 
+ll_code rt_known(const void *src, size_t known, size_t size, const char *what, ll_error *err)
+{
+    for (size_t i = known; i < size; i++)
+        if (((const unsigned char *)src)[i])
+            return ll_fail(err, LL_UNSUPPORTED,
+                           "%s: byte %zu is set, this library knows %zu bytes: it is older than "
+                           "the header you compiled with",
+                           what, i, known);
+    return LL_OK;
+}
+
 ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const char *what,
                   ll_error *err)
 {
@@ -37,12 +48,7 @@ ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const 
         return ll_fail(err, LL_USAGE,
                        "%s.size is %zu, this library's struct has %zu: set it to sizeof", what,
                        size, known);
-    for (size_t i = known; i < size; i++)
-        if (((const unsigned char *)src)[i])
-            return ll_fail(err, LL_UNSUPPORTED,
-                           "%s: byte %zu is set, this library knows %zu bytes: it is older than "
-                           "the header you compiled with",
-                           what, i, known);
+    LL_TRY(rt_known(src, known, size, what, err));
     memcpy(dst, src, size < known ? size : known);
     memcpy(dst, &known, sizeof known);
     return LL_OK;

@@ -26,9 +26,11 @@ static ll_code map_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
                        "KV cache: no memory for %u blocks of %u tokens (%zu bytes)", kv->n_blocks,
                        kv->block, total);
     }
-    char *start = kv->map; /* in small pages: a huge page per pool would count, and be cleared, for the first token */
+    /* in small pages, also where huge ones are the system's default: one per pool would count, and be cleared, for the
+     * first token */
+    madvise(kv->map, kv->map_bytes, MADV_NOHUGEPAGE);
     for (uint32_t i = 0; i < kv->n_pool; i++)
-        kv->pool[i].base = start + (uintptr_t)kv->pool[i].base;
+        kv->pool[i].base = kv->map + (uintptr_t)kv->pool[i].base;
     return LL_OK;
 }
 

@@ -119,6 +119,8 @@ ll_code rt_step_taken(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_p
 /* ---- the boundary ----------------------------------------------------------------------- */
 /* llmir_error and ll_error are the same record; every public function starts with this. */
 ll_error *rt_err(llmir_error *err);
+/* LL_UNSUPPORTED when a caller's struct has anything set behind the `known` bytes. */
+ll_code rt_known(const void *src, size_t known, size_t size, const char *what, ll_error *err);
 /* Copies a caller's struct of any known size over zeros. `least`: bytes that must be there. */
 ll_code rt_params(void *dst, size_t known, size_t least, const void *src, const char *what,
                   ll_error *err);

@@ -168,10 +168,9 @@ static void list_from_scan(list *l)
 /* Every token above a lower bound than before; false when the list was complete already. */
 static bool list_extend(list *l)
 {
-    static const float depth[] = {6, 12, 24, INFINITY};
+    static const float depth[] = {6, 12, 24, INFINITY}; /* the last one completes the list */
     if (l->complete) return false;
     float bound = l->top - depth[l->level] * l->p->temperature;
-    if (l->p->temperature == 0 || l->level == 3) bound = -INFINITY;
     l->level++;
     l->n = 0;
     for (uint32_t i = 0; i < l->row->n; i++)

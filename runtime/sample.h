@@ -1,12 +1,11 @@
 /* sample.h: picks a token from a row of logits (the chain is documented at llmir_sample_params).
  *
- * A row of a real model has 10^5 entries and almost all of the probability in a few. The module's
- * kernels report the 256 best; everything below works on a short sorted list with a `bound` that no
- * token outside it exceeds, and only when a filter reaches past the list is the row read again,
- * with a lower bound:
+ * A row of a real model has 10^5 entries and almost all of the probability in a few. Everything
+ * below works on a short sorted list (the 256 best that a module's kernel reports, or else found
+ * here in one pass) with a `bound` that no token outside it exceeds, and only when a filter reaches
+ * past the list is the row read again, with a lower bound:
  *
- *     list from the kernel, or one pass  ->  filters  ->  past the end?  ->  all logits > max - 6T
- * -> ...
+ *     list  ->  filters  ->  past the end?  ->  all logits > max - 6T  ->  filters  ->  ... 12T, 24T, all
  *
  * No allocation: all scratch is in rt_sampler, made once for a vocabulary size. */
 #ifndef LLMIR_RUNTIME_SAMPLE_H

@@ -34,10 +34,9 @@ static ll_code check_feed(const llmir_engine *e, const llmir_feed *f, size_t i, 
         return ll_fail(err, LL_USAGE, "feed %zu: want is %u: unknown", i, f->want);
     if (f->want == LLMIR_WANT_ALL && !f->logits)
         return ll_fail(err, LL_USAGE, "feed %zu: LLMIR_WANT_ALL without room for logits", i);
-    if (f->sample && f->sample->size < sizeof *f->sample)
-        return ll_fail(err, LL_USAGE, "feed %zu: sample->size is %zu, wanted %zu", i,
-                       f->sample->size, sizeof *f->sample);
-    return f->sample ? rt_sample_check(f->sample, err) : LL_OK;
+    llmir_sample_params sample;
+    LL_TRY(rt_params(&sample, sizeof sample, sizeof sample, f->sample, "llmir_sample_params", err));
+    return rt_sample_check(&sample, err);
 }
 
 static ll_code reserve(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_params *params,
@@ -329,7 +328,10 @@ llmir_status llmir_step(llmir_engine *engine, llmir_feed *feeds, size_t n,
         return (llmir_status)ll_fail(err, LL_USAGE,
                                      "llmir_feed.size is %zu, this library's struct has %zu",
                                      stride, sizeof *feeds);
-    for (size_t i = 0; i < n; i++) feed[i] = (llmir_feed *)(void *)((char *)feeds + i * stride);
+    for (size_t i = 0; i < n; i++) {
+        feed[i] = (llmir_feed *)(void *)((char *)feeds + i * stride);
+        RT_TRY(rt_known(feed[i], sizeof *feeds, stride, "llmir_feed", err));
+    }
     size_t taken = take_sessions(feed, n, err);
     ll_code rc = taken == n ? rt_step_taken(engine, feed, n, &p, err) : err->code;
     for (size_t i = 0; i < taken; i++)

@@ -8,8 +8,8 @@
  *
  *     gate      {step number : 40 | parts : 24}   the step that is open; parts = 0: no run
  *     range[i]  {step number : 40 | next  : 24}   how far thread i's range of that step is claimed;
- * an older step number means: not yet begun done      parts finished of the open step, added once
- * per thread and step
+ *                                                 an older step number means: not yet begun
+ *     done      parts finished of the open step, added once per thread and step
  *
  * A thread claims its first part BEFORE it looks at the step's kernel: from then on the step cannot
  * end, so nothing it reads can change under it. A thread that slept through steps (or runs) fails

@@ -4,7 +4,14 @@
 set -euo pipefail
 build="gcc meson ninja-build pkg-config binutils llvm-19-dev libjansson-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libxxhash-dev python3"
 test="$build libcmocka-dev clang-19 libclang-rt-19-dev python3-pip"
-[ "${1:-build}" = test ] && want=$test || want=$build
+case ${1:-build} in
+build) want=$build ;;
+test) want=$test ;;
+*)
+    echo "usage: install-deps.sh [build|test]" >&2
+    exit 2
+    ;;
+esac
 missing=""
 for p in $want; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"

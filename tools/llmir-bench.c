@@ -67,6 +67,13 @@ static const struct argp_option option_list[] =
       "Time per kernel, beside what its bytes and operations take at least", 3},
      {0}};
 
+static uint64_t largest(const list *l)
+{
+    uint64_t m = 0;
+    for (size_t i = 0; i < l->n; i++) m = l->v[i] > m ? l->v[i] : m;
+    return m;
+}
+
 static enum format parse_format(struct argp_state *state, const char *arg)
 {
     static const char *const names[] = {"md", "csv", "json", "jsonl", "sql"};
@@ -106,6 +113,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case ARGP_KEY_END:
         if (!b->module) argp_error(state, "no module given");
+        if (!largest(&b->prompt) && !largest(&b->gen))
+            argp_error(state, "no test: -p and -n are 0");
         break;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -242,7 +251,7 @@ static void print_md(const bench *b, const result *r)
            b->run.threads, r->test, ts);
 }
 
-static void print_row(bench *b, const result *r)
+static int print_row(bench *b, const result *r)
 {
     switch (b->format) {
     case MD: print_md(b, r); break;
@@ -267,7 +276,7 @@ static void print_row(bench *b, const result *r)
         fputs(b->format == JSON ? "}" : "}\n", stdout);
     }
     b->n_rows++;
-    fflush(stdout);
+    return tool_flush();
 }
 
 /* ---- profile ---------------------------------------------------------------------------- */
@@ -393,9 +402,9 @@ static int run_test(bench *b, result *r)
     }
     tool_progress(r->test, b->reps, b->reps);
     if (rc) return rc;
-    print_row(b, r);
-    if (b->profile) print_profile(b, r->test);
-    return 0;
+    rc = print_row(b, r);
+    if (!rc && b->profile) print_profile(b, r->test);
+    return rc;
 }
 
 static int run_tests(bench *b)
@@ -421,13 +430,6 @@ static int run_tests(bench *b)
 }
 
 /* ---- setting up ------------------------------------------------------------------------- */
-static uint64_t largest(const list *l)
-{
-    uint64_t m = 0;
-    for (size_t i = 0; i < l->n; i++) m = l->v[i] > m ? l->v[i] : m;
-    return m;
-}
-
 static int start(bench *b)
 {
     int rc = llmir_open(b->module, &b->open, &b->model, &b->err);
@@ -468,7 +470,7 @@ int main(int argc, char **argv)
                                      "decode of B sessions at once, @dD behind D tokens; "
                                      "t/s is tokens per second, mean and standard deviation over "
                                      "the repetitions. Rows go to stdout, profiles to "
-                                     "stderr.",
+                                     "stderr.\nExit codes: those of llmir-run.",
                                      0,
                                      0,
                                      0};
@@ -491,6 +493,6 @@ int main(int argc, char **argv)
     free(b.session);
     llmir_engine_destroy(b.e);
     llmir_close(b.model);
-    if (!rc && fflush(stdout)) rc = tool_fail(LLMIR_FAILED, "stdout: cannot write");
+    if (!rc) rc = tool_flush();
     return rc;
 }

@@ -1,13 +1,16 @@
 /* llmir-build: a model file becomes a model.so. Flags and wiring only; compile/build.h does the work. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "compile/build.h"
 #include "tools/tool.h"
 
-enum { MAX_BLOCKS = 8, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS };
+enum { MAX_BLOCKS = 8, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET };
 
 typedef struct options {
     const char *model, *out;
@@ -18,7 +21,7 @@ typedef struct options {
 
 static const struct argp_option option_list[] = {
     {"output", 'o', "FILE", 0, "Write the module here (required)", 0},
-    {"target", KEY_TOKENS + 1, "TARGET", 0, "cpu (this machine, the default), cpu:x86-64-v3, cpu:x86-64-v4, cpu:x86-64-v4+avx512vnni+gfni", 0},
+    {"target", KEY_TARGET, "TARGET", 0, "cpu (this machine, the default), cpu:x86-64-v3, cpu:x86-64-v4, cpu:x86-64-v4+avx512vnni+gfni", 0},
     {"activations", KEY_ACT, "int8|f32", 0, "What matrix products read: 8-bit blocks (default) or floats", 0},
     {"kv-blocks", KEY_BLOCKS, "N,...", 0, "Tokens per KV block to build for (default 16,32,64,128,256)", 0},
     {"max-tokens", KEY_TOKENS, "N", 0, "Longest step in tokens (default 512)", 0},
@@ -56,7 +59,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     options *o = state->input;
     switch (key) {
     case 'o': o->out = arg; break;
-    case KEY_TOKENS + 1:
+    case KEY_TARGET:
         if (o->build.target) argp_error(state, "--target was given twice; one module holds one CPU target");
         o->build.target = arg;
         break;
@@ -102,6 +105,18 @@ static void progress(void *user, const char *phase, double fraction)
     last = phase;
 }
 
+/* What would stop the writing is better said before the work. */
+static int check_output(const char *path)
+{
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    errno = EISDIR;
+    bool ok = folder && (stat(path, &st) || !S_ISDIR(st.st_mode)) && access(folder, W_OK | X_OK) == 0;
+    free(folder);
+    return ok ? 0 : tool_fail_errno(path);
+}
+
 static double peak_mib(void)
 {
     struct rusage self, child;
@@ -121,6 +136,8 @@ int main(int argc, char **argv)
     o.build.progress = progress;
     o.build.user = &o;
     o.build.version = llmir_version();
+    int bad = check_output(o.out);
+    if (bad) return bad;
     double t0 = tool_now();
     cc_report r;
     ll_error e = {0};
@@ -132,5 +149,5 @@ int main(int argc, char **argv)
     if (o.time_passes)
         printf("read %.2f s, graph and schedule %.2f s, code %.2f s, weights and link %.2f s; %d steps a token\n", r.seconds_graph, r.seconds_schedule, r.seconds_code,
                r.seconds_weights, r.decode_steps);
-    return 0;
+    return tool_flush();
 }

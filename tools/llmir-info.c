@@ -39,8 +39,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-/* Everything is collected as JSON; text is a view of it. */
-static json_t *text(const char *s) { return json_string_nocheck(s ? s : ""); }
+/* Everything is collected as JSON; text is a view of it. Names and paths may be no UTF-8. */
+static json_t *text(const char *s)
+{
+    size_t n = 0;
+    char *clean = tool_utf8(s, strlen(s), &n);
+    json_t *o = clean ? json_stringn_nocheck(clean, n) : NULL;
+    free(clean);
+    return o;
+}
 
 /* ---- devices ---------------------------------------------------------------------------- */
 static void cpu_name(char out[64])
@@ -76,9 +83,11 @@ static json_t *cuda_device(void)
 {
     const char *path = getenv("LLMIR_CUDA_LIBRARY");
     void *lib = dlopen(path ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!lib)
-        return json_pack("{s:s,s:s+}", "device", "cuda", "missing",
-                         "no driver library: ", dlerror());
+    if (!lib) {
+        char why[512];
+        snprintf(why, sizeof why, "no driver library: %s", dlerror());
+        return json_pack("{s:s,s:o}", "device", "cuda", "missing", text(why));
+    }
     int (*init)(unsigned), (*count)(int *), (*get)(int *, int), (*attr)(int *, int, int), n = 0;
     *(void **)&init = dlsym(lib, "cuInit");
     *(void **)&count = dlsym(lib, "cuDeviceGetCount");
@@ -276,7 +285,8 @@ int main(int argc, char **argv)
                                      parse,
                                      "[MODULE.so]",
                                      "Shows the devices of this machine and, given a module made "
-                                     "by llmir-build, what is in it.",
+                                     "by llmir-build, what is in it.\v"
+                                     "Exit codes: those of llmir-run.",
                                      0,
                                      0,
                                      0};
@@ -286,13 +296,16 @@ int main(int argc, char **argv)
     json_t *out = json_pack("{s:[o,o]}", "devices", cpu_device(), cuda_device());
     if (!out) return tool_fail(LLMIR_NO_SPACE, "no memory");
     int rc = o.module ? module_info(&o, out) : 0;
-    if (!rc && o.json)
-        rc = json_dumpf(out, stdout, JSON_INDENT(1)) || putchar('\n') != '\n' ? LLMIR_FAILED : 0;
-    else if (!rc) {
+    if (!rc && o.json) {
+        char *dump = json_dumps(out, JSON_INDENT(1));
+        rc = dump ? 0 : tool_fail(LLMIR_NO_SPACE, "no memory");
+        if (dump) puts(dump);
+        free(dump);
+    } else if (!rc) {
         print_devices(json_object_get(out, "devices"));
         if (o.module) print_module(json_object_get(out, "module"), o.traces);
     }
-    if (!rc && fflush(stdout)) rc = tool_fail(LLMIR_FAILED, "stdout: cannot write");
+    if (!rc) rc = tool_flush();
     json_decref(out);
     return rc;
 }

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/tool.h"
 
@@ -105,7 +107,9 @@ static void check_options(struct argp_state *state, options *o)
 {
     int prompts = (o->prompt != NULL) + (o->file != NULL) + (o->tokens != NULL);
     if (!o->module) argp_error(state, "no module given");
-    if (o->text_mode ? prompts : prompts != 1) argp_error(state, "give one of -p, -f, --tokens");
+    if (o->text_mode && prompts)
+        argp_error(state, "--tokenize and --detokenize read stdin: no -p, -f, --tokens with them");
+    if (!o->text_mode && prompts != 1) argp_error(state, "give one of -p, -f, --tokens");
     if (o->all_logits && !o->logits) argp_error(state, "--all-logits needs --logits FILE");
 }
 
@@ -183,14 +187,22 @@ static int print_ids(run *r, const char *text, size_t n, uint32_t flags)
     return rc == LLMIR_OK ? 0 : tool_fail(rc, r->err.msg);
 }
 
-/* ids -> text as JSON may hold it; malloc'ed */
+/* ids -> bytes; malloc'ed. NULL: r->err.code says why, LLMIR_OK when memory ran out */
+static char *bytes_of(run *r, const int32_t *ids, size_t n, uint32_t flags, size_t *out_n)
+{
+    *out_n = 0;
+    if (llmir_detokenize(r->model, ids, n, flags, NULL, out_n, &r->err) != LLMIR_OK) return NULL;
+    char *raw = malloc(*out_n + 1);
+    if (raw) llmir_detokenize(r->model, ids, n, flags, raw, out_n, &r->err);
+    return raw;
+}
+
+/* The same as JSON may hold it. */
 static char *text_of(run *r, const int32_t *ids, size_t n, uint32_t flags, size_t *out_n)
 {
-    size_t room = 0;
-    llmir_detokenize(r->model, ids, n, flags, NULL, &room, &r->err);
-    char *raw = malloc(room + 1), *text = NULL;
-    if (raw && llmir_detokenize(r->model, ids, n, flags, raw, &room, &r->err) == LLMIR_OK)
-        text = tool_utf8(raw, room, out_n);
+    size_t n_raw;
+    char *raw = bytes_of(r, ids, n, flags, &n_raw), *text = NULL;
+    if (raw) text = tool_utf8(raw, n_raw, out_n);
     free(raw);
     return text;
 }
@@ -241,6 +253,7 @@ static int text_mode(run *r)
             rc = print_ids(r, json_string_value(j), json_string_length(j),
                            r->o.text_mode == OPT_TOKENIZE_SPECIAL ? LLMIR_TEXT_PARSE_SPECIAL : 0);
         json_decref(j);
+        if (!rc) rc = tool_flush();
     }
     free(line);
     return rc;
@@ -304,9 +317,17 @@ static int write_logits(run *r, size_t rows)
 {
     size_t n = rows * r->info.vocab;
     if (!r->logits_file || fwrite(r->logits, sizeof *r->logits, n, r->logits_file) == n) return 0;
-    char msg[512];
-    snprintf(msg, sizeof msg, "%s: %s", r->o.logits, strerror(errno));
-    return tool_fail(errno == ENOSPC ? LLMIR_NO_SPACE : LLMIR_FAILED, msg);
+    return tool_fail_errno(r->o.logits);
+}
+
+/* A run that failed leaves no file of logits. */
+static int close_logits(run *r, int rc)
+{
+    struct stat st;
+    bool regular = fstat(fileno(r->logits_file), &st) == 0 && S_ISREG(st.st_mode);
+    if (fclose(r->logits_file) && !rc) rc = tool_fail_errno(r->o.logits);
+    if (rc && regular) unlink(r->o.logits);
+    return rc;
 }
 
 /* Feeds n tokens; the next one, or -1 after a message (*rc). */
@@ -340,13 +361,13 @@ static int keep(run *r, int32_t id)
     }
     r->ids[r->n_ids++] = id;
     if (r->o.json) return 0;
-    char text[512];
-    size_t n = sizeof text;
-    if (llmir_detokenize(r->model, &id, 1, r->o.ignore_end ? LLMIR_TEXT_SHOW_SPECIAL : 0, text, &n,
-                         NULL) != LLMIR_OK)
-        return 0;
+    size_t n;
+    char *text = bytes_of(r, &id, 1, r->o.ignore_end ? LLMIR_TEXT_SHOW_SPECIAL : 0, &n);
+    if (!text) /* no tokenizer, or an id that only pads the vocabulary: nothing to print */
+        return r->err.code ? 0 : out_of_memory();
     fwrite(text, 1, n, stdout);
-    return fflush(stdout) ? tool_fail(LLMIR_FAILED, "stdout: cannot write") : 0;
+    free(text);
+    return tool_flush();
 }
 
 static int decode(run *r, int32_t next)
@@ -396,11 +417,10 @@ static int report(run *r)
     json_t *o = json_pack("{s:o,s:o,s:o,s:s,s:f,s:f}", "prompt_ids", prompt, "ids", ids, "text",
                           text ? json_stringn(text, n) : json_null(), "stop", r->stop,
                           "prefill_tps", prefill, "decode_tps", decode);
-    int rc = o && json_dumpf(o, stdout, JSON_COMPACT) == 0 && putchar('\n') == '\n' &&
-                     fflush(stdout) == 0
-                 ? 0
-                 : LLMIR_FAILED;
-    if (rc) tool_fail(rc, "stdout: cannot write");
+    char *dump = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    if (dump) puts(dump);
+    int rc = dump ? tool_flush() : out_of_memory();
+    free(dump);
     json_decref(o);
     free(text);
     return rc;
@@ -423,11 +443,9 @@ static int start(run *r)
     if (!r->o.logits) return 0;
     r->logits =
         malloc((r->o.all_logits ? r->n_prompt : 1) * (size_t)r->info.vocab * sizeof *r->logits);
-    r->logits_file = fopen(r->o.logits, "we");
     if (!r->logits) return out_of_memory();
-    if (r->logits_file) return 0;
-    snprintf(r->err.msg, sizeof r->err.msg, "%s: %s", r->o.logits, strerror(errno));
-    return tool_fail(LLMIR_FAILED, r->err.msg);
+    r->logits_file = fopen(r->o.logits, "we");
+    return r->logits_file ? 0 : tool_fail_errno(r->o.logits);
 }
 
 static int on_verify(void *user, uint64_t done, uint64_t total)
@@ -448,9 +466,9 @@ static int run_all(run *r)
     if ((rc = make_prompt(r)) || (rc = start(r))) return rc;
     interrupted_session = r->session;
     signal(SIGINT, on_interrupt);
-    if ((rc = generate(r))) return rc;
-    signal(SIGINT, SIG_DFL);
-    return report(r);
+    rc = generate(r);
+    signal(SIGINT, SIG_DFL); /* the session goes now */
+    return rc ? rc : report(r);
 }
 
 int main(int argc, char **argv)
@@ -475,8 +493,7 @@ int main(int argc, char **argv)
     tool_begin("llmir-run");
     argp_parse(&argp, argc, argv, 0, NULL, &r.o);
     int rc = run_all(&r);
-    if (r.logits_file && fclose(r.logits_file) && !rc)
-        rc = tool_fail(LLMIR_FAILED, "--logits: cannot write");
+    if (r.logits_file) rc = close_logits(&r, rc);
     llmir_session_destroy(r.session);
     llmir_engine_destroy(r.engine);
     llmir_close(r.model);

@@ -1,8 +1,9 @@
-/* peak.c: see peak.h. Each thread reads its own part of a buffer larger than any cache, then runs
- * chains of independent multiply-adds. The slowest thread's time counts. */
+/* peak.c: see peak.h. Each thread reads its own part of a buffer (192 MiB: larger than the caches of most machines, but
+ * not of all), then runs chains of independent multiply-adds. Of reading, the slowest thread's time counts. */
 #include "tools/peak.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,12 +19,17 @@
 
 enum { MAX_THREADS = 256, ROUNDS = 4, CHAINS = 12 };
 
+typedef struct gate { /* holds the threads of a round until all are there */
+    atomic_uint waiting;
+    atomic_int go; /* 1: work, -1: go home, some could not be made */
+} gate;
+
 typedef struct job {
     const uint64_t *from;
     size_t n;
     double (*work)(const struct job *);
     double result;
-    pthread_barrier_t *start;
+    gate *gate;
 } job;
 
 static volatile uint64_t sink;
@@ -96,8 +102,10 @@ __attribute__((target("avx2,fma"))) static double fma_256(const job *j)
 static void *run_job(void *arg)
 {
     job *j = arg;
-    pthread_barrier_wait(j->start);
-    j->result = j->work(j);
+    int go;
+    atomic_fetch_add(&j->gate->waiting, 1);
+    while (!(go = atomic_load(&j->gate->go))) sched_yield();
+    if (go > 0) j->result = j->work(j);
     return NULL;
 }
 
@@ -105,17 +113,14 @@ static void *run_job(void *arg)
 static bool together(job *j, unsigned n)
 {
     pthread_t th[MAX_THREADS];
-    pthread_barrier_t start;
-    if (pthread_barrier_init(&start, NULL, n)) return false;
+    gate g = {0};
     unsigned made = 1;
-    for (unsigned i = 0; i < n; i++) j[i].start = &start;
+    for (unsigned i = 0; i < n; i++) j[i].gate = &g;
     while (made < n && pthread_create(&th[made], NULL, run_job, &j[made]) == 0) made++;
-    if (made == n)
-        run_job(&j[0]);
-    else
-        for (unsigned i = 1; i < made; i++) pthread_cancel(th[i]); /* they wait at the barrier */
+    while (made == n && atomic_load(&g.waiting) < n - 1) sched_yield();
+    atomic_store(&g.go, made == n ? 1 : -1);
+    if (made == n) j[0].result = j[0].work(&j[0]);
     for (unsigned i = 1; i < made; i++) pthread_join(th[i], NULL);
-    if (made == n) pthread_barrier_destroy(&start);
     return made == n;
 }
 

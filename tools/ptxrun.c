@@ -1,5 +1,7 @@
 /* ptxrun: runs one kernel of a PTX file on the PTX machine, with all checks. See ptxsim/README.md.
- * Exit: 0 ok; 1 a check reported or the kernel failed; 2 wrong use; 4 the PTX is not accepted. */
+ * Exit: 0 ok; 1 a check reported, the kernel failed, or a result could not be written; 2 wrong use; 4 a file cannot be
+ * read or the PTX is not accepted; 6 out of memory or disk. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,7 @@
 #include "base/half.h"
 #include <llmir/ptxsim.h>
 
-enum { OK, REPORTED, USAGE, BAD_PTX = 4, MAX_ARGS = 256 };
+enum { OK, REPORTED, USAGE, BAD_INPUT = 4, NO_SPACE = 6, MAX_ARGS = 256 };
 
 typedef struct arg {
     uint8_t value[8]; /* scalars and pointers */
@@ -39,7 +41,7 @@ static const char usage[] =
     "  in:FILE  inout:FILE:OUT  out:BYTES:OUT  scratch:BYTES  null  bytes:FILE (a structure by "
     "value)\n"
     "  u32:N i32:N u64:N i64:N f32:X f64:X f16:X\n"
-    "exit: 0 ok, 1 a check reported, 2 wrong use, 4 the PTX is not accepted\n";
+    "exit: 0 ok, 1 a check reported, 2 wrong use, 4 bad input file or PTX, 6 out of memory or disk\n";
 
 static int wrong(const char *what, const char *arg_)
 {
@@ -53,8 +55,9 @@ static bool number(const char *s, uint64_t *out)
 {
     char *end;
     if (!*s) return false;
+    errno = 0;
     *out = *s == '-' ? (uint64_t)strtoll(s, &end, 0) : strtoull(s, &end, 0);
-    return !*end;
+    return !*end && !errno;
 }
 
 static bool triple(const char *s, uint32_t out[3])
@@ -123,6 +126,8 @@ static int option(options *o, const char *name, const char *v)
         o->model = *v == 'h' ? PTXSIM_MMA_HW : PTXSIM_MMA_F32;
     } else if (!number(v, &n))
         return wrong("a number is wanted", v);
+    else if (n > UINT32_MAX && strcmp(name, "--seed") && strcmp(name, "--max-steps"))
+        return wrong("this number does not fit", v);
     else if (!strcmp(name, "--shared"))
         o->shared = (uint32_t)n;
     else if (!strcmp(name, "--sm"))
@@ -168,10 +173,30 @@ static int parse(options *o, int argc, char **argv)
 
 /* ---- arguments ---- */
 
+static int exit_code(ptxsim_code c)
+{
+    switch (c) {
+    case PTXSIM_OK: return OK;
+    case PTXSIM_FAULT:
+    case PTXSIM_DEADLOCK:
+    case PTXSIM_STEP_LIMIT: return REPORTED;
+    case PTXSIM_BAD_PTX:
+    case PTXSIM_UNSUPPORTED: return BAD_INPUT;
+    case PTXSIM_NO_MEMORY: return NO_SPACE;
+    default: return USAGE;
+    }
+}
+
 static int say(const ptxsim_error *e)
 {
     fprintf(stderr, "ptxrun: %s\n", e->msg);
-    return e->code == PTXSIM_BAD_PTX || e->code == PTXSIM_UNSUPPORTED ? BAD_PTX : USAGE;
+    return exit_code(e->code);
+}
+
+static int no_memory(void)
+{
+    fputs("ptxrun: out of memory\n", stderr);
+    return NO_SPACE;
 }
 
 static int buffer(ptxsim *m, arg *a, const void *from, uint64_t n)
@@ -190,7 +215,8 @@ static int from_file(const char *path, void **p, size_t *n)
 {
     ll_error e = {0};
     if (ll_file_read(path, (size_t)1 << 36, p, n, &e) == LL_OK) return OK;
-    return wrong(e.msg, NULL);
+    wrong(e.msg, NULL);
+    return (int)e.code;
 }
 
 /* "REST" cut at its last colon: both halves must be there. */
@@ -315,10 +341,7 @@ static int launch(ptxsim *m, const options *o, const ptxsim_kernel *k, arg *a)
     }
     ptxsim_log_destroy(log);
     if (c == PTXSIM_OK) return n ? REPORTED : OK;
-    fprintf(stderr, "ptxrun: %s\n", e.msg);
-    return c == PTXSIM_FAULT || c == PTXSIM_DEADLOCK || c == PTXSIM_STEP_LIMIT ? REPORTED
-           : c == PTXSIM_BAD_PTX || c == PTXSIM_UNSUPPORTED                    ? BAD_PTX
-                                                                               : USAGE;
+    return say(&e);
 }
 
 static int save(ptxsim *m, const arg *a)
@@ -327,11 +350,11 @@ static int save(ptxsim *m, const arg *a)
     ll_error fe = {0};
     void *p = malloc(a->n ? a->n : 1);
     int rc = OK;
-    if (!p) return wrong("out of memory", NULL);
+    if (!p) return no_memory();
     if (ptxsim_read(m, p, a->dev, a->n, &e) != PTXSIM_OK)
         rc = say(&e);
     else if (ll_file_write(a->save, p, a->n, &fe) != LL_OK)
-        rc = wrong(fe.msg, NULL);
+        wrong(fe.msg, NULL), rc = (int)fe.code;
     free(p);
     return rc;
 }
@@ -357,7 +380,7 @@ static int run(const options *o, ptxsim *m, arg *a)
     }
     for (int i = 0; i < o->n_args; i++) {
         char *s = strdup(o->args[i]); /* kept: names of files point into it */
-        if (!s) return wrong("out of memory", NULL);
+        if (!s) return no_memory();
         if ((rc = make_arg(m, s, &a[i]))) return rc;
     }
     rc = launch(m, o, k, a);
@@ -379,5 +402,9 @@ int main(int argc, char **argv)
     if (ptxsim_create(&(ptxsim_config){.sm = o.sm}, &m, &e) != PTXSIM_OK) return say(&e);
     rc = run(&o, m, a);
     ptxsim_destroy(m);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "ptxrun: stdout: cannot write: %s\n", strerror(errno));
+        return errno == ENOSPC ? NO_SPACE : REPORTED;
+    }
     return rc;
 }

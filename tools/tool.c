@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 static const char *tool_name = "llmir";
 
 static void print_version(FILE *f, struct argp_state *state)
@@ -26,8 +28,24 @@ void tool_begin(const char *name)
 
 int tool_fail(int status, const char *sentence)
 {
+    tool_progress("", 1, 1);
     fprintf(stderr, "%s: %s\n", tool_name, sentence);
     return status > LLMIR_OK && status <= LLMIR_NO_SPACE ? status : LLMIR_FAILED;
+}
+
+int tool_fail_errno(const char *what)
+{
+    char msg[512];
+    int e = errno;
+    snprintf(msg, sizeof msg, "%s: %s", what, strerror(e));
+    return tool_fail(e == ENOSPC || e == EDQUOT || e == EFBIG || e == ENOMEM ? LLMIR_NO_SPACE
+                                                                             : LLMIR_FAILED,
+                     msg);
+}
+
+int tool_flush(void)
+{
+    return fflush(stdout) || ferror(stdout) ? tool_fail_errno("stdout: cannot write") : 0;
 }
 
 uint64_t tool_number(struct argp_state *state, const char *arg, const char *what, uint64_t min,
@@ -90,34 +108,12 @@ double tool_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Length of the well-formed UTF-8 sequence at p, 0 when there is none. */
-static size_t sequence(const unsigned char *p, size_t n)
-{
-    static const struct {
-        unsigned char lo, hi, lo2, hi2;
-        size_t len;
-    } row[] = {{0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2},
-               {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-               {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-               {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
-               {0xf4, 0xf4, 0x80, 0x8f, 4}};
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        if (p[0] < row[i].lo || p[0] > row[i].hi) continue;
-        if (n < row[i].len || (row[i].len > 1 && (p[1] < row[i].lo2 || p[1] > row[i].hi2)))
-            return 0;
-        for (size_t k = 2; k < row[i].len; k++)
-            if ((p[k] & 0xc0) != 0x80) return 0;
-        return row[i].len;
-    }
-    return 0;
-}
-
 char *tool_utf8(const char *p, size_t n, size_t *out_n)
 {
     char *out = malloc(3 * n + 1);
     size_t m = 0;
     for (size_t i = 0; out && i < n;) {
-        size_t len = sequence((const unsigned char *)p + i, n - i);
+        size_t len = ll_utf8_char(p + i, n - i, NULL, NULL, NULL);
         if (len)
             memcpy(out + m, p + i, len), m += len, i += len;
         else

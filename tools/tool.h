@@ -16,6 +16,10 @@ enum { TOOL_INTERRUPTED = 130 };
 void tool_begin(const char *name);
 /* "NAME: sentence" on stderr; returns the exit code that goes with the status. */
 int tool_fail(int status, const char *sentence);
+/* "NAME: WHAT: why" from errno: exit code 6 when memory or disk ran out, 1 otherwise. */
+int tool_fail_errno(const char *what);
+/* Everything printed so far is written, or an exit code after a message. */
+int tool_flush(void);
 
 /* Parses all of `arg`; a wrong number ends the program with a usage message and exit code 2. */
 uint64_t tool_number(struct argp_state *state, const char *arg, const char *what, uint64_t min,

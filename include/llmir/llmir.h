@@ -279,7 +279,7 @@ typedef struct llmir_feed {
     float *logits;    /* NULL, or room for 1 (NEXT) or n_tokens (ALL) rows of `vocab` floats: logits
                          as computed, before penalties */
     int32_t next;     /* out: the sampled token (not yet part of the session); -1 with WANT_NONE */
-    float next_logit; /* out: its logit */
+    float next_logit; /* out: its logit, penalties included */
 } llmir_feed;
 
 typedef struct llmir_step_params {
@@ -294,7 +294,8 @@ typedef struct llmir_step_params {
  * computed in several runs. All or nothing: on any failure every session is as before. Errors:
  * LLMIR_USAGE (token or context out of range, two feeds of one session), LLMIR_KV_FULL,
  * LLMIR_BUSY, LLMIR_CANCELLED, LLMIR_FAILED (non-finite logits: the sentence names the position).
- * `params` may be NULL. Feeds are an array with stride feeds[0].size. */
+ * Then `next` is -1, and `logits` may hold rows of what was computed. `params` may be NULL.
+ * Feeds are an array with stride feeds[0].size. */
 LLMIR_API llmir_status llmir_step(llmir_engine *engine, llmir_feed *feeds, size_t n,
                                   llmir_step_params *params, llmir_error *err);
 
@@ -327,7 +328,8 @@ typedef struct llmir_generate_result {
 } llmir_generate_result;
 
 /* Tokenizes `prompt` (n bytes), feeds it behind what the session holds, and generates. Both
- * structs may be NULL. The last generated token is not yet computed into the session's cache. */
+ * structs may be NULL. The last generated token is not yet computed into the session's cache.
+ * On failure `result` tells how far it came. */
 LLMIR_API llmir_status llmir_generate(llmir_session *session, const char *prompt, size_t n,
                                       const llmir_generate_params *params,
                                       llmir_generate_result *result, llmir_error *err);

@@ -25,7 +25,6 @@ enum {
 };
 
 struct rt_tok {
-    const char *name;
     rt_tok_info info;
     rt_bpe bpe;
     const uint32_t *text, *special, *eog;
@@ -246,14 +245,6 @@ const char *rt_tok_text(const rt_tok *t, int32_t id, size_t *n)
     return id < 0 || (uint32_t)id >= t->info.n_vocab ? NULL : text_of(t, (uint32_t)id, n);
 }
 
-int32_t rt_tok_find(const rt_tok *t, const char *text, size_t n)
-{
-    for (uint32_t i = 0; i < t->info.n_vocab; i++)
-        if (t->text[i + 1] - t->text[i] == n && !memcmp(t->bytes + t->text[i], text, n))
-            return (int32_t)i;
-    return RT_TOK_NO_ID;
-}
-
 /* ---- encoding ---- */
 
 typedef struct enc {
@@ -388,11 +379,12 @@ ll_code rt_tok_encode(const rt_tok *t, const char *text, size_t n, unsigned flag
     pcre2_match_data_free(e.match);
     pcre2_match_context_free(e.limits);
     rt_bpe_work_finish(&e.work);
+    if (rc != LL_OK) return rc;
     *n_ids = e.work.n_ids;
-    if (rc == LL_OK && ids && e.work.n_ids > room)
+    if (ids && e.work.n_ids > room)
         return ll_fail(err, LL_USAGE, "the text has %zu tokens, there is room for %zu",
                        e.work.n_ids, room);
-    return rc;
+    return LL_OK;
 }
 
 /* ---- decoding ---- */

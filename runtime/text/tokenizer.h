@@ -40,8 +40,6 @@ void rt_tok_close(rt_tok *t); /* NULL is fine */
 const rt_tok_info *rt_tok_get_info(const rt_tok *t);
 /* True for a token that ends a generation. */
 bool rt_tok_is_eog(const rt_tok *t, int32_t id);
-/* The token whose text is exactly these bytes, or RT_TOK_NO_ID. A linear search. */
-int32_t rt_tok_find(const rt_tok *t, const char *text, size_t n);
 /* The bytes of a token inside the tables, or NULL for an id outside the vocabulary. */
 const char *rt_tok_text(const rt_tok *t, int32_t id, size_t *n);
 

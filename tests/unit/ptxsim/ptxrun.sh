@@ -65,7 +65,11 @@ expect 2 "has 4 bytes" $run in:x in:y scratch:16 bytes:ab u64:4 null
 expect 2 "has 8 bytes" $run in:x in:y scratch:16 bytes:x u32:4 null
 expect 2 "no number" $run in:x in:y scratch:16 bytes:ab u32:four null
 expect 2 "unknown kind" $run in:x in:y scratch:16 bytes:ab u16:4 null
-expect 2 "no-such-file" $run in:no-such-file in:y scratch:16 bytes:ab u32:4 null
+expect 2 "does not fit" $run --shared 4294967296
+expect 4 "no-such-file" no-such-file.ptx --kernel axpy --grid 1 --block 32
+expect 1 "no-such-folder" $run in:x inout:y:no-such-folder/y scratch:16 bytes:ab u32:4 null
+[ ! -e /dev/full ] || { "$ptxrun" $run --counters text in:x in:y scratch:16 bytes:ab u32:4 null >/dev/full 2>err; [ $? -eq 6 ]; } || { echo "FAILED: full disk"; bad=1; }
+expect 4 "no-such-file" $run in:no-such-file in:y scratch:16 bytes:ab u32:4 null
 expect 2 "unknown option" $run --frobnicate 1
 expect 2 "checks" $run --checks everything
 expect 2 "" $run --block 2000 in:x in:y scratch:16 bytes:ab u32:4 null

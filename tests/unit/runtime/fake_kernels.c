@@ -1,9 +1,9 @@
 /* fake_kernels.c: kernels of a model that can be computed by hand, in integers below MOD.
  *
  *     x[t] = emb[token[t]]
- *     two layers:  pool[layer][pos] = x[t];  x[t] = (x[t] + (layer + 2) * sum_{j <= pos}
- * pool[layer][j]) % MOD logits[r][v] = -|v - x[row r] % vocab|          (so the next token is x %
- * vocab)
+ *     two layers:  pool[layer][pos] = x[t]
+ *                  x[t] = (x[t] + (layer + 2) * sum_{j <= pos} pool[layer][j]) % MOD
+ *     logits[r][v] = -|v - x[row r] % vocab|          (so the next token is x % vocab)
  *
  * The sum goes through a plan: partial sums per item and row, then a combine. Every KV layout has
  * its own append and sum, as real kernels have: block size and storage type are constants. */

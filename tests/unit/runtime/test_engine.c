@@ -406,6 +406,21 @@ static void misuse_is_refused_with_a_sentence(void **st)
         f[0].sample = &w;
         REFUSED(llmir_step(e, f, 1, NULL, &err), LLMIR_USAGE, "wanted");
     }
+    struct {
+        llmir_sample_params p;
+        uint64_t newer;
+    } sample = {{.size = sizeof sample}, 0};
+    struct {
+        llmir_feed f;
+        uint64_t newer;
+    } wide[2] = {{feed_of(s, t, 1), 0}, {feed_of(s, t, 1), 1}};
+    wide[0].f.size = wide[1].f.size = sizeof *wide;
+    REFUSED(llmir_step(e, &wide[0].f, 2, NULL, &err), LLMIR_UNSUPPORTED, "older");
+    wide[0].f.sample = &sample.p;
+    assert_int_equal(llmir_step(e, &wide[0].f, 1, NULL, &err), LLMIR_OK);
+    sample.newer = 1;
+    REFUSED(llmir_step(e, &wide[0].f, 1, NULL, &err), LLMIR_UNSUPPORTED, "older");
+    assert_int_equal(llmir_session_truncate(s, 0, NULL), LLMIR_OK);
     f[0] = feed_of(s, t, FAKE_CONTEXT); /* exactly the context is fine, one more is not */
     assert_int_equal(llmir_step(e, f, 1, NULL, &err), LLMIR_OK);
     f[0] = feed_of(s, t, 1);

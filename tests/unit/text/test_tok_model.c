@@ -1,7 +1,7 @@
-/* test_tok_model.c FOLDER MODEL.gguf REFERENCE.json: the tokenizer of a real model, through its
+/* test_tok_model.c MODEL.gguf REFERENCE.json: the tokenizer of a real model, through its
  * serialised form, against ids recorded from other software: plain, with special tokens parsed,
- * and back to text. Also the time that opening takes. The model lies in $LLMIR_MODELS, else in
- * FOLDER; exit 77 when it is in neither. */
+ * and back to text. Also the time that opening takes. The model lies in $LLMIR_MODELS or where
+ * quickstart.sh puts it; exit 77 when it is in neither. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,19 +106,29 @@ static rt_tok *open_model(const char *path, ll_str *bytes)
     return t;
 }
 
+static bool find_model(const char *name, char *path, size_t n)
+{
+    static const struct { const char *variable, *below; } place[] = {
+        {"LLMIR_MODELS", ""}, {"XDG_CACHE_HOME", "/llmir"}, {"HOME", "/.cache/llmir"}};
+    for (size_t i = 0; i < sizeof place / sizeof *place; i++) {
+        const char *folder = getenv(place[i].variable);
+        snprintf(path, n, "%s%s/%s", folder ? folder : "", place[i].below, name);
+        if (folder && access(path, R_OK) == 0) return true;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 4) return 2;
-    const char *folder = getenv("LLMIR_MODELS");
+    if (argc != 3) return 2;
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder ? folder : argv[1], argv[2]);
-    if (access(path, R_OK)) {
-        printf("skipped: no model file %s (LLMIR_MODELS names the folder of models)\n", path);
+    if (!find_model(argv[1], path, sizeof path)) {
+        printf("skipped: %s is neither in $LLMIR_MODELS nor where quickstart.sh puts it\n", argv[1]);
         return 77;
     }
     json_error_t je;
-    json_t *ref = json_load_file(argv[3], 0, &je), *item;
-    if (!ref) return fprintf(stderr, "%s: %s\n", argv[3], je.text), 1;
+    json_t *ref = json_load_file(argv[2], 0, &je), *item;
+    if (!ref) return fprintf(stderr, "%s: %s\n", argv[2], je.text), 1;
     ll_str bytes = {0};
     rt_tok *t = open_model(path, &bytes);
     if (!t) return 1;

@@ -202,8 +202,6 @@ static void special_tokens_are_found_when_asked_for(void **st)
     decodes_to(t, ids, 6, RT_TOK_SHOW_SPECIAL, "a<c>  [PAD]</s>b", 16);
     assert_true(rt_tok_is_eog(t, longer) && rt_tok_is_eog(t, unused + 1) &&
                 !rt_tok_is_eog(t, ctl) && !rt_tok_is_eog(t, -1));
-    assert_int_equal(rt_tok_find(t, "<c>", 3), ctl);
-    assert_int_equal(rt_tok_find(t, "<c", 2), RT_TOK_NO_ID);
     const rt_tok_info *info = rt_tok_get_info(t);
     assert_int_equal(info->bos, ctl);
     assert_int_equal(info->pad, RT_TOK_NO_ID);
@@ -509,7 +507,7 @@ static void an_expression_that_explodes_is_an_error_soon(void **st)
         patched c = copy_of(v);
         rt_tok *t;
         ll_error e = {0};
-        size_t n = 0;
+        size_t n = 7;
         struct timespec a, b;
         set_split(&c, bad[i].re, bad[i].n, 1);
         assert_int_equal(rt_tok_open(c.p, c.n, "m.so", &t, &e), LL_OK);
@@ -519,6 +517,7 @@ static void an_expression_that_explodes_is_an_error_soon(void **st)
         if (rc != LL_BAD_INPUT || !strstr(e.msg, "gave up on the text at byte 0: "))
             fail_msg("%s: %s '%s'", bad[i].re, ll_code_name(rc), e.msg);
         assert_true(b.tv_sec - a.tv_sec < 2);
+        assert_int_equal(n, 7); /* outputs are untouched */
         rt_tok_close(t);
         free(c.p);
     }

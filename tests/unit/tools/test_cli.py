@@ -2,7 +2,7 @@
 
 test_cli.py TOOLS_DIR FAKE.so
 """
-import csv, io, json, os, sqlite3, struct, subprocess, sys, tempfile
+import csv, io, json, os, resource, signal, sqlite3, struct, subprocess, sys, tempfile
 
 tools, fake = sys.argv[1], sys.argv[2]
 VOCAB, MOD, CONTEXT = 300, 8191, 200
@@ -65,7 +65,9 @@ check("-f - reads stdin", json.loads(run("llmir-run", fake, "-f", "-", "-n", 3, 
 r = run("llmir-run", fake, "-p", "abc", "-n", 20, "--ignore-eos")
 ids = json.loads(run("llmir-run", fake, "-p", "abc", "-n", 20, "--json", "--ignore-eos").stdout)["ids"]
 raw = subprocess.run([os.path.join(tools, "llmir-run"), fake, "-p", "abc", "-n", "20", "--ignore-eos"], capture_output=True).stdout
-special = {256: b"<end>", 257: b"<user>", **{i: b"u%d" % i for i in range(258, 298)}}
+special = {256: b"<end>", 257: b"<user>", 258: b"L" * 600, **{i: b"u%d" % i for i in range(259, 298)}}
+long = next([a, b] for a in range(256) for b in range(256) if states([a, b])[-1] % VOCAB == 258)
+check("the text of a token may be long", run("llmir-run", fake, "--tokens", ",".join(map(str, long)), "-n", 1).stdout == "L" * 600)
 check("text on stdout", raw == b"".join(special.get(i, bytes([i]) if i < 256 else b"") for i in ids), raw)
 
 # a prompt whose next token is the end
@@ -99,9 +101,14 @@ with tempfile.TemporaryDirectory() as d:
     check("--all-logits", all(v[r * VOCAB + i] == -abs(i - s[r] % VOCAB) for r in range(4) for i in range(VOCAB)))
     r = run("llmir-run", fake, "--tokens", "1", "--logits", os.path.join(d, "no", "such"))
     check("unwritable logits", r.returncode == 1 and "no/such" in r.stderr, r)
-if os.path.exists("/dev/full"):
-    r = run("llmir-run", fake, "--tokens", "1", "--logits", "/dev/full", "--ignore-eos")
-    check("full disk", r.returncode in (1, 6) and r.stderr, r)
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+
+    for n in (1, 100):  # the disk is full when the file is closed; before that
+        r = run("llmir-run", fake, "--tokens", "1,2,3,4,5,6,7,8,9", "--logits", f, "--all-logits", "-n", n, "--ignore-eos", preexec_fn=small_disk)
+        check(f"a full disk leaves no logits, -n {n}", r.returncode == 6 and f"llmir-run: {f}: " in r.stderr and not os.path.exists(f), r)
 
 lines = ["hello", "a\u20ac\U0001f600", "<end>", "", "\x00x"]
 r = run("llmir-run", fake, "--tokenize", stdin="\n".join(map(json.dumps, lines)) + "\n")
@@ -125,9 +132,12 @@ for args in ([], [fake], [fake, "-p", "a", "--tokens", "1"], [fake, "-p", "a", "
              [fake, "-p", "x" * (CONTEXT + 1)], [fake, "-p", "a", "-c", CONTEXT + 1], [fake, "-p", "a", "--all-logits"]):
     r = run("llmir-run", *args)
     check(f"wrong use {args}", r.returncode == 2 and r.stdout == "" and r.stderr, (r.returncode, r.stderr))
+r = run("llmir-run", fake, "-p", "a", "--tokenize")
+check("text modes take no prompt", r.returncode == 2 and "stdin" in r.stderr, r)
 check("unsupported KV type", run("llmir-run", fake, "-p", "a", "--kv", "f8").returncode == 3)
 check("missing module", run("llmir-run", "/nonexistent.so", "-p", "a").returncode == 4)
 check("no module", run("llmir-run", __file__, "-p", "a").returncode == 4)
+check("a prompt file that is a folder", run("llmir-run", fake, "-f", "/").returncode == 4)
 check("missing prompt file", run("llmir-run", fake, "-f", "/nonexistent").returncode == 4)
 for tool in ("llmir-run", "llmir-bench", "llmir-info"):
     r = run(tool, "--version")
@@ -154,6 +164,7 @@ check("sql", [x[0] for x in db.execute("select test from llmir_bench")] == tests
 r = run("llmir-bench", fake, "-p", "0", "-n", "8", "-r", "1", "--profile")
 check("profile names kernels on stderr", "combine" in r.stderr and "GB/s" in r.stderr and "combine" not in r.stdout, r)
 check("bench beyond the context", run("llmir-bench", fake).returncode == 2)
+check("bench without a test", run("llmir-bench", fake, "-p", "0", "-n", "0").returncode == 2)
 check("bench wrong format", run("llmir-bench", fake, "-o", "xml").returncode == 2)
 
 # ---- llmir-info ----
@@ -166,6 +177,32 @@ check("info traces", "split i 3" in r.stdout and "def x" in r.stdout, r)
 r = run("llmir-info")
 check("info alone", r.returncode == 0 and "cpu" in r.stdout, r)
 check("info on another file", run("llmir-info", __file__).returncode == 4)
+with tempfile.TemporaryDirectory() as d:
+    odd = os.path.join(os.fsencode(d), b"\xff.so")
+    os.symlink(os.path.abspath(fake), odd)
+    p = subprocess.run([os.path.join(tools, "llmir-info"), "-j", odd], capture_output=True)
+    check("info of a path that is not UTF-8", p.returncode == 0 and json.loads(p.stdout)["module"]["file"].endswith("\ufffd.so"), p)
+
+# ---- what cannot be written ----
+if os.path.exists("/dev/full"):
+    for tool, *args in (["llmir-run", fake, "-p", "a", "--ignore-eos"], ["llmir-run", fake, "-p", "a", "--json"], ["llmir-run", fake, "--tokenize"],
+                        ["llmir-run", fake, "--tokens", "1", "--logits", "/dev/full"], ["llmir-info", fake], ["llmir-info", fake, "-j"],
+                        *(["llmir-bench", fake, "-p", "8", "-n", "4", "-r", "1", "-o", o] for o in ("md", "csv", "json", "jsonl", "sql"))):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([os.path.join(tools, tool), *args], input='"a"\n', stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        check(f"{tool} {args[1:]} on a full disk", p.returncode == 6 and "No space left" in p.stderr, p)
+    check("--logits does not remove a device", os.path.exists("/dev/full"))
+
+# ---- llmir-build ----
+for args in ([], [fake], [fake, "-o", "x", "--no-such-flag"], [fake, fake, "-o", "x"], [fake, "-o", "x", "--kv-blocks", "17"], [fake, "-o", "x", "--dump", "c"],
+             [fake, "-o", "x", "-j", "0"], [fake, "-o", "x", "--target", "cpu", "--target", "cpu"]):
+    r = run("llmir-build", *args)
+    check(f"build: wrong use {args}", r.returncode == 2 and r.stdout == "" and r.stderr, r)
+r = run("llmir-build", "/nonexistent.gguf", "-o", "x.so")
+check("build: missing model", r.returncode == 4 and "/nonexistent.gguf" in r.stderr, r)
+for out in ("/nonexistent/x.so", "/tmp"):
+    r = run("llmir-build", __file__, "-o", out)
+    check(f"build: -o {out} is refused before the work", r.returncode == 1 and r.stderr.startswith(f"llmir-build: {out}: "), r)
 
 # ---- the example ----
 p = subprocess.run([os.path.join(tools, "../examples/generate"), fake, "abc", "10"], capture_output=True)

@@ -134,7 +134,7 @@ static void add_kernels(cc_builder *b)
         ll_hash h = ll_hash_bytes(k->te, strlen(k->te));
         ll_hash full = ll_hash_combine(ll_hash_combine(h, ll_hash_bytes(k->trace, strlen(k->trace))), ll_hash_bytes(b->target.name, strlen(b->target.name)));
         llmir_kernel_rec r = {.name = cc_blob_str(b->blob, k->name), .te = cc_blob_str(b->blob, k->te), .trace = cc_blob_str(b->blob, k->trace),
-                              .hash = {full.lo, full.hi}, .scratch = k->code.scratch_bytes};
+                              .code = (uint32_t)i, .hash = {full.lo, full.hi}, .scratch = k->code.scratch_bytes};
         cc_blob_add(b->blob, LLMIR_SEC_KERNEL, &r);
         llmir_variant_rec v = {.kernel = (uint32_t)i};
         uint32_t variant = cc_blob_add(b->blob, LLMIR_SEC_VARIANT, &v);
@@ -163,6 +163,17 @@ static void pair(cc_builder *b, const char *key, const char *value)
     cc_blob_add(b->blob, LLMIR_SEC_PROVENANCE, &r);
 }
 
+static void add_target(cc_builder *b)
+{
+    ll_str features = {0};
+    for (int f = 0; f < LL_N_FEATURES; f++)
+        if (ll_target_has(&b->target, (ll_cpu_feature)f)) ll_str_addf(&features, "%s%s", features.n ? "," : "", ll_cpu_feature_name((ll_cpu_feature)f));
+    llmir_target_rec r = {.name = cc_blob_str(b->blob, b->target.name), .features = cc_blob_str(b->blob, ll_str_cstr(&features)),
+                          .n_program = cc_blob_count(b->blob, LLMIR_SEC_PROGRAM)};
+    cc_blob_add(b->blob, LLMIR_SEC_TARGET, &r);
+    ll_str_finish(&features);
+}
+
 static void add_model(cc_builder *b)
 {
     const mdl_model *m = b->model;
@@ -179,15 +190,10 @@ static void add_model(cc_builder *b)
     }
     r->parameters = (int64_t)parameters;
     r->file_bytes = m->file->file_size;
-    ll_str features = {0};
-    for (int f = 0; f < LL_N_FEATURES; f++)
-        if (ll_target_has(&b->target, (ll_cpu_feature)f)) ll_str_addf(&features, "%s%s", features.n ? "," : "", ll_cpu_feature_name((ll_cpu_feature)f));
     llmir_model_rec rec = {.name = cc_blob_str(b->blob, r->name), .arch = cc_blob_str(b->blob, r->arch), .quant = cc_blob_str(b->blob, r->quant),
-                           .target = cc_blob_str(b->blob, r->target), .features = cc_blob_str(b->blob, ll_str_cstr(&features)),
                            .vocab = (uint32_t)m->config.vocab, .layers = (uint32_t)m->config.layers, .context = (uint32_t)m->config.context,
                            .parameters = parameters, .model_bytes = bytes};
     cc_blob_add(b->blob, LLMIR_SEC_MODEL, &rec);
-    ll_str_finish(&features);
     if (m->tokenizer.n) cc_blob_bytes(b->blob, LLMIR_SEC_TOKENIZER, m->tokenizer.s, m->tokenizer.n);
     if (m->chat.s) cc_blob_bytes(b->blob, LLMIR_SEC_CHAT, m->chat.s, m->chat.n);
     pair(b, "llmir", b->o->version ? b->o->version : "");
@@ -279,6 +285,7 @@ static ll_code steps(cc_builder *b, const char *model, const char *out)
     LL_TRY(add_programs(b));
     b->report->kernels = b->n_kernel;
     LL_TRY(cc_make_code(b));
+    add_target(b);
     add_kernels(b);
     LL_TRY(add_weights(b));
     add_model(b);

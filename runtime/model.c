@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "runtime/modfile.h"
+#include "runtime/pick.h"
 #include "runtime/rt.h"
 #include "target/target.h"
 
@@ -105,26 +106,15 @@ static ll_code verify(llmir_model *m, const llmir_open_params *p, ll_error *err)
     return ll_fail(err, LL_BAD_INPUT, "%s: weights: damaged (digest differs)", m->path);
 }
 
-ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_error *err)
+/* The target in use. Without `must`, a module with none for this machine is fine. */
+static ll_code pick(llmir_model *m, const char *device, bool must, ll_error *err)
 {
-    for (const char *p = list; *p;) {
-        char name[32];
-        size_t n = strcspn(p, ",");
-        ll_cpu_feature f;
-        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 0, p);
-        if (n && !ll_cpu_feature_parse(name, &f))
-            return ll_fail(err, LL_NO_DEVICE,
-                           "%s: its code needs the CPU feature %.*s, which this library does not "
-                           "know",
-                           file, n > 64 ? 64 : (int)n, p);
-        if (n && !(have >> f & 1))
-            return ll_fail(err, LL_NO_DEVICE,
-                           "%s: its code needs the CPU feature %s, which this machine lacks: build "
-                           "it for another target (llmir-build --target)",
-                           file, name);
-        p += n + (p[n] == ',');
-    }
-    return LL_OK;
+    ll_target here;
+    uint32_t i;
+    ll_target_native(&here);
+    ll_code rc = rt_pick_target(&m->blob, device, here.features, m->path, &i, must ? err : NULL);
+    if (rc == LL_OK) m->target = rt_blob_target(&m->blob, i);
+    return must ? rc : LL_OK;
 }
 
 /* ---- code and weights ------------------------------------------------------------------- */
@@ -143,7 +133,7 @@ static ll_code load_code(llmir_model *m, ll_error *err)
     if (!c || c->magic != LLMIR_MODULE_MAGIC || c->abi != LLMIR_MODULE_ABI || c->size < sizeof *c)
         return ll_fail(err, LL_BAD_INPUT, "%s: no usable table " LLMIR_MODULE_SYMBOL, m->path);
     if (memcmp(c->blob_digest, m->note.blob_digest, sizeof c->blob_digest) ||
-        c->n_kernel != rt_blob_n(&m->blob, LLMIR_SEC_KERNEL))
+        c->n_kernel != rt_blob_n_kernel_on(&m->blob, LLMIR_ON_CPU))
         return ll_fail(err, LL_BAD_INPUT, "%s: code and tables are of different modules", m->path);
     for (uint64_t i = 0; i < c->n_kernel; i++)
         if (!c->kernel[i].parts || !c->kernel[i].run)
@@ -196,10 +186,7 @@ static ll_code open_checked(const char *path, const llmir_open_params *p, bool c
 {
     llmir_model *m;
     LL_TRY(read_module(path, &m, err));
-    ll_target here;
-    ll_target_native(&here);
-    const char *features = rt_blob_str(&m->blob, rt_blob_model(&m->blob)->features);
-    ll_code rc = rt_check_features(features, here.features, m->path, err);
+    ll_code rc = pick(m, p->device, true, err);
     if (rc == LL_OK && p->verify) rc = verify(m, p, err);
     if (rc == LL_OK && code) rc = load_code(m, err);
     if (rc == LL_OK && code)
@@ -245,7 +232,11 @@ llmir_status llmir_open_info(const char *path, llmir_model **out, llmir_error *e
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, path);
     RT_NOT_NULL(err, out);
-    return (llmir_status)read_module(path, out, err);
+    llmir_model *m;
+    RT_TRY(read_module(path, &m, err));
+    pick(m, NULL, false, NULL);
+    *out = m;
+    return LLMIR_OK;
 }
 
 /* ---- questions -------------------------------------------------------------------------- */
@@ -261,8 +252,8 @@ llmir_status llmir_model_get_info(const llmir_model *m, llmir_model_info *info, 
     r = (llmir_model_info){.name = rt_blob_str(&m->blob, rec->name),
                            .arch = rt_blob_str(&m->blob, rec->arch),
                            .quant = rt_blob_str(&m->blob, rec->quant),
-                           .target = rt_blob_str(&m->blob, rec->target),
-                           .features = rt_blob_str(&m->blob, rec->features),
+                           .target = rt_blob_str(&m->blob, m->target ? m->target->name : 0),
+                           .features = rt_blob_str(&m->blob, m->target ? m->target->features : 0),
                            .vocab = rec->vocab,
                            .layers = rec->layers,
                            .context = rec->context,
@@ -270,6 +261,7 @@ llmir_status llmir_model_get_info(const llmir_model *m, llmir_model_info *info, 
                            .n_sites = rt_blob_n(&m->blob, LLMIR_SEC_SITE),
                            .n_kv = rt_blob_n(&m->blob, LLMIR_SEC_KV),
                            .n_facts = rt_blob_n(&m->blob, LLMIR_SEC_PROVENANCE),
+                           .n_targets = rt_blob_n(&m->blob, LLMIR_SEC_TARGET),
                            .parameters = rec->parameters,
                            .model_bytes = rec->model_bytes,
                            .file_bytes = m->note.file_size,
@@ -291,6 +283,29 @@ static void hash_text(const uint64_t h[2], char out[33])
     ll_hash_hex((ll_hash){h[0], h[1]}, out);
 }
 
+llmir_status llmir_model_target(const llmir_model *m, uint32_t i, llmir_target_info *out,
+                                llmir_error *error)
+{
+    ll_error *err = rt_err(error);
+    RT_NOT_NULL(err, m);
+    RT_NOT_NULL(err, out);
+    llmir_target_info r;
+    RT_TRY(rt_params(&r, sizeof r, sizeof r, out, "llmir_target_info", err));
+    RT_TRY(item_no(i, rt_blob_n(&m->blob, LLMIR_SEC_TARGET), "target", err));
+    const llmir_target_rec *t = rt_blob_target(&m->blob, i);
+    ll_target here;
+    ll_target_native(&here);
+    r.name = rt_blob_str(&m->blob, t->name);
+    r.features = rt_blob_str(&m->blob, t->features);
+    r.n_programs = t->n_program;
+    for (uint32_t k = 0; k < rt_blob_n(&m->blob, LLMIR_SEC_KERNEL); k++)
+        r.n_kernels += rt_blob_kernel(&m->blob, k)->target == i;
+    r.in_use = t == m->target;
+    rt_missing(&m->blob, t, here.features, r.missing);
+    rt_results(out, &r, sizeof r);
+    return LLMIR_OK;
+}
+
 llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_info *out,
                                 llmir_error *error)
 {
@@ -304,6 +319,7 @@ llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_i
     r.name = rt_blob_str(&m->blob, k->name);
     r.te = rt_blob_str(&m->blob, k->te);
     r.trace = rt_blob_str(&m->blob, k->trace);
+    r.target = k->target;
     hash_text(k->hash, r.hash);
     rt_results(out, &r, sizeof r);
     return LLMIR_OK;

@@ -170,7 +170,10 @@ check("bench wrong format", run("llmir-bench", fake, "-o", "xml").returncode == 
 # ---- llmir-info ----
 r = run("llmir-info", "--json", fake)
 j = json.loads(r.stdout)
-check("info json", j["module"]["arch"] == "sums" and len(j["module"]["kernels"]) == 10 and j["module"]["eos"] == 256, j)
+check("info json", j["module"]["arch"] == "sums" and len(j["module"]["kernels"]) == 20 and j["module"]["eos"] == 256, j)
+check("info targets", [(t["name"], t["kernels"], t["programs"], t["in_use"], bool(t["missing"])) for t in j["module"]["targets"]]
+      == [("cpu:x86-64", 10, 9, True, False), ("cuda:sm_80", 10, 9, False, True)]
+      and [k["target"] for k in j["module"]["kernels"]] == [0] * 10 + [1] * 10, j["module"]["targets"])
 check("info devices", [d["device"] for d in j["devices"]] == ["cpu", "cuda"] and all("target" in d or "missing" in d or "note" in d for d in j["devices"]))
 r = run("llmir-info", fake, "--traces")
 check("info traces", "split i 3" in r.stdout and "def x" in r.stdout, r)

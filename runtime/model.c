@@ -36,16 +36,6 @@ void llmir_close(llmir_model *m)
 }
 
 /* ---- tables ----------------------------------------------------------------------------- */
-static void digest_of(const void *p, size_t n, uint64_t out[2])
-{
-    ll_hash h = {0, 0};
-    for (size_t at = 0; at < n; at += LLMIR_DIGEST_PIECE) {
-        size_t m = n - at < LLMIR_DIGEST_PIECE ? n - at : LLMIR_DIGEST_PIECE;
-        h = ll_hash_combine(h, ll_hash_bytes((const char *)p + at, m));
-    }
-    out[0] = h.lo, out[1] = h.hi;
-}
-
 static ll_code read_blob(llmir_model *m, ll_error *err)
 {
     const llmir_note *n = &m->note;
@@ -54,9 +44,8 @@ static ll_code read_blob(llmir_model *m, ll_error *err)
         return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of tables", m->path,
                        (unsigned long long)n->blob_size);
     LL_TRY(ll_file_pread(m->fd, m->path, m->blob_bytes, n->blob_size, n->blob_offset, err));
-    uint64_t d[2];
-    digest_of(m->blob_bytes, n->blob_size, d);
-    if (memcmp(d, n->blob_digest, sizeof d))
+    ll_hash h = ll_hash_pieces(m->blob_bytes, n->blob_size, LLMIR_DIGEST_PIECE);
+    if (h.lo != n->blob_digest[0] || h.hi != n->blob_digest[1])
         return ll_fail(err, LL_BAD_INPUT, "%s: tables: damaged (digest differs)", m->path);
     return rt_blob_parse(&m->blob, m->blob_bytes, n->blob_size, n->weights_size, m->path, err);
 }
@@ -143,6 +132,46 @@ static ll_code load_code(llmir_model *m, ll_error *err)
     return LL_OK;
 }
 
+/* Per weight record: do programs of the target in use read it? malloc'ed. */
+static bool *used_weights(const llmir_model *m, ll_error *err)
+{
+    const rt_blob *b = &m->blob;
+    uint32_t n = rt_blob_n(b, LLMIR_SEC_WEIGHT), end = m->target->program + m->target->n_program;
+    bool *used = calloc(n + (size_t)1, sizeof *used);
+    if (!used) ll_fail(err, LL_NO_SPACE, "%s: no memory for a list of %u weights", m->path, n);
+    for (uint32_t i = m->target->program; used && i < end; i++) {
+        const llmir_program_rec *p = rt_blob_program(b, i);
+        for (uint32_t k = 0; k < p->n_step; k++) {
+            const llmir_step_rec *s = rt_blob_step(b, p->step + k);
+            for (uint32_t j = 0; j < s->n_binding; j++) {
+                const llmir_binding_rec *x = rt_blob_binding(b, s->binding + j);
+                if (x->space == LLMIR_SPACE_WEIGHT) used[x->index] = true;
+            }
+        }
+    }
+    return used;
+}
+
+static ll_code read_weights(llmir_model *m, const bool *used, const llmir_open_params *p,
+                            ll_error *err)
+{
+    uint64_t total = 0, done = 0;
+    uint32_t n = rt_blob_n(&m->blob, LLMIR_SEC_WEIGHT);
+    for (uint32_t i = 0; i < n; i++) total += used[i] ? rt_blob_weight(&m->blob, i)->size : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const llmir_weight_rec *w = rt_blob_weight(&m->blob, i);
+        for (uint64_t at = 0, k; used[i] && at < w->size; at += k, done += k) {
+            k = w->size - at < LLMIR_DIGEST_PIECE ? w->size - at : LLMIR_DIGEST_PIECE;
+            uint64_t from = w->offset + at;
+            LL_TRY(ll_file_pread(m->fd, m->path, m->weights + from, (size_t)k,
+                                 m->note.weights_offset + from, err));
+            if (p->progress && p->progress(p->user, done + k, total))
+                return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
+        }
+    }
+    return LL_OK;
+}
+
 static ll_code copy_weights(llmir_model *m, const llmir_open_params *p, ll_error *err)
 {
     uint64_t n = m->note.weights_size;
@@ -155,12 +184,10 @@ static ll_code copy_weights(llmir_model *m, const llmir_open_params *p, ll_error
     }
     m->weights = (char *)(((uintptr_t)m->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
     madvise(m->weights, (size_t)n, MADV_HUGEPAGE);
-    for (uint64_t at = 0; at < n; at += LLMIR_DIGEST_PIECE) {
-        size_t k = n - at < LLMIR_DIGEST_PIECE ? (size_t)(n - at) : LLMIR_DIGEST_PIECE;
-        LL_TRY(ll_file_pread(m->fd, m->path, m->weights + at, k, m->note.weights_offset + at, err));
-        if (p->progress && p->progress(p->user, at + k, n))
-            return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
-    }
+    bool *used = used_weights(m, err);
+    ll_code rc = used ? read_weights(m, used, p, err) : LL_NO_SPACE;
+    free(used);
+    LL_TRY(rc);
     return mprotect(m->map, m->map_bytes, PROT_READ)
                ? ll_fail(err, LL_FAILED, "%s: mprotect: %s", m->path, strerror(errno))
                : LL_OK;

@@ -10,18 +10,19 @@
 #include "compile/build.h"
 #include "tools/tool.h"
 
-enum { MAX_BLOCKS = 8, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET };
+enum { MAX_BLOCKS = 8, MAX_TARGETS = 32, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET };
 
 typedef struct options {
     const char *model, *out;
     cc_options build;
     int64_t block[MAX_BLOCKS];
+    const char *target[MAX_TARGETS];
     bool time_passes, verbose;
 } options;
 
 static const struct argp_option option_list[] = {
     {"output", 'o', "FILE", 0, "Write the module here (required)", 0},
-    {"target", KEY_TARGET, "TARGET", 0, "cpu (this machine, the default), cpu:x86-64-v3, cpu:x86-64-v4, cpu:x86-64-v4+avx512vnni+gfni", 0},
+    {"target", KEY_TARGET, "TARGET", 0, "cpu (this machine, the default), cpu:x86-64-v3, cpu:x86-64-v4, cpu:x86-64-v4+avx512vnni+gfni; several give a module for each of them", 0},
     {"activations", KEY_ACT, "int8|f32", 0, "What matrix products read: 8-bit blocks (default) or floats", 0},
     {"kv-blocks", KEY_BLOCKS, "N,...", 0, "Tokens per KV block to build for (default 16,32,64,128,256)", 0},
     {"max-tokens", KEY_TOKENS, "N", 0, "Longest step in tokens (default 512)", 0},
@@ -60,8 +61,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'o': o->out = arg; break;
     case KEY_TARGET:
-        if (o->build.target) argp_error(state, "--target was given twice; one module holds one CPU target");
-        o->build.target = arg;
+        if (o->build.n_target == MAX_TARGETS) argp_error(state, "more than %d targets", MAX_TARGETS);
+        o->target[o->build.n_target++] = arg;
+        o->build.target = o->target;
         break;
     case KEY_ACT:
         if (!strcmp(arg, "f32")) o->build.f32_activations = true;
@@ -144,7 +146,7 @@ int main(int argc, char **argv)
     ll_code rc = cc_build(o.model, o.out, &o.build, &r, &e);
     tool_progress("", 1, 1);
     if (rc != LL_OK) return tool_fail((int)rc, e.msg);
-    printf("%s: %s, %lld layers, %s, %s; kernels %d distinct / %d; weights %.1f MB; %.1f s, peak %.0f MiB\n", o.out, r.arch, (long long)r.layers, r.quant, r.target,
+    printf("%s: %s, %lld layers, %s, %s; kernels %d distinct / %d; weights %.1f MB; %.1f s, peak %.0f MiB\n", o.out, r.arch, (long long)r.layers, r.quant, r.targets,
            r.kernels, r.kernel_calls, (double)r.weight_bytes / 1e6, tool_now() - t0, peak_mib());
     if (o.time_passes)
         printf("read %.2f s, graph and schedule %.2f s, code %.2f s, weights and link %.2f s; %d steps a token\n", r.seconds_graph, r.seconds_schedule, r.seconds_code,

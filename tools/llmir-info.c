@@ -276,13 +276,13 @@ static void print_module(const json_t *m, bool traces)
     json_array_foreach(json_object_get(m, "targets"), i, x)
     {
         const char *missing = json_string_value(json_object_get(x, "missing"));
-        printf("  %-24s %lld kernels, %lld programs; needs %s; %s%s\n", str(x, "name"),
-               num(x, "kernels"), num(x, "programs"),
-               *str(x, "features") ? str(x, "features") : "nothing special",
-               missing                                ? "not here: this machine lacks "
-               : json_is_true(json_object_get(x, "in_use")) ? "the one this machine runs"
-                                                            : "runs here too, with --device",
+        printf("  %-24s %lld kernels, %lld programs; %s%s\n", str(x, "name"), num(x, "kernels"),
+               num(x, "programs"),
+               missing                                      ? "not here: lacking "
+               : json_is_true(json_object_get(x, "in_use")) ? "what this machine runs"
+                                                            : "runs here, with --device",
                missing ? missing : "");
+        if (*str(x, "features")) printf("      needs %s\n", str(x, "features"));
     }
     puts("KV cache layouts");
     json_array_foreach(json_object_get(m, "kv"), i, x)

@@ -80,7 +80,8 @@ typedef int (*llmir_progress_fn)(void *user, uint64_t done, uint64_t total);
 enum llmir_weights {
     /* pages come from the file when first touched; shared between processes */
     LLMIR_WEIGHTS_MAPPED = 0,
-    /* read into huge pages at open: slower to open, a few per cent faster */
+    /* those that the target in use needs are read into huge pages at open: slower to open, a few per
+     * cent faster */
     LLMIR_WEIGHTS_COPIED = 1 
 };
 

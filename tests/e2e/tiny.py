@@ -42,7 +42,8 @@ class Ref:
 
 def supported(target):
     flags = next((l for l in open("/proc/cpuinfo") if l.startswith("flags")), "").split()
-    need = {"cpu": [], "cpu:x86-64-v3": ["avx2", "fma"], "cpu:x86-64-v4": ["avx512bw", "avx512vl"]}[target]
+    need = {"cpu": [], "cpu:x86-64-v3": ["avx2", "fma"], "cpu:x86-64-v4": ["avx512bw", "avx512vl"],
+            "cpu:x86-64-v4+gfni": ["avx512bw", "avx512vl", "gfni"]}[target]
     return all(f in flags for f in need)
 
 
@@ -80,6 +81,40 @@ def compare(name, so, ref, tolerance, dir, *flags):
     check(f"{name}: 16 ids", len(got) == 16, got)
 
 
+def module(so):
+    return json.loads(run("llmir-info", "--json", so).stdout)["module"]
+
+
+def fat(model, path, dir):
+    """One module for several targets gives, for each, the bits of the module for that target alone."""
+    wanted = ["cpu:x86-64-v3", "cpu:x86-64-v4", "cpu:x86-64-v4+gfni"]
+    so, out, each = os.path.join(dir, "fat.so"), [os.path.join(dir, x) for x in ("a", "b")], {}
+    flags = [x for t in wanted for x in ("--target", t)]
+    if run("llmir-build", os.path.join(path, "model.gguf"), "-o", so, *flags).returncode:
+        return check(f"{model}: fat module builds", False)
+    for t in wanted:
+        each[t] = os.path.join(dir, "one.so")
+        run("llmir-build", os.path.join(path, "model.gguf"), "-o", each[t], "--target", t)
+        each[t] = module(alone := each[t])
+        if not supported(t):
+            print("skipped: fat module on", t)
+            continue
+        for f, o, device in ((so, out[0], ["--device", t]), (alone, out[1], [])):
+            r = run("llmir-run", f, "--tokens", "3,4,5,6,7", "-n", 3, "--logits", o, "--all-logits", *device)
+            check(f"{model}: code for {t} ran", f"code for {t}\n" in r.stderr, r.stderr)
+        check(f"{model} fat {t}: same bits as alone", open(out[0], "rb").read() == open(out[1], "rb").read())
+    m = module(so)
+    check(f"{model} fat: targets", [t["name"] for t in m["targets"]] == wanted, m["targets"])
+    if all(map(supported, wanted)): # widest vectors, then most features
+        check(f"{model} fat: the best runs", [t["in_use"] for t in m["targets"]] == [False, False, True], m["targets"])
+    for i, t in enumerate(wanted):
+        own = [k["hash"] for k in m["kernels"] if k["target"] == i]
+        check(f"{model} fat {t}: kernels", own == [k["hash"] for k in each[t]["kernels"]], own)
+    # v4 and v4+gfni pack alike: the second costs no weights
+    v3, v4 = each[wanted[0]]["weight_bytes"], each[wanted[1]]["weight_bytes"]
+    check(f"{model} fat: a packing is stored once", max(v3, v4) < m["weight_bytes"] <= v3 + v4, (v3, v4, m["weight_bytes"]))
+
+
 with tempfile.TemporaryDirectory() as dir:
     for model in sorted(os.listdir(models)):
         path = os.path.join(models, model)
@@ -106,6 +141,7 @@ with tempfile.TemporaryDirectory() as dir:
                 run("llmir-run", so, "--tokens", "3,4,5", "-n", 0, "--logits", os.path.join(dir, "b"), "--all-logits", "-t", 3)
                 if one.returncode == 0:
                     check(f"{name}: same bits for any -t", open(os.path.join(dir, "a"), "rb").read() == open(os.path.join(dir, "b"), "rb").read())
+        fat(model, path, dir)
         a, b = os.path.join(dir, "a.so"), os.path.join(dir, "b.so")
         run("llmir-build", os.path.join(path, "model.gguf"), "-o", a)
         subprocess.run([os.path.abspath(os.path.join(tools, "llmir-build")), os.path.abspath(os.path.join(path, "model.gguf")), "-o", "b.so"], cwd=dir,

@@ -346,6 +346,101 @@ static void *record(uint32_t kind, uint32_t i)
 #define KERNEL(i) ((llmir_kernel_rec *)record(LLMIR_SEC_KERNEL, (i)))
 #define LAUNCH(i) ((llmir_launch_rec *)record(LLMIR_SEC_LAUNCH, (i)))
 
+/* A module for `features` and, in its second target, `wide`, opened on `device`: the target that
+ * was taken, or the status as text. */
+static const char *taken(const char *features, const char *wide, const char *device)
+{
+    static char out[1024];
+    char name[] = "/tmp/llmir-fault-XXXXXX";
+    ll_error e = {0};
+    llmir_error err;
+    llmir_model *m = NULL;
+    close(mkstemp(name));
+    fake_options o = {.features = features, .wide = wide};
+    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &o, &e), LL_OK);
+    llmir_open_params p = {.size = sizeof p, .device = device};
+    int rc = llmir_open(name, &p, &m, &err);
+    llmir_model_info info = LLMIR_INIT(llmir_model_info);
+    if (rc == LLMIR_OK) assert_int_equal(llmir_model_get_info(m, &info, NULL), LLMIR_OK);
+    snprintf(out, sizeof out, "%s", rc == LLMIR_OK ? info.target : err.msg + strlen(name));
+    if (rc != LLMIR_OK && rc != LLMIR_NO_DEVICE) fail_msg("%d: %s", rc, err.msg);
+    llmir_close(m);
+    unlink(name);
+    return out;
+}
+
+static void the_most_capable_target_is_taken(void **s)
+{
+    (void)s;
+    ll_target here;
+    ll_target_native(&here);
+    if (here.vector_bytes < 32) skip();
+    /* more features; wider vectors before more features, wherever it stands; equal: the first */
+    assert_string_equal(taken("", "sse4.2", NULL), "cpu:x86-64-v3");
+    assert_string_equal(taken("sse4.2", "", "cpu"), "cpu:x86-64");
+    assert_string_equal(taken("avx", "sse4.2,popcnt,bmi,bmi2,lzcnt,movbe", NULL), "cpu:x86-64");
+    assert_string_equal(taken("sse4.2,popcnt,bmi,bmi2,lzcnt,movbe", "avx", NULL), "cpu:x86-64-v3");
+    assert_string_equal(taken("avx2", "avx2", NULL), "cpu:x86-64");
+    /* what does not run here is passed over, what is named is taken */
+    assert_string_equal(taken("sse4.2", "avx512f,warp-drive", NULL), "cpu:x86-64");
+    assert_string_equal(taken("sse4.2", "avx", "cpu:x86-64"), "cpu:x86-64");
+    assert_string_equal(taken("sse4.2", "warp-drive", "cpu:x86-64-v3"),
+                        ": its code for cpu:x86-64-v3 needs warp-drive, which this machine lacks");
+    assert_string_equal(taken("", NULL, "cpu:x86-64-v4"),
+                        ": no code for cpu:x86-64-v4; it has code for cpu:x86-64, cuda:sm_80 "
+                        "(lacking a library that runs CUDA)");
+    assert_string_equal(taken("sse5", "warp-drive", NULL),
+                        ": no code for this machine; it has code for cpu:x86-64 (lacking sse5), "
+                        "cpu:x86-64-v3 (lacking warp-drive), cuda:sm_80 (lacking a library that "
+                        "runs CUDA): build it for another target (llmir-build --target)");
+}
+
+static int last_total(void *user, uint64_t done, uint64_t total)
+{
+    *(uint64_t *)user = done == total ? total : 0;
+    return 0;
+}
+
+static void only_weights_of_the_target_are_copied(void **s)
+{
+    (void)s;
+    char name[] = "/tmp/llmir-fault-XXXXXX";
+    ll_error e = {0};
+    llmir_error err;
+    close(mkstemp(name));
+    fake_options o = {.wide = "", .pad_weights = 3000};
+    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &o, &e), LL_OK);
+    static const struct {
+        const char *device;
+        uint64_t bytes;
+    } want[] = {{"cpu:x86-64", 4 * FAKE_VOCAB + 8 + 3000}, {"cpu:x86-64-v3", 4 * FAKE_VOCAB + 8}};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t total = 0;
+        llmir_model *m;
+        llmir_open_params p = {.size = sizeof p,
+                               .device = want[i].device,
+                               .weights = LLMIR_WEIGHTS_COPIED,
+                               .progress = last_total,
+                               .user = &total};
+        if (llmir_open(name, &p, &m, &err) != LLMIR_OK) fail_msg("%s", err.msg);
+        assert_int_equal(total, want[i].bytes);
+        llmir_engine *engine; /* and they are where the programs look */
+        llmir_session *session;
+        int32_t prompt[] = {3, 4, 5}, state[3];
+        llmir_feed f = {.size = sizeof f, .tokens = prompt, .n_tokens = 3};
+        assert_int_equal(llmir_engine_create(m, NULL, &engine, &err), LLMIR_OK);
+        assert_int_equal(llmir_session_create(engine, &session, &err), LLMIR_OK);
+        f.session = session;
+        if (llmir_step(engine, &f, 1, NULL, &err) != LLMIR_OK) fail_msg("%s", err.msg);
+        fake_states(prompt, 3, state);
+        assert_int_equal(f.next, state[2] % FAKE_VOCAB);
+        llmir_session_destroy(session);
+        llmir_engine_destroy(engine);
+        llmir_close(m);
+    }
+    unlink(name);
+}
+
 static void targets_are_checked(void **s)
 {
     (void)s;
@@ -524,6 +619,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_a_loader_would_run_or_fetch_is_refused),
         cmocka_unit_test(other_versions_are_refused_by_name),
         cmocka_unit_test(missing_cpu_features_are_named),
+        cmocka_unit_test(the_most_capable_target_is_taken),
+        cmocka_unit_test(only_weights_of_the_target_are_copied),
         cmocka_unit_test(targets_are_checked),
         cmocka_unit_test(kernels_and_launches_are_checked),
         cmocka_unit_test(grids_are_rounded_up_and_may_be_empty),

@@ -67,7 +67,7 @@ static void add_step(cc_blob *b, uint32_t kernel, uint32_t site, const llmir_bin
 #define OUT(i) plain(LLMIR_SPACE_OUTPUT, LLMIR_OUT_##i)
 
 static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, uint32_t t_min,
-                        uint32_t t_max, int best)
+                        uint32_t t_max, uint32_t factors, int best)
 {
     const int64_t none[FAKE_N_DIM] = {0}, t4[FAKE_N_DIM] = {[FAKE_T] = 4},
                   w[FAKE_N_DIM] = {[FAKE_W] = 8 * FAKE_TILE},
@@ -77,7 +77,8 @@ static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, 
                            cc_linear(b, 128, all, FAKE_N_DIM), .multiple = t_min < 9 ? 1 : 8};
     STEP(K_embed, 0, IN(TOKENS), plain(LLMIR_SPACE_WEIGHT, 0), x);
     for (uint32_t l = 0; l < N_LAYER; l++) {
-        llmir_binding_rec pool = plain(LLMIR_SPACE_KV, l), factor = plain(LLMIR_SPACE_WEIGHT, 1);
+        llmir_binding_rec pool = plain(LLMIR_SPACE_KV, l),
+                          factor = plain(LLMIR_SPACE_WEIGHT, factors);
         factor.at = cc_const(4 * l);
         STEP(append, UINT32_MAX, x, IN(POS), IN(SEG), IN(TABLE), pool);
         STEP(sum, 1, IN(PLAN), IN(POS), IN(TABLE), pool, partial);
@@ -115,7 +116,7 @@ static void add_launch(cc_blob *b, const char *name)
 }
 
 /* A target, its kernels and its programs for every KV layout. */
-static void add_target(cc_blob *b, const llmir_target_rec *target, int best)
+static void add_target(cc_blob *b, const llmir_target_rec *target, uint32_t factors, int best)
 {
     static const char *const names[] = {
 #define X(name) #name,
@@ -140,9 +141,9 @@ static void add_target(cc_blob *b, const llmir_target_rec *target, int best)
     }
     r.program = cc_blob_count(b, LLMIR_SEC_PROGRAM);
     for (uint32_t kv = 0; kv < cc_blob_count(b, LLMIR_SEC_KV); kv++) {
-        add_program(b, kv, append[kv], sum[kv], 1, 1, best);
-        add_program(b, kv, append[kv], sum[kv], 2, 8, best);
-        add_program(b, kv, append[kv], sum[kv], 9, FAKE_T_MAX, best);
+        add_program(b, kv, append[kv], sum[kv], 1, 1, factors, best);
+        add_program(b, kv, append[kv], sum[kv], 2, 8, factors, best);
+        add_program(b, kv, append[kv], sum[kv], 9, FAKE_T_MAX, factors, best);
     }
     r.n_program = cc_blob_count(b, LLMIR_SEC_PROGRAM) - r.program;
     cc_blob_add(b, LLMIR_SEC_TARGET, &r);
@@ -157,9 +158,9 @@ static void add_targets(cc_blob *b, const fake_options *o)
                      cuda = {.name = cc_blob_str(b, "cuda:sm_80"),
                              .kind = LLMIR_ON_CUDA,
                              .sm = 80};
-    add_target(b, &plain_cpu, !o->no_best);
-    if (o->wide) add_target(b, &wide, !o->no_best);
-    add_target(b, &cuda, !o->no_best);
+    add_target(b, &plain_cpu, 1, !o->no_best);
+    if (o->wide) add_target(b, &wide, 2, !o->no_best);
+    add_target(b, &cuda, 1, !o->no_best);
 }
 
 static void add_tables(cc_blob *b, const fake_options *o)
@@ -211,6 +212,12 @@ static void add_tables(cc_blob *b, const fake_options *o)
     cc_blob_add(b, LLMIR_SEC_WEIGHT,
                 &(llmir_weight_rec){cc_blob_str(b, "factor"), 0, 1216,
                                     4 * N_LAYER + o->pad_weights});
+    if (o->wide) {
+        uint64_t at = (1216 + 4 * N_LAYER + o->pad_weights + 63) & ~(uint64_t)63;
+        cc_blob_add(b, LLMIR_SEC_WEIGHT,
+                    &(llmir_weight_rec){cc_blob_str(b, "factor"), cc_blob_str(b, "wide"), at,
+                                        4 * N_LAYER});
+    }
     cc_blob_add(b, LLMIR_SEC_PROVENANCE,
                 &(llmir_pair_rec){cc_blob_str(b, "input"), cc_blob_str(b, "none")});
     if (o->tokenizer) cc_blob_bytes(b, LLMIR_SEC_TOKENIZER, o->tokenizer, o->n_tokenizer);
@@ -234,7 +241,7 @@ static ll_code put_weight(void *user, uint32_t i, cc_sink *sink, ll_error *err)
             int32_t f = l + 2;
             LL_TRY(cc_sink_write(sink, &f, sizeof f, err));
         }
-        for (uint64_t n = o->pad_weights; n;) {
+        for (uint64_t n = i == 1 ? o->pad_weights : 0; n;) {
             size_t m = n < sizeof zero ? (size_t)n : sizeof zero;
             LL_TRY(cc_sink_write(sink, zero, m, err));
             n -= m;

@@ -1,0 +1,89 @@
+/* code.c: the kernels of a target become code, in child processes; dumps of every level. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "compile/program.h"
+
+/* ---- dumps -------------------------------------------------------------------------------- */
+static ll_code dump_text(cc_builder *b, const char *kernel, const char *level, const char *text)
+{
+    const cc_options *o = b->o;
+    if (!text || (!o->dump_dir && !o->dump_file)) return LL_OK;
+    if (!o->dump_dir)
+        return fprintf(o->dump_file, "---- %s %s\n%s\n", kernel, level, text) >= 0
+                   ? LL_OK
+                   : ll_fail(b->err, LL_NO_SPACE, "the dump cannot be written");
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s.%s", o->dump_dir, kernel, level) >= (int)sizeof path)
+        return ll_fail(b->err, LL_USAGE, "%s: path too long", o->dump_dir);
+    return ll_file_write(path, text, strlen(text), b->err);
+}
+
+static ll_code dump_kernel(cc_builder *b, const cc_built *k)
+{
+    ll_str te = {0}, loop = {0};
+    ll_code rc = LL_OK;
+    unsigned dump = b->o->dump;
+    cc_kernel_print_te(&te, k->of, k->in->tensor, k->in->n);
+    lp_print(&loop, k->s->fn);
+    const struct {
+        unsigned bit;
+        const char *level, *text;
+    } level[] = {{CC_DUMP_TE, "te", ll_str_cstr(&te)},
+                 {CC_DUMP_SCHED, "sched", k->trace},
+                 {CC_DUMP_LOOP, "loop", ll_str_cstr(&loop)},
+                 {CC_DUMP_LLVM, "ll", k->code.llvm_ir},
+                 {CC_DUMP_ASM, "s", k->code.assembly}};
+    for (size_t i = 0; i < sizeof level / sizeof *level && rc == LL_OK; i++)
+        if (dump & level[i].bit) rc = dump_text(b, k->name, level[i].level, level[i].text);
+    ll_str_finish(&te);
+    ll_str_finish(&loop);
+    return rc;
+}
+
+/* ---- code --------------------------------------------------------------------------------- */
+static ll_code compile(cc_builder *b, cc_target_build *t)
+{
+    unsigned want = (b->o->dump & CC_DUMP_LLVM ? CG_WANT_LLVM : 0) |
+                    (b->o->dump & CC_DUMP_ASM ? CG_WANT_ASM : 0);
+    cg_job *job = calloc((size_t)t->n_kernel + 1, sizeof *job);
+    if (!job)
+        return ll_fail(b->err, LL_NO_SPACE, "no memory for %d compile jobs", t->n_kernel);
+    for (int i = 0; i < t->n_kernel; i++)
+        job[i] = (cg_job){.fn = t->kernel[i].s->fn, .target = &t->target, .want = want};
+    ll_code rc = cg_compile(job, t->n_kernel, b->o->jobs, b->err);
+    for (int i = 0; i < t->n_kernel; i++) t->kernel[i].code = job[i].code;
+    free(job);
+    return rc;
+}
+
+ll_code cc_make_code(cc_builder *b, cc_target_build *t)
+{
+    double start = ll_now();
+    LL_TRY(compile(b, t));
+    for (int i = 0; i < t->n_kernel && b->o->dump; i++) LL_TRY(dump_kernel(b, &t->kernel[i]));
+    b->report->seconds_code += ll_now() - start;
+    return LL_OK;
+}
+
+void cc_end_code(cc_target_build *t)
+{
+    for (int i = 0; i < t->n_kernel; i++) {
+        cc_built *k = &t->kernel[i];
+        sch_destroy(k->s);
+        free(k->param);
+        k->s = NULL;
+        k->param = NULL;
+        k->text = NULL;
+        k->of = NULL;
+        k->in = NULL;
+    }
+    for (int i = 0; i < t->n_graph; i++) mdl_graph_destroy(t->graph[i]);
+    free(t->graph);
+    t->graph = NULL;
+    t->n_graph = 0;
+    ll_map_finish(&t->by_text);
+}

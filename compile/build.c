@@ -85,11 +85,12 @@ static ll_code add_programs(cc_builder *b, cc_target_build *t)
 static ll_code build_target(cc_builder *b, cc_target_build *t)
 {
     t->first_kernel = cc_blob_count(b->blob, LLMIR_SEC_KERNEL);
-    t->first_code = t->first_kernel;
+    t->first_code = b->n_code;
     LL_TRY(add_programs(b, t));
     tell(b, "compiling", (double)t->number / b->n_target);
     LL_TRY(cc_make_code(b, t));
     b->report->kernels += t->n_kernel;
+    if (t->target.kind == LL_CPU) b->n_code += (uint32_t)t->n_kernel;
     ll_code rc = cc_add_target(b, t);
     cc_end_code(t);
     return rc;
@@ -117,7 +118,7 @@ static ll_code write_weight(void *user, uint32_t i, cc_sink *sink, ll_error *err
     return cc_packer_weight(s->of->packer, w->b->model->file, s->w, to_sink, w, err);
 }
 
-typedef struct code_list { /* of all targets, by llmir_kernel_rec.code */
+typedef struct code_list { /* of all CPU targets, by llmir_kernel_rec.code */
     cc_object *object;
     cc_kernel_symbols *symbol;
     char (*name)[2][96];
@@ -126,20 +127,20 @@ typedef struct code_list { /* of all targets, by llmir_kernel_rec.code */
 
 static ll_code list_code(const cc_builder *b, code_list *l)
 {
-    size_t n = cc_blob_count(b->blob, LLMIR_SEC_KERNEL) + (size_t)1;
+    size_t n = b->n_code + (size_t)1;
     l->object = calloc(n, sizeof *l->object);
     l->symbol = calloc(n, sizeof *l->symbol);
     l->name = calloc(n, sizeof *l->name);
     if (!l->object || !l->symbol || !l->name)
         return ll_fail(b->err, LL_NO_SPACE, "no memory for the module's tables");
     for (int i = 0; i < b->n_target; i++)
-        for (int k = 0; k < b->target[i].n_kernel; k++, l->n++) {
+        for (int k = 0; b->target[i].target.kind == LL_CPU && k < b->target[i].n_kernel; k++) {
             const cc_built *u = &b->target[i].kernel[k];
             char(*name)[96] = l->name[l->n];
             l->object[l->n] = (cc_object){u->code.object, u->code.object_bytes};
             snprintf(name[0], sizeof name[0], "%s.parts", u->name);
             snprintf(name[1], sizeof name[1], "%s.run", u->name);
-            l->symbol[l->n] = (cc_kernel_symbols){name[0], name[1]};
+            l->symbol[l->n++] = (cc_kernel_symbols){name[0], name[1]};
         }
     return LL_OK;
 }

@@ -55,7 +55,12 @@ static ll_code compile(cc_builder *b, cc_target_build *t)
     for (int i = 0; i < t->n_kernel; i++)
         job[i] = (cg_job){.fn = t->kernel[i].s->fn, .target = &t->target, .want = want};
     ll_code rc = cg_compile(job, t->n_kernel, b->o->jobs, b->err);
-    for (int i = 0; i < t->n_kernel; i++) t->kernel[i].code = job[i].code;
+    for (int i = 0; i < t->n_kernel; i++) {
+        cc_built *k = &t->kernel[i];
+        k->code = job[i].code;
+        if (rc == LL_OK && t->target.kind == LL_CUDA)
+            rc = cc_launch_of(&k->code.launch, k->name, cc_dim_index, NULL, &k->launch, b->err);
+    }
     free(job);
     return rc;
 }

@@ -13,6 +13,7 @@
 #include "compile/arena.h"
 #include "compile/blob.h"
 #include "compile/build.h"
+#include "compile/launch.h"
 #include "compile/pack.h"
 #include "compile/site.h"
 #include "compile/unique.h"
@@ -31,6 +32,7 @@ typedef struct cc_built {    /* one distinct kernel of a target */
     char name[64];           /* made from its text and target, so equal kernels have equal names */
     char *te, *trace;
     cg_code code;
+    cc_launch launch;        /* CUDA: of code.launch */
     /* until the code is made */
     const char *text;        /* identity */
     const cc_kernel *of;     /* the first kernel with this text, and its tensors */
@@ -45,7 +47,7 @@ typedef struct cc_target_build {
     ll_map by_text;                /* kernel text -> index + 1 */
     cc_built *kernel; int n_kernel, cap_kernel;
     uint32_t first_kernel;         /* number of kernel[0] in LLMIR_SEC_KERNEL and LLMIR_SEC_SITE */
-    uint32_t first_code;           /* of kernel[0]: llmir_kernel_rec.code */
+    uint32_t first_code;           /* CPU: llmir_kernel_rec.code of kernel[0] */
     uint32_t program, n_program;   /* its range of LLMIR_SEC_PROGRAM */
     mdl_graph **graph; int n_graph; /* until the code is made */
     cc_packer *packer;             /* while weights are written */
@@ -65,6 +67,7 @@ typedef struct cc_builder {
     ll_error *err;
     cc_report *report;
     cc_target_build *target; int n_target;
+    uint32_t n_code;               /* kernels of CPU targets so far */
     mdl_graph *constants;          /* the first graph of the build: names the weights */
     ll_map by_weight;              /* weight name and packing -> index + 1 */
     cc_stored *weight; int n_weight, cap_weight;

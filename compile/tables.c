@@ -44,6 +44,11 @@ void cc_add_dims(cc_builder *b)
 }
 
 /* ---- targets ------------------------------------------------------------------------------ */
+static uint32_t kind_of(const cc_target_build *t)
+{
+    return t->target.kind == LL_CUDA ? LLMIR_ON_CUDA : LLMIR_ON_CPU;
+}
+
 static void add_kernel(cc_builder *b, const cc_target_build *t, uint32_t i)
 {
     const cc_built *k = &t->kernel[i];
@@ -55,10 +60,12 @@ static void add_kernel(cc_builder *b, const cc_target_build *t, uint32_t i)
                           .te = cc_blob_str(b->blob, k->te),
                           .trace = cc_blob_str(b->blob, k->trace),
                           .target = t->number,
-                          .kind = LLMIR_ON_CPU,
+                          .kind = kind_of(t),
                           .code = t->first_code + i,
                           .hash = {full.lo, full.hi},
                           .scratch = k->code.scratch_bytes};
+    if (r.kind == LLMIR_ON_CUDA)
+        r.code = cc_launch_add(b->blob, &k->launch, k->code.object, k->code.object_bytes);
     llmir_variant_rec v = {.kernel = cc_blob_add(b->blob, LLMIR_SEC_KERNEL, &r)};
     llmir_site_rec s = {.name = r.name,
                         .te = r.te,
@@ -78,7 +85,9 @@ ll_code cc_add_target(cc_builder *b, cc_target_build *t)
                         ll_cpu_feature_name((ll_cpu_feature)f));
     llmir_target_rec r = {.name = cc_blob_str(b->blob, t->target.name),
                           .features = cc_blob_str(b->blob, ll_str_cstr(&features)),
-                          .kind = LLMIR_ON_CPU,
+                          .kind = kind_of(t),
+                          .sm = (uint32_t)t->target.sm,
+                          .sm_exact = t->target.sm_a,
                           .program = t->program,
                           .n_program = t->n_program};
     bool oom = features.oom;

@@ -96,6 +96,16 @@ static ll_code build_target(cc_builder *b, cc_target_build *t)
     return rc;
 }
 
+static void open_cache(cc_builder *b)
+{
+    ll_hash revision;
+    if (!b->o->cache) return;
+    if (cc_cache_revision(&revision))
+        b->cache = cc_cache_open(b->o->cache, revision, b->o->cache_limit, b->report->no_cache);
+    else
+        snprintf(b->report->no_cache, sizeof b->report->no_cache, "/proc/self/exe: unreadable");
+}
+
 /* ---- image -------------------------------------------------------------------------------- */
 typedef struct weight_writer {
     cc_builder *b;
@@ -185,6 +195,7 @@ static void finish(cc_builder *b)
         }
         free(t->kernel);
     }
+    cc_cache_close(b->cache);
     free(b->target);
     free(b->weight);
     mdl_graph_destroy(b->constants);
@@ -205,6 +216,7 @@ static ll_code steps(cc_builder *b, const char *model, const char *out)
     cc_add_dims(b);
     for (int i = 0; i < n_layouts(b); i++)
         cc_add_kv(b, layout_of(b, i).kv, layout_of(b, i).block);
+    open_cache(b);
     for (int i = 0; i < b->n_target; i++) LL_TRY(build_target(b, &b->target[i]));
     LL_TRY(cc_add_weights(b));
     cc_add_model(b);

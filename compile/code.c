@@ -1,4 +1,5 @@
-/* code.c: the kernels of a target become code, in child processes; dumps of every level. */
+/* code.c: the kernels of a target become code: from the cache, or in child processes; dumps of
+ * every level. For dumps of what LLVM makes everything is compiled anew. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,23 +46,72 @@ static ll_code dump_kernel(cc_builder *b, const cc_built *k)
 }
 
 /* ---- code --------------------------------------------------------------------------------- */
-static ll_code compile(cc_builder *b, cc_target_build *t)
+/* A hash of everything that decides the code of a kernel but the compiler itself. */
+static ll_code key_of(const cc_target_build *t, const cc_built *k, ll_hash *out, ll_error *err)
+{
+    ll_str s = {0};
+    const lp_func *f = k->s->fn;
+    char features[512];
+    ll_target_llvm_features(&t->target, features, sizeof features);
+    ll_str_addf(&s, "%s\n%s\n%s\n%s\n%s\n", t->target.name, features, k->text, k->te, k->trace);
+    lp_print(&s, f);
+    for (int i = 0; i < f->n_dim; i++) ll_str_addf(&s, " %d", f->dim_slot[i]);
+    *out = ll_hash_bytes(s.s, s.n);
+    bool oom = s.oom;
+    ll_str_finish(&s);
+    return oom ? ll_fail(err, LL_NO_SPACE, "%s: no memory for its text", k->name) : LL_OK;
+}
+
+typedef struct work { /* what the cache did not have */
+    cg_job *job;
+    cc_built **kernel;
+    ll_hash *key;
+    int n;
+} work;
+
+static ll_code find_work(cc_builder *b, cc_target_build *t, work *w)
 {
     unsigned want = (b->o->dump & CC_DUMP_LLVM ? CG_WANT_LLVM : 0) |
                     (b->o->dump & CC_DUMP_ASM ? CG_WANT_ASM : 0);
-    cg_job *job = calloc((size_t)t->n_kernel + 1, sizeof *job);
-    if (!job)
-        return ll_fail(b->err, LL_NO_SPACE, "no memory for %d compile jobs", t->n_kernel);
-    for (int i = 0; i < t->n_kernel; i++)
-        job[i] = (cg_job){.fn = t->kernel[i].s->fn, .target = &t->target, .want = want};
-    ll_code rc = cg_compile(job, t->n_kernel, b->o->jobs, b->err);
     for (int i = 0; i < t->n_kernel; i++) {
         cc_built *k = &t->kernel[i];
-        k->code = job[i].code;
+        if (b->cache) LL_TRY(key_of(t, k, &w->key[w->n], b->err));
+        if (!want && cc_cache_get(b->cache, w->key[w->n], &k->code, &k->launch)) {
+            b->report->cache_hits++;
+            continue;
+        }
+        b->report->cache_misses += b->cache != NULL;
+        w->kernel[w->n] = k;
+        w->job[w->n++] = (cg_job){.fn = k->s->fn, .target = &t->target, .want = want};
+    }
+    return LL_OK;
+}
+
+static ll_code do_work(cc_builder *b, cc_target_build *t, work *w)
+{
+    ll_code rc = cg_compile(w->job, w->n, b->o->jobs, b->err);
+    for (int i = 0; i < w->n; i++) {
+        cc_built *k = w->kernel[i];
+        k->code = w->job[i].code;
         if (rc == LL_OK && t->target.kind == LL_CUDA)
             rc = cc_launch_of(&k->code.launch, k->name, cc_dim_index, NULL, &k->launch, b->err);
+        if (rc == LL_OK) cc_cache_put(b->cache, w->key[i], &k->code, &k->launch);
     }
-    free(job);
+    return rc;
+}
+
+static ll_code compile(cc_builder *b, cc_target_build *t)
+{
+    size_t n = (size_t)t->n_kernel + 1;
+    work w = {calloc(n, sizeof *w.job), calloc(n, sizeof *w.kernel), calloc(n, sizeof *w.key), 0};
+    ll_code rc = LL_OK;
+    if (!w.job || !w.kernel || !w.key)
+        rc = ll_fail(b->err, LL_NO_SPACE, "no memory for %d compile jobs", t->n_kernel);
+    if (rc == LL_OK) rc = find_work(b, t, &w);
+    if (rc == LL_OK && w.n) rc = do_work(b, t, &w);
+    free(w.job);
+    free(w.kernel);
+    free(w.key);
     return rc;
 }
 

@@ -13,6 +13,7 @@
 #include "compile/arena.h"
 #include "compile/blob.h"
 #include "compile/build.h"
+#include "compile/cache.h"
 #include "compile/launch.h"
 #include "compile/pack.h"
 #include "compile/site.h"
@@ -68,6 +69,7 @@ typedef struct cc_builder {
     cc_report *report;
     cc_target_build *target; int n_target;
     uint32_t n_code;               /* kernels of CPU targets so far */
+    cc_cache *cache;               /* may be NULL */
     mdl_graph *constants;          /* the first graph of the build: names the weights */
     ll_map by_weight;              /* weight name and packing -> index + 1 */
     cc_stored *weight; int n_weight, cap_weight;

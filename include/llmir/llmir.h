@@ -80,8 +80,8 @@ typedef int (*llmir_progress_fn)(void *user, uint64_t done, uint64_t total);
 enum llmir_weights {
     /* pages come from the file when first touched; shared between processes */
     LLMIR_WEIGHTS_MAPPED = 0,
-    /* those that the target in use needs are read into huge pages at open: slower to open, a few per
-     * cent faster */
+    /* those that the target in use needs are read into huge pages at open: slower to open, a few
+     * per cent faster */
     LLMIR_WEIGHTS_COPIED = 1 
 };
 
@@ -97,8 +97,8 @@ typedef struct llmir_open_params {
 } llmir_open_params;
 
 /* Everything that can be found wrong without running code: ELF structure, digests, tables, CPU
- * features of the device. With params->verify also the weights. Errors: LLMIR_BAD_INPUT, _UNSUPPORTED,
- * _NO_DEVICE, _NO_SPACE. */
+ * features of the device. With params->verify also the weights. Errors: LLMIR_BAD_INPUT,
+ * _UNSUPPORTED, _NO_DEVICE, _NO_SPACE. */
 LLMIR_API llmir_status llmir_check(const char *path, const llmir_open_params *params,
                                    llmir_error *err);
 

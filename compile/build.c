@@ -33,9 +33,7 @@ static ll_code parse_targets(cc_builder *b)
             if (!strcmp(b->target[k].target.name, t->target.name))
                 return ll_fail(b->err, LL_USAGE, "target '%s' was given twice: '%s' and '%s'",
                                t->target.name, text[k], text[i]);
-        if (t->target.kind != LL_CPU)
-            return ll_fail(b->err, LL_UNSUPPORTED, "target '%s': this build makes CPU code",
-                           t->target.name);
+        LL_TRY(cc_wants_of(&t->target, b->o->f32_activations, &t->wants, b->err));
         t->number = (uint32_t)i;
         b->n_target = i + 1;
         size_t at = strlen(b->report->targets), room = sizeof b->report->targets - at;
@@ -86,6 +84,7 @@ static ll_code build_target(cc_builder *b, cc_target_build *t)
 {
     t->first_kernel = cc_blob_count(b->blob, LLMIR_SEC_KERNEL);
     t->first_code = b->n_code;
+    LL_TRY(cc_add_plan(b, t->wants.plan_rows, &t->plan));
     LL_TRY(add_programs(b, t));
     tell(b, "compiling", (double)t->number / b->n_target);
     LL_TRY(cc_make_code(b, t));

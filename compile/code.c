@@ -94,7 +94,7 @@ static ll_code do_work(cc_builder *b, cc_target_build *t, work *w)
         cc_built *k = w->kernel[i];
         k->code = w->job[i].code;
         if (rc == LL_OK && t->target.kind == LL_CUDA)
-            rc = cc_launch_of(&k->code.launch, k->name, cc_dim_index, NULL, &k->launch, b->err);
+            rc = cc_launch_of(&k->code.launch, k->name, cc_dim_index, t, &k->launch, b->err);
         if (rc == LL_OK) cc_cache_put(b->cache, w->key[i], &k->code, &k->launch);
     }
     return rc;

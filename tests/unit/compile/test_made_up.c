@@ -213,7 +213,7 @@ static void check_cut(world *w, te_tensor *const *wanted, int n, int target) {
     w->target = targets[target].target;
     w->packer = targets[target].packer;
     oracle_ok(
-        cc_fuse(w->g, wanted, n, w->one_row, w->target.vector_bytes >= 64 ? 32 : 16, &f, &err),
+        cc_fuse(w->g, wanted, n, w->one_row, CC_PANEL_VECTORS * cc_lanes(&w->target), &f, &err),
         &err);
     for (int k = 0; k < f.n_kernel; k++) check_kernel(w, f.kernel[k], k);
 }

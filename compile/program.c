@@ -90,7 +90,7 @@ static ll_code param_number(const cc_builder *b, const cc_instance *in, const ch
     return LL_OK;
 }
 
-static ll_code fill_params(cc_builder *b, cc_target_build *t, cc_built *k, const cc_instance *in)
+static ll_code fill_params(cc_builder *b, cc_built *k, const cc_instance *in)
 {
     lp_func *f = k->s->fn;
     k->param = calloc((size_t)f->n_param + 1, sizeof *k->param);
@@ -98,11 +98,6 @@ static ll_code fill_params(cc_builder *b, cc_target_build *t, cc_built *k, const
     for (int i = 0; i < f->n_param; i++) {
         if (!strcmp(f->param[i]->t->name, "items")) k->param[i].number = -1;
         else LL_TRY(param_number(b, in, f->param[i]->t->name, &k->param[i].number));
-    }
-    f->dim_slot = LL_NEW_N(te_arena(k->s->g), int, f->n_dim + 1);
-    for (int i = 0; i < f->n_dim; i++) {
-        f->dim_slot[i] = cc_dim_index(t, f->dim[i]->u.dim->name);
-        if (f->dim_slot[i] < 0) return ll_fail(b->err, LL_FAILED, "kernel %s reads an unknown size %s", k->name, f->dim[i]->u.dim->name);
     }
     return LL_OK;
 }
@@ -154,7 +149,7 @@ static ll_code build_kernel(program *p, int at)
     k->te = strdup(in->text);
     k->trace = strdup(ll_str_cstr(&k->s->trace));
     if (!k->te || !k->trace || !ll_map_set_str(&t->by_text, text, (void *)(intptr_t)t->n_kernel)) return ll_fail(b->err, LL_NO_SPACE, "no memory for the build's tables");
-    return fill_params(b, t, k, in);
+    return fill_params(b, k, in);
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */

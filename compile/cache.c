@@ -2,8 +2,10 @@
 #include "compile/cache.h"
 
 #include <dirent.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,26 @@ bool cc_cache_folder(char *out, size_t room)
     return n >= 0 && (size_t)n < room;
 }
 
+/* Libraries count by their build ids: LLVM may be replaced by another of the same version. */
+static int add_build_id(struct dl_phdr_info *lib, size_t size, void *user)
+{
+    ll_hash *h = user;
+    if (!strchr(lib->dlpi_name, '/')) return 0; /* the program itself, and what the kernel maps */
+    for (int i = 0; i < lib->dlpi_phnum; i++) {
+        const Elf64_Phdr *ph = &lib->dlpi_phdr[i];
+        const char *p = (const char *)(lib->dlpi_addr + ph->p_vaddr), *end = p + ph->p_memsz;
+        Elf64_Nhdr n;
+        while (ph->p_type == PT_NOTE && p + sizeof n <= end) {
+            memcpy(&n, p, sizeof n);
+            const char *desc = p + sizeof n + (n.n_namesz + 3) / 4 * 4;
+            if (n.n_type == NT_GNU_BUILD_ID && n.n_namesz == 4 && !memcmp(p + sizeof n, "GNU", 4))
+                *h = ll_hash_combine(*h, ll_hash_bytes(desc, n.n_descsz));
+            p = desc + (n.n_descsz + 3) / 4 * 4;
+        }
+    }
+    return 0;
+}
+
 bool cc_cache_revision(ll_hash *out)
 {
     void *program = NULL;
@@ -61,6 +83,7 @@ bool cc_cache_revision(ll_hash *out)
     if (ll_file_read("/proc/self/exe", MAX_PROGRAM, &program, &n, NULL) != LL_OK) return false;
     *out = ll_hash_combine(ll_hash_bytes(program, n), ll_hash_bytes(llvm, strlen(llvm)));
     free(program);
+    dl_iterate_phdr(add_build_id, out);
     return true;
 }
 

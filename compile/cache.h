@@ -3,7 +3,7 @@
  *     FOLDER/<32 hex digits of the key>.k     one entry: head, object bytes
  *
  * The caller's key is a hash of everything that decides the code; this file adds the revision: a
- * hash of the running program and of LLVM's version, so a rebuilt compiler finds nothing old. An
+ * hash of the running program, its libraries and LLVM's version, so another compiler finds nothing. An
  * entry carries revision, key and a digest of itself: what is cut, damaged, foreign or of another
  * revision is not found, and replaced when the kernel has been made. Entries are written to a
  * temporary file and renamed, so builds at the same time are safe and see whole entries only. When

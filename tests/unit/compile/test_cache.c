@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -21,6 +22,7 @@
 #include "base/file.h"
 #include "compile/cache.h"
 
+static const char *library; /* one with a build id that this program does not use */
 static char dir[] = "/tmp/llmir-cache-XXXXXX";
 static const ll_hash this = {1, 2}, other = {1, 3};
 
@@ -342,12 +344,23 @@ static void folders_come_from_the_environment(void **s)
     assert_false(cc_cache_folder(p, 10));
     unsetenv("HOME");
     assert_false(cc_cache_folder(p, sizeof p));
-    ll_hash r;
-    assert_true(cc_cache_revision(&r) && (r.lo | r.hi));
 }
 
-int main(void)
+static void another_library_is_another_revision(void **s)
 {
+    (void)s;
+    ll_hash a, b, c;
+    assert_true(cc_cache_revision(&a) && cc_cache_revision(&b));
+    assert_memory_equal(&a, &b, sizeof a);
+    if (!dlopen(library, RTLD_NOW)) fail_msg("%s", dlerror());
+    assert_true(cc_cache_revision(&c));
+    assert_memory_not_equal(&a, &c, sizeof a);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) return fprintf(stderr, "usage: test_cache LIBRARY.so\n"), 2;
+    library = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_put_is_found),
         cmocka_unit_test(damaged_entries_are_replaced),
@@ -357,6 +370,7 @@ int main(void)
         cmocka_unit_test(folders_that_will_not_do),
         cmocka_unit_test(builds_at_once_see_whole_entries),
         cmocka_unit_test(folders_come_from_the_environment),
+        cmocka_unit_test(another_library_is_another_revision),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

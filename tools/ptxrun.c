@@ -18,7 +18,8 @@ typedef struct arg {
     uint8_t *bytes;   /* by-value structures */
     uint64_t n;       /* bytes of value, structure or buffer */
     uint64_t dev;     /* buffer, or 0 */
-    const char *save; /* file that the buffer is written to */
+    char *text;       /* a copy of the argument, cut into its parts */
+    const char *save; /* file that the buffer is written to; in `text` */
 } arg;
 
 typedef struct options {
@@ -379,9 +380,9 @@ static int run(const options *o, ptxsim *m, arg *a)
         return USAGE;
     }
     for (int i = 0; i < o->n_args; i++) {
-        char *s = strdup(o->args[i]); /* kept: names of files point into it */
-        if (!s) return no_memory();
-        if ((rc = make_arg(m, s, &a[i]))) return rc;
+        a[i].text = strdup(o->args[i]);
+        if (!a[i].text) return no_memory();
+        if ((rc = make_arg(m, a[i].text, &a[i]))) return rc;
     }
     rc = launch(m, o, k, a);
     for (int i = 0; rc <= REPORTED && i < o->n_args; i++) {
@@ -401,6 +402,7 @@ int main(int argc, char **argv)
     if (rc) return rc;
     if (ptxsim_create(&(ptxsim_config){.sm = o.sm}, &m, &e) != PTXSIM_OK) return say(&e);
     rc = run(&o, m, a);
+    for (int i = 0; i < o.n_args; i++) free(a[i].text), free(a[i].bytes);
     ptxsim_destroy(m);
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "ptxrun: stdout: cannot write: %s\n", strerror(errno));

@@ -10,7 +10,8 @@ enum ptx_akind {
     PTX_WRITE = 2,
     PTX_ATOMIC = 4,
     PTX_STRONG = 8 /* volatile, relaxed, acquire, release */,
-    PTX_SYNC = 16 /* acquire or release */
+    PTX_SYNC = 16 /* acquire or release */,
+    PTX_INVAL = 32 /* an mbarrier is taken down */
 };
 
 typedef struct ptx_access {

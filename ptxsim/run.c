@@ -135,6 +135,23 @@ static ptxsim_code arguments(ptx_run *r, const ptxsim_launch *l, ptxsim_error *e
     return PTXSIM_OK;
 }
 
+/* Cooperative launches find the address of two words in %envreg1 and %envreg2: the size of this
+ * workspace, and the barrier of the grid (0 at the start), which cooperative_groups waits on. */
+static ptxsim_code workspace(ptx_run *r, ptxsim_error *err)
+{
+    enum { BYTES = 64 };
+    ptxsim *m = r->m;
+    if (!m->workspace) {
+        ptxsim_code c = ptx_memory_new(&m->mem, BYTES, 0, &m->workspace, err);
+        if (c) return c;
+    }
+    memset(m->workspace->host, 0, BYTES);
+    m->workspace->host[0] = BYTES;
+    ptx_init_set(m->workspace, 0, BYTES, true);
+    r->workspace = m->workspace->base;
+    return PTXSIM_OK;
+}
+
 /* ---- workers ---- */
 
 /* Which cluster is the i-th: with a seed, i goes through a permutation (a * i + b) mod n. */
@@ -306,7 +323,8 @@ ptxsim_code ptxsim_run(ptxsim *m, const ptxsim_launch *l, ptxsim_log **out, ptxs
     if (!c) {
         pthread_mutex_init(&r.lock, NULL);
         pthread_mutex_lock(&m->lock);
-        c = execute(&r);
+        if (l->cooperative) c = workspace(&r, r.err);
+        if (!c) c = execute(&r);
         pthread_mutex_unlock(&m->lock);
         pthread_mutex_destroy(&r.lock);
     }

@@ -28,6 +28,7 @@ typedef struct options {
     unsigned sm;
     uint64_t seed, steps;
     ptxsim_mma_model model;
+    bool cooperative;
     const char *args[MAX_ARGS];
     int n_args;
 } options;
@@ -37,7 +38,7 @@ static const char usage[] =
     "[--sm 80]\n"
     "              [--cluster X[,Y[,Z]]] [--checks all|none|LIST] [--counters text|json] [--seed "
     "N]\n"
-    "              [--mma-model f32|hw] [--perturb ULP] [--max-steps N] ARG...\n"
+    "              [--mma-model f32|hw] [--perturb ULP] [--max-steps N] [--cooperative] ARG...\n"
     "LIST: race,pending,uninit,sync,global. One ARG per kernel parameter, in order:\n"
     "  in:FILE  inout:FILE:OUT  out:BYTES:OUT  scratch:BYTES  null  bytes:FILE (a structure by "
     "value)\n"
@@ -152,7 +153,9 @@ static int parse(options *o, int argc, char **argv)
             fputs(usage, stdout);
             exit(OK);
         }
-        if (argv[i][0] == '-' && argv[i][1] == '-') {
+        if (!strcmp(argv[i], "--cooperative")) {
+            o->cooperative = true;
+        } else if (argv[i][0] == '-' && argv[i][1] == '-') {
             if (i + 1 == argc) return wrong("a value is missing behind", argv[i]);
             int rc = option(o, argv[i], argv[i + 1]);
             if (rc) return rc;
@@ -325,6 +328,7 @@ static int launch(ptxsim *m, const options *o, const ptxsim_kernel *k, arg *a)
                        .perturb_ulp = o->perturb,
                        .max_steps = o->steps,
                        .counters = o->counters != NULL,
+                       .cooperative = o->cooperative,
                        .carveout_optin = lim.shared_per_block_optin};
     memcpy(l.grid, o->grid, sizeof l.grid), memcpy(l.block, o->block, sizeof l.block),
         memcpy(l.cluster, o->cluster, sizeof l.cluster);

@@ -15,6 +15,7 @@ typedef struct run {
     unsigned sm;
     uint64_t seed;
     const char *file;
+    bool cooperative; /* the next launches: all blocks resident at once */
     bool quiet;  /* nothing is printed: a mutant is expected to fail */
     int failed;  /* mistakes so far */
     int reports; /* of them found by the machine: reports, faults, deadlocks */

@@ -61,6 +61,7 @@ typedef struct test {
     const char *file, *name;
     test_fn *fn;
 } test;
-extern const test scalar_tests[], matrix_tests[], hopper_tests[], spike_tests[], wgmma_tests[];
+extern const test scalar_tests[], matrix_tests[], hopper_tests[], spike_tests[], wgmma_tests[],
+    library_tests[];
 
 #endif

@@ -137,6 +137,9 @@ struct ptxsim_kernel {
     ptxsim_kernel_info info;
 };
 
+/* Zeroed pages that cost memory only where they are touched; NULL is fine for ptx_unmap. */
+void *ptx_map_zero(size_t n);
+void ptx_unmap(void *p, size_t n);
 void ptx_memory_finish(ptx_memory *mem);
 void ptx_memory_drop(ptx_alloc *a); /* frees the memory, keeps the entry */
 ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out,
@@ -286,6 +289,5 @@ void ptx_cluster_settle(ptx_cluster *cl);
 /* log.c */
 ptxsim_log *ptx_log_new(const char *kernel, uint32_t max);
 void ptx_log_add_tally(ptxsim_log *log, const ptx_tally *t);
-void ptx_log_dram(ptxsim_log *log, uint64_t bytes);
 
 #endif

@@ -237,6 +237,12 @@ static void *work(void *arg)
     return NULL;
 }
 
+static size_t touched_bytes(const ptx_alloc *a) { return a->size / 32 + 2; }
+static size_t writer_bytes(const ptx_run *r, const ptx_alloc *a)
+{
+    return (a->size / r->code->global_grain + 2) * sizeof *a->writer;
+}
+
 static void add_up(ptx_run *r, ptx_worker *wk, uint32_t n)
 {
     for (uint32_t k = 0; k < n; k++) {
@@ -245,11 +251,8 @@ static void add_up(ptx_run *r, ptx_worker *wk, uint32_t n)
     }
     for (size_t i = 0; i < r->mem->n; i++) {
         ptx_alloc *a = r->mem->alloc[i];
-        uint64_t sectors = 0;
-        for (uint64_t s = 0; a->touched && s <= a->size / 32; s++) sectors += a->touched[s];
-        ptx_log_dram(r->log, sectors * 32);
-        free(a->touched);
-        free(a->writer);
+        ptx_unmap(a->touched, touched_bytes(a));
+        ptx_unmap(a->writer, writer_bytes(r, a));
         a->touched = NULL;
         a->writer = NULL;
     }
@@ -260,9 +263,9 @@ static bool track_memory(ptx_run *r)
     for (size_t i = 0; i < r->mem->n; i++) {
         ptx_alloc *a = r->mem->alloc[i];
         if (a->freed) continue;
-        if (r->opt.counters && !(a->touched = calloc(1, a->size / 32 + 2))) return false;
+        if (r->opt.counters && !(a->touched = ptx_map_zero(touched_bytes(a)))) return false;
         if (r->opt.checks & PTXSIM_CHECK_GLOBAL && r->n_cluster * r->cluster_size > 1 &&
-            !(a->writer = calloc(a->size / r->code->global_grain + 2, sizeof *a->writer)))
+            !(a->writer = ptx_map_zero(writer_bytes(r, a))))
             return false;
     }
     return true;

@@ -225,6 +225,15 @@ static void blocks_that_write_the_same_word(void **state)
           "mov.u32 %r1, %ctaid.x;\nshl.b32 %r2, %r1, 7;\ncvt.u64.u32 %d1, %r2;\nadd.s64 %mine, "
           "%mine, %d1;\nst.global.u32 [%mine], %r1;\n",
           9, 32);
+    /* the same by bulk copies, which write behind the block's back */
+#define FILL                                                                                       \
+    "mov.u32 %r1, %ctaid.x;\nst.shared.v4.u32 [s], {%r1, %r1, %r1, %r1};\nfence.proxy.async;\n"
+#define DONE "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\n"
+#define BULK "cp.async.bulk.global.shared::cta.bulk_group [%out], [s], 16;\n"
+    finds(90, FILL BULK DONE, 3, 1, PTXSIM_R_GLOBAL_CONFLICT);
+    clean(90, FILL "mad.wide.u32 %out, %r1, 16, %out;\n" BULK DONE, 3, 1);
+    clean(90, FILL "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%out], [s], 16;\n" DONE,
+          3, 1);
 }
 
 /* A flag in shared memory, and a sum that the last of three blocks completes: both need their

@@ -347,11 +347,7 @@ static CUcontext context_new(unsigned flags)
 
 static void context_free(CUcontext c)
 {
-    for (CUcontext *at = &cu_g.contexts; *at; at = &(*at)->next)
-        if (*at == c) {
-            *at = c->next;
-            break;
-        }
+    CU_UNLINK(cu_g.contexts, c);
     for (CUmodule m = c->modules, n; m; m = n) n = m->next, cu_module_free(m);
     for (CUstream s = c->streams, n; s; s = n) {
         n = s->next;

@@ -133,16 +133,10 @@ CUresult cuModuleUnload(CUmodule hmod)
 {
     ENTER(c);
     cu_lock();
-    CUresult rc = CUDA_ERROR_INVALID_HANDLE;
-    for (CUmodule *at = &c->modules; *at; at = &(*at)->next)
-        if (*at == hmod) {
-            *at = hmod->next;
-            cu_module_free(hmod);
-            rc = CUDA_SUCCESS;
-            break;
-        }
+    bool found = CU_UNLINK(c->modules, hmod);
+    if (found) cu_module_free(hmod);
     cu_unlock();
-    return rc;
+    return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
 {

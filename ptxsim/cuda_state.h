@@ -176,6 +176,16 @@ typedef struct cu_globals {
 } cu_globals;
 extern cu_globals cu_g;
 
+/* Takes x out of a list linked by ->next; false: it is not there (x may be any pointer). */
+#define CU_UNLINK(head, x)                                                                         \
+    ({                                                                                             \
+        __typeof__(head) *at_ = &(head);                                                           \
+        while (*at_ && *at_ != (x)) at_ = &(*at_)->next;                                           \
+        bool found_ = *at_ != NULL;                                                                \
+        if (found_) *at_ = (*at_)->next;                                                           \
+        found_;                                                                                    \
+    })
+
 void cu_lock(void);
 void cu_unlock(void);
 /* The current context, or the error that every call returns without one (or after a failed

@@ -259,6 +259,14 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
     *bytes = cu_g.lim.memory_bytes;
     return CUDA_SUCCESS;
 }
+CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice dev)
+{
+    NEED(device_ok(dev));
+    NEED_PTR(major);
+    NEED_PTR(minor);
+    *major = (int)cu_g.lim.sm / 10, *minor = (int)cu_g.lim.sm % 10;
+    return CUDA_SUCCESS;
+}
 CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
 {
     NEED(device_ok(dev));

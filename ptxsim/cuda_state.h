@@ -151,6 +151,7 @@ struct CUgraphExec_st {
     cu_op *op;         /* in an order that respects the edges */
     CUgraphNode *from; /* the node each was made of (handles only) */
     size_t n_op;
+    uint64_t shape; /* of kinds and edges */
 };
 
 typedef struct cu_globals {

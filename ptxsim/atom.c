@@ -40,24 +40,24 @@ uint64_t ptx_atom_apply(ptx_atom_op op, ptx_type t, uint64_t old, uint64_t b, ui
     }
 }
 
+#define EXCHANGE(T, expr)                                                                          \
+    do {                                                                                           \
+        T old = __atomic_load_n((T *)p, __ATOMIC_RELAXED);                                         \
+        while (!__atomic_compare_exchange_n((T *)p, &old, (T)(expr), true, __ATOMIC_SEQ_CST,       \
+                                            __ATOMIC_RELAXED)) {}                                  \
+        return old;                                                                                \
+    } while (0)
+
 uint64_t ptx_atom_at(void *p, unsigned bits, ptx_atom_op op, ptx_type t, uint64_t b, uint64_t c)
 {
-    if (bits == 64) {
-        uint64_t old = __atomic_load_n((uint64_t *)p, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n((uint64_t *)p, &old, ptx_atom_apply(op, t, old, b, c),
-                                            true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
-        return old;
-    }
-    if (bits == 32) {
-        uint32_t old = __atomic_load_n((uint32_t *)p, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n((uint32_t *)p, &old,
-                                            (uint32_t)ptx_atom_apply(op, t, old, b, c), true,
-                                            __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
-        return old;
-    }
-    uint16_t old = __atomic_load_n((uint16_t *)p, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(
-        (uint16_t *)p, &old, (uint16_t)ptx_atom_apply(op, t, old, (uint16_t)b, (uint16_t)c), true,
-        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
-    return old;
+    if (bits == 64) EXCHANGE(uint64_t, ptx_atom_apply(op, t, old, b, c));
+    if (bits == 32) EXCHANGE(uint32_t, ptx_atom_apply(op, t, old, b, c));
+    EXCHANGE(uint16_t, ptx_atom_apply(op, t, old, (uint16_t)b, (uint16_t)c));
+}
+
+uint64_t ptx_atom_combine(void *p, unsigned bits, ptx_combine_fn *fn, const void *user, uint64_t v)
+{
+    if (bits == 64) EXCHANGE(uint64_t, fn(user, old, v));
+    if (bits == 32) EXCHANGE(uint32_t, fn(user, old, v));
+    EXCHANGE(uint16_t, fn(user, old, v));
 }

@@ -18,7 +18,9 @@
  * Flags: a strong store behind a fence (or a release) publishes what the warp knew at the fence; a
  * strong load hears it, and knows it after its next fence (or at once when it acquires).
  *
- * No race: equal values stored; both accesses atomic or volatile; same lane. */
+ * No race: equal values stored; both accesses atomic or volatile; same lane; an mbarrier taken down
+ * behind the warp's own tests of it (they have answered: the lanes that are still to test it would
+ * find none). */
 #include "ptxsim/check.h"
 
 #include <stdlib.h>
@@ -373,9 +375,12 @@ static uint64_t other_reader(const ptx_warp *w, const ptx_shadow *s, uint32_t g)
 }
 
 static void look_write(ptx_warp *w, const ptx_inst *in, ptx_cta *c, uint32_t lane, uint32_t g,
-                       bool strong, const uint8_t *data)
+                       uint32_t kind, const uint8_t *data)
 {
     ptx_shadow *s = c->shadow;
+    bool strong = kind & PTX_STRONG;
+    if (kind & PTX_INVAL && s->w[g] & PTX_REC_STRONG && ptx_rec_actor(s->w[g]) == actor(w, c))
+        return;
     if (s->pend[g]) {
         pending(w, in, lane, c, g, true);
         return;
@@ -444,7 +449,7 @@ void ptx_shadow_access(ptx_warp *w, const ptx_inst *in, ptx_cta *c, const uint32
         for (uint32_t k = 0; k < n; k++) {
             uint32_t g = (off[i] >> s->shift) + k;
             if (write)
-                look_write(w, in, c, i, g, strong,
+                look_write(w, in, c, i, g, kind,
                            bytes ? bytes + i * size + (k << s->shift) : NULL);
             else look_read(w, in, c, i, g, strong);
         }

@@ -59,15 +59,39 @@ static void conflict(ptx_warp *w, const ptx_inst *in, uint32_t lane, uint64_t ad
                write ? "wrote with another value" : "wrote");
 }
 
+void ptx_global_piece(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptx_alloc *a, uint64_t off,
+                      uint64_t n, bool write, const void *data)
+{
+    struct ptx_gsync *y = w->run->gsync;
+    if (!y || !a->writer) return;
+    uint32_t me = block_number(w->cta) + 1;
+    uint64_t grain = w->run->code->global_grain;
+    for (uint64_t g = off / grain; g <= (off + n - 1) / grain; g++) {
+        uint64_t rec = __atomic_load_n(&a->writer[g], __ATOMIC_RELAXED);
+        uint32_t other = (uint32_t)(rec >> 32);
+        bool ordered = y->learnt[me] &&
+                       (uint32_t)rec < __atomic_load_n(&y->published[other], __ATOMIC_ACQUIRE);
+        if (other && other != me && !ordered) {
+            uint64_t at = g * grain < off ? off : g * grain, size = grain;
+            if (at + size > off + n) size = off + n - at;
+            bool same = write && data &&
+                        !memcmp(a->host + at, (const uint8_t *)data + (at - off), size);
+            if (!same) {
+                conflict(w, in, lane, a->base + off, other, write);
+                return;
+            }
+        }
+        if (write)
+            __atomic_store_n(&a->writer[g], (uint64_t)me << 32 | y->fences[me], __ATOMIC_RELAXED);
+    }
+}
+
 void ptx_global_access(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, const void *data)
 {
-    ptx_run *r = w->run;
-    if (!r->gsync) return;
-    struct ptx_gsync *y = r->gsync;
-    uint32_t me = block_number(w->cta) + 1, grain = r->code->global_grain;
-    bool strong = ac->kind & (PTX_ATOMIC | PTX_STRONG), write = ac->kind & (PTX_WRITE | PTX_ATOMIC),
-         learnt = y->learnt[me];
-    if (strong) {
+    struct ptx_gsync *y = w->run->gsync;
+    if (!y) return;
+    uint32_t me = block_number(w->cta) + 1;
+    if (ac->kind & (PTX_ATOMIC | PTX_STRONG)) {
         if (ac->kind & PTX_SYNC) y->fences[me]++;
         y->learnt[me] = 1;
         __atomic_store_n(&y->published[me], y->fences[me], __ATOMIC_RELEASE);
@@ -76,27 +100,7 @@ void ptx_global_access(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, co
     for (uint32_t i = 0; i < PTX_LANES; i++) {
         if (!(ac->global >> i & 1)) continue;
         ptx_alloc *a = ac->alloc ? ac->alloc : ac->each[i];
-        if (!a->writer) continue;
-        uint64_t off = ac->addr[i] - a->base;
-        for (uint64_t g = off / grain; g <= (off + ac->size - 1) / grain; g++) {
-            uint64_t rec = __atomic_load_n(&a->writer[g], __ATOMIC_RELAXED);
-            uint32_t other = (uint32_t)(rec >> 32);
-            bool ordered =
-                learnt && (uint32_t)rec < __atomic_load_n(&y->published[other], __ATOMIC_ACQUIRE);
-            if (other && other != me && !ordered) {
-                uint64_t at = g * grain < off ? off : g * grain, n = grain;
-                if (at + n > off + ac->size) n = off + ac->size - at;
-                bool same =
-                    write && data &&
-                    !memcmp(a->host + at, (const uint8_t *)data + i * ac->size + (at - off), n);
-                if (!same) {
-                    conflict(w, in, i, ac->addr[i], other, write);
-                    break;
-                }
-            }
-            if (write)
-                __atomic_store_n(&a->writer[g], (uint64_t)me << 32 | y->fences[me],
-                                 __ATOMIC_RELAXED);
-        }
+        ptx_global_piece(w, in, i, a, ac->addr[i] - a->base, ac->size, ac->kind & PTX_WRITE,
+                         data ? (const uint8_t *)data + i * ac->size : NULL);
     }
 }

@@ -156,6 +156,8 @@ static uint32_t special(const ptx_warp *w, ptx_special sr, uint32_t lane)
     case PTX_SR_RESERVED_SIZE: return r->code->shared_base;
     case PTX_SR_CL_CTARANK: return c->rank;
     case PTX_SR_CL_NCTARANK: return c->cluster->n_cta;
+    case PTX_SR_ENVREG_1: return (uint32_t)(r->workspace >> 32);
+    case PTX_SR_ENVREG_2: return (uint32_t)r->workspace;
     default: return 0;
     }
 }

@@ -41,6 +41,20 @@ void ptx_count_shared(ptx_warp *w, const ptx_access *ac)
     t->shared_ideal += ideal;
 }
 
+/* One 32-byte sector of memory: counted by whoever touches it first. */
+static void touch(ptxsim_counters *t, ptx_alloc *a, uint64_t sector)
+{
+    uint8_t *p = a->touched ? a->touched + sector : NULL;
+    if (!p || __atomic_load_n(p, __ATOMIC_RELAXED)) return;
+    if (!__atomic_exchange_n(p, 1, __ATOMIC_RELAXED)) t->dram_bytes += 32;
+}
+
+void ptx_count_touched(ptx_warp *w, ptx_alloc *a, uint64_t off, uint64_t n)
+{
+    ptxsim_counters *t = &ptx_worker_of(w)->tally.c;
+    for (uint64_t s = off / 32; s <= (off + n - 1) / 32; s++) touch(t, a, s);
+}
+
 void ptx_count_global(ptx_warp *w, const ptx_access *ac)
 {
     ptxsim_counters *t = &ptx_worker_of(w)->tally.c;
@@ -54,7 +68,7 @@ void ptx_count_global(ptx_warp *w, const ptx_access *ac)
             for (uint32_t k = n; k-- > 0 && !seen;) seen = sector[k] == s;
             if (seen) continue;
             sector[n++] = s;
-            if (a->touched) a->touched[s - a->base / 32] = 1;
+            touch(t, a, s - a->base / 32);
         }
     }
     t->global_requests++;

@@ -259,6 +259,14 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
     *bytes = cu_g.lim.memory_bytes;
     return CUDA_SUCCESS;
 }
+CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice dev)
+{
+    NEED(device_ok(dev));
+    NEED_PTR(major);
+    NEED_PTR(minor);
+    *major = (int)cu_g.lim.sm / 10, *minor = (int)cu_g.lim.sm % 10;
+    return CUDA_SUCCESS;
+}
 CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
 {
     NEED(device_ok(dev));
@@ -347,11 +355,7 @@ static CUcontext context_new(unsigned flags)
 
 static void context_free(CUcontext c)
 {
-    for (CUcontext *at = &cu_g.contexts; *at; at = &(*at)->next)
-        if (*at == c) {
-            *at = c->next;
-            break;
-        }
+    CU_UNLINK(cu_g.contexts, c);
     for (CUmodule m = c->modules, n; m; m = n) n = m->next, cu_module_free(m);
     for (CUstream s = c->streams, n; s; s = n) {
         n = s->next;

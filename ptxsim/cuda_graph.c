@@ -182,6 +182,25 @@ static bool order(CUgraph g, CUgraphNode *out)
     return n == g->n_node;
 }
 
+/* A number for the kinds of the nodes and what each depends on; an update must not change it. */
+static bool shape_of(CUgraphNode *node, size_t n, uint64_t *out)
+{
+    size_t *at = malloc((n ? n : 1) * sizeof *at);
+    uint64_t h = n;
+    if (!at) return false;
+    for (size_t i = 0; i < n; i++) at[node[i]->index] = i;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t deps = 0; /* their order is of no account */
+        for (size_t d = 0; d < node[i]->n_dep; d++)
+            deps += (at[node[i]->dep[d]->index] + 1) * 0x9e3779b97f4a7c15ull;
+        h = (h ^ deps ^ node[i]->n_dep << 8 ^ (uint64_t)node[i]->op.kind) * 0x100000001b3ull;
+        h ^= h >> 29;
+    }
+    free(at);
+    *out = h;
+    return true;
+}
+
 CUresult cuGraphExecDestroy(CUgraphExec exec)
 {
     if (!cu_is(exec, CU_K_EXEC)) return CUDA_ERROR_INVALID_VALUE;
@@ -206,6 +225,7 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned 
                      : CUDA_ERROR_OUT_OF_MEMORY;
     for (size_t i = 0; !rc && i < graph->n_node; i++, e->n_op++)
         if (!cu_op_copy(&e->op[i], &e->from[i]->op)) rc = CUDA_ERROR_OUT_OF_MEMORY;
+    if (!rc && !shape_of(e->from, e->n_op, &e->shape)) rc = CUDA_ERROR_OUT_OF_MEMORY;
     if (rc) {
         cuGraphExecDestroy(e);
         return rc;
@@ -242,6 +262,8 @@ CUresult cuGraphExecUpdate_v2(CUgraphExec exec, CUgraph graph, CUgraphExecUpdate
         same = n[i]->op.kind == exec->op[i].kind;
         if (!same) info->errorNode = n[i];
     }
+    uint64_t shape = 0;
+    same = same && shape_of(n, exec->n_op, &shape) && shape == exec->shape;
     if (!same) info->result = CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
     CUresult rc = same ? CUDA_SUCCESS : CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
     for (size_t i = 0; same && i < exec->n_op; i++) {

@@ -16,11 +16,12 @@
 
 /* ---- loading ---- */
 
-/* Where the caller wants the compiler's words (CU_JIT_*_LOG_BUFFER). */
+/* Where the caller wants the compiler's words (CU_JIT_*_LOG_BUFFER); the option that gave a buffer's
+ * size receives how much of it was filled. */
 typedef struct jit_log {
     char *error, *info;
     size_t error_n, info_n;
-    unsigned *error_size, *info_size;
+    void **error_filled, **info_filled;
 } jit_log;
 
 static jit_log log_of(unsigned n, const CUjit_option *options, void **values)
@@ -28,12 +29,24 @@ static jit_log log_of(unsigned n, const CUjit_option *options, void **values)
     jit_log l = {0};
     for (unsigned i = 0; i < n; i++) switch ((int)options[i]) {
         case CU_JIT_ERROR_LOG_BUFFER: l.error = values[i]; break;
-        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES: l.error_n = (size_t)(uintptr_t)values[i]; break;
+        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
+            l.error_n = (unsigned)(uintptr_t)values[i], l.error_filled = &values[i];
+            break;
         case CU_JIT_INFO_LOG_BUFFER: l.info = values[i]; break;
-        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES: l.info_n = (size_t)(uintptr_t)values[i]; break;
+        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
+            l.info_n = (unsigned)(uintptr_t)values[i], l.info_filled = &values[i];
+            break;
         default: break;
         }
     return l;
+}
+
+static void tell(char *buffer, size_t n, void **filled, const char *words)
+{
+    size_t size = strlen(words);
+    if (buffer && n) snprintf(buffer, n, "%s", words);
+    else n = 0;
+    if (filled) *filled = (void *)(uintptr_t)(size < n ? size : n ? n - 1 : 0);
 }
 
 static int ptx_version_of(const char *text)
@@ -61,8 +74,8 @@ static CUresult load(CUcontext c, const char *text, size_t n, const char *name, 
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     CUresult rc = cu_code(ptxsim_load(cu_g.machine, text, n, name, &m->mod, &e));
-    if (log->info && log->info_n) log->info[0] = 0;
-    if (log->error && log->error_n) snprintf(log->error, log->error_n, "%s", rc ? e.msg : "");
+    tell(log->info, log->info_n, log->info_filled, "");
+    tell(log->error, log->error_n, log->error_filled, rc ? e.msg : "");
     if (rc) {
         if (cu_g.log_path[0]) {
             FILE *f = fopen(cu_g.log_path, "a");
@@ -133,16 +146,10 @@ CUresult cuModuleUnload(CUmodule hmod)
 {
     ENTER(c);
     cu_lock();
-    CUresult rc = CUDA_ERROR_INVALID_HANDLE;
-    for (CUmodule *at = &c->modules; *at; at = &(*at)->next)
-        if (*at == hmod) {
-            *at = hmod->next;
-            cu_module_free(hmod);
-            rc = CUDA_SUCCESS;
-            break;
-        }
+    bool found = CU_UNLINK(c->modules, hmod);
+    if (found) cu_module_free(hmod);
     cu_unlock();
-    return rc;
+    return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
 {

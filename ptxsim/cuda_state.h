@@ -151,6 +151,7 @@ struct CUgraphExec_st {
     cu_op *op;         /* in an order that respects the edges */
     CUgraphNode *from; /* the node each was made of (handles only) */
     size_t n_op;
+    uint64_t shape; /* of kinds and edges */
 };
 
 typedef struct cu_globals {
@@ -175,6 +176,16 @@ typedef struct cu_globals {
     size_t n_host, cap_host;
 } cu_globals;
 extern cu_globals cu_g;
+
+/* Takes x out of a list linked by ->next; false: it is not there (x may be any pointer). */
+#define CU_UNLINK(head, x)                                                                         \
+    ({                                                                                             \
+        __typeof__(head) *at_ = &(head);                                                           \
+        while (*at_ && *at_ != (x)) at_ = &(*at_)->next;                                           \
+        bool found_ = *at_ != NULL;                                                                \
+        if (found_) *at_ = (*at_)->next;                                                           \
+        found_;                                                                                    \
+    })
 
 void cu_lock(void);
 void cu_unlock(void);

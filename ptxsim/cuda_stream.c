@@ -171,11 +171,7 @@ CUresult cuStreamDestroy_v2(CUstream stream)
     CUresult rc = hold(&c, stream, &s);
     if (rc) return rc;
     if (s->cap && s->cap->origin == s) cu_capture_drop(s->cap);
-    for (CUstream *at = &c->streams; *at; at = &(*at)->next)
-        if (*at == s) {
-            *at = s->next;
-            break;
-        }
+    CU_UNLINK(c->streams, s);
     if (c->legacy == s) c->legacy = NULL;
     if (c->per_thread == s) c->per_thread = NULL;
     s->kind = 0;
@@ -276,16 +272,10 @@ CUresult cuEventDestroy_v2(CUevent event)
 {
     ENTER(c);
     cu_lock();
-    CUresult rc = CUDA_ERROR_INVALID_HANDLE;
-    for (CUevent *at = &c->events; *at; at = &(*at)->next)
-        if (*at == event) {
-            *at = event->next;
-            free(event->tail), free(event);
-            rc = CUDA_SUCCESS;
-            break;
-        }
+    bool found = CU_UNLINK(c->events, event);
+    if (found) free(event->tail), free(event);
     cu_unlock();
-    return rc;
+    return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags)
 {
@@ -374,11 +364,7 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
 
 static void leave_capture(cu_capture *c)
 {
-    for (cu_capture **at = &cu_g.captures; *at; at = &(*at)->next)
-        if (*at == c) {
-            *at = c->next;
-            break;
-        }
+    CU_UNLINK(cu_g.captures, c);
     for (CUstream s = c->origin->ctx->streams; s; s = s->next)
         if (s->cap == c) s->cap = NULL, s->n_tail = 0;
     for (CUevent e = c->origin->ctx->events; e; e = e->next)

@@ -254,6 +254,8 @@ static const struct { const char *name; ptx_special sr;
     { "%cluster_nctaid.z", PTX_SR_CL_NCTAID_Z },
     { "%cluster_ctarank", PTX_SR_CL_CTARANK },
     { "%cluster_nctarank", PTX_SR_CL_NCTARANK },
+    { "%envreg1", PTX_SR_ENVREG_1 },
+    { "%envreg2", PTX_SR_ENVREG_2 },
 };
 
 static ptxsim_code special_slot(ptx_dec *d, const ptx_opnd *o, unsigned bits, uint32_t *out)

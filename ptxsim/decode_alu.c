@@ -398,6 +398,8 @@ static ptxsim_code dec_logic(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
         if (n_src == 2) PTX_RET(ptx_src_pred(d, &st->opnd[2], &in->b, &nb));
         in->u0 = na ? PTX_FULL : 0;
         in->u1 = nb ? PTX_FULL : 0;
+        if (op == 'a' || op == 'o') in->flags |= PTX_V_DECIDE_PRED;
+        in->imm = op == 'o';
         return use(d, in, t,
                    op == 'a'   ? PTX_H_and_pred
                    : op == 'o' ? PTX_H_or_pred
@@ -407,7 +409,9 @@ static ptxsim_code dec_logic(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     unsigned bits = ptx_type_bits(t);
     if (!is_bits(t, 16) && !is_bits(t, 32) && !is_bits(t, 64)) return bad_type(d, t);
     bool w = bits == 64;
-    in->flags |= PTX_V_BITS;
+    in->flags |= op == 'a' || op == 'o' ? PTX_V_DECIDE : PTX_V_BITS;
+    in->imm = op == 'o';
+    in->u0 = bits / 8;
     if (op == 'n')
         PTX_RET(use(d, in, t, bits == 16 ? PTX_H_not_16 : w ? PTX_H_not_64 : PTX_H_not_32));
     else

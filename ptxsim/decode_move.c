@@ -95,6 +95,7 @@ static ptxsim_code dec_setp(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     PTX_RET(check_cmp(d, op, t));
     bool ftz = (t == PTX_F32 || t == PTX_F16 || t == PTX_F16X2) && ptx_take(d, "ftz");
     in->u0 |= (uint32_t)op << 8 | (uint32_t)ftz << 16 | (uint32_t)t << 17;
+    if ((in->u0 & 3) == 1 || (in->u0 & 3) == 2) in->flags |= PTX_V_COMPARE;
     in->fn = ptx_hfn(d, setp_handler(op, t));
     if (!st->n_opnd) return ptx_want_opnds(d, 3, 4);
     const ptx_opnd *p = &st->opnd[0];
@@ -345,12 +346,18 @@ static ptxsim_code dec_cvt(ptx_dec *d, const ptx_stmt *st, ptx_inst *in)
     bool src_wider = st->opnd[1].kind == PTX_O_REG &&
                      ptx_type_bits(st->opnd[1].reg->type) > ptx_type_bits(c.src) &&
                      ptx_type_bits(st->opnd[1].reg->type) == 64;
+    bool ints = !ptx_is_float(c.dst) && !ptx_is_float(c.src);
+    if (!ptx_is_float(c.src)) {
+        uint32_t sb = ptx_type_bits(c.src), kept = ints && !c.sat && db < sb ? db : sb;
+        in->flags |= PTX_V_CONVERT;
+        bool sign = ptx_is_signed(kept < sb ? c.dst : c.src);
+        in->imm = (int64_t)kept / 8 | (sign ? 1 << 8 : 0) |
+                  (ints && !c.sat ? 0 : 1 << 9);
+    }
     ptx_hid h = have == (db < 16 ? 16 : db) && !src_wider ? fast_cvt(&c) : PTX_H_NONE;
     in->cls = PTXSIM_C_CVT;
     if (h != PTX_H_NONE) {
         in->fn = ptx_hfn(d, h);
-        if (!ptx_is_float(c.dst) && !ptx_is_float(c.src)) in->flags |= PTX_V_ZEXT;
-        if (h == PTX_H_sext_16_32 || h == PTX_H_sext_32_64) in->flags &= (uint8_t)~PTX_V_MASK_;
         return PTXSIM_OK;
     }
     ptx_cvt *own = ptx_dec_alloc(d, sizeof *own);

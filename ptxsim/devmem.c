@@ -34,11 +34,16 @@ ptx_alloc *ptx_memory_find(const ptx_memory *mem, uint64_t addr)
     return i ? mem->alloc[i - 1] : NULL;
 }
 
-static void *map_zero(size_t n)
+void *ptx_map_zero(size_t n)
 {
     void *p =
         mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+void ptx_unmap(void *p, size_t n)
+{
+    if (p) munmap(p, n);
 }
 
 static bool insert(ptx_memory *mem, ptx_alloc *a)
@@ -69,8 +74,8 @@ ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_
     uint64_t base = (mem->next + align - 1) / align * align;
     if (!a) return ptx_fail(err, PTXSIM_NO_MEMORY, NULL, NONE, "no host memory left");
     *a = (ptx_alloc){ .base = base, .size = bytes, .map_bytes = (bytes + 4095) / 4096 * 4096 };
-    a->host = map_zero(a->map_bytes);
-    a->init = map_zero((bytes + 63) / 64 * 8 + 8);
+    a->host = ptx_map_zero(a->map_bytes);
+    a->init = ptx_map_zero((bytes + 63) / 64 * 8 + 8);
     if (!a->host || !a->init || !insert(mem, a)) {
         if (a->host) munmap(a->host, a->map_bytes);
         if (a->init) munmap(a->init, (bytes + 63) / 64 * 8 + 8);
@@ -97,8 +102,6 @@ void ptx_memory_finish(ptx_memory *mem)
 {
     for (size_t i = 0; i < mem->n; i++) {
         ptx_memory_drop(mem->alloc[i]);
-        free(mem->alloc[i]->writer);
-        free(mem->alloc[i]->touched);
         free(mem->alloc[i]);
     }
     free(mem->alloc);
@@ -335,8 +338,6 @@ ptxsim_code ptxsim_unmap_host(ptxsim *m, void *p, ptxsim_error *err)
     } else {
         memmove(m->mem.alloc + i - 1, m->mem.alloc + i, (m->mem.n - i) * sizeof *m->mem.alloc);
         m->mem.n--;
-        free(a->writer);
-        free(a->touched);
         free(a);
     }
     pthread_mutex_unlock(&m->lock);

@@ -226,19 +226,27 @@ static void load_valid(ptx_warp *w, const ptx_ldst *l, const ptx_access *ac, ptx
     }
 }
 
+/* The access of the lanes of m: addresses, and where they are. (Not cleared as a whole: its arrays
+ * are large.) False: a fault. */
+static inline bool access_of(ptx_warp *w, const ptx_inst *in, ptx_mask m, ptx_access *ac, bool *row)
+{
+    const ptx_ldst *l = in->x->own;
+    ac->size = l->total;
+    ac->kind = l->kind;
+    ac->m = m;
+    ac->shared = ac->remote = ac->global = ac->local = ac->param = 0;
+    ac->alloc = NULL;
+    if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
+    addresses(w, &l->mem, m, ac->addr);
+    return locate(w, in, l->mem.space, ac, row);
+}
+
 int H(ld)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
 {
     const ptx_ldst *l = in->x->own;
     ptx_access ac;
     bool row;
-    ac.size = l->total;
-    ac.kind = l->kind;
-    ac.m = m;
-    ac.shared = ac.remote = ac.global = ac.local = ac.param = 0;
-    ac.alloc = NULL;
-    if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
-    addresses(w, &l->mem, m, ac.addr);
-    if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;
+    if (!access_of(w, in, m, &ac, &row)) return PTX_FAULT;
     if (slow(w)) examine(w, in, &ac, NULL);
     load_all(w, l, &ac, m, row);
     if (w->valid) load_valid(w, l, &ac, m);
@@ -319,14 +327,7 @@ int H(st)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     ptx_access ac;
     bool row;
     u8 data[PTX_LANES * 32] __attribute__((aligned(64)));
-    ac.size = l->total;
-    ac.kind = l->kind;
-    ac.m = m;
-    ac.shared = ac.remote = ac.global = ac.local = ac.param = 0;
-    ac.alloc = NULL;
-    if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
-    addresses(w, &l->mem, m, ac.addr);
-    if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;
+    if (!access_of(w, in, m, &ac, &row)) return PTX_FAULT;
     if (!slow(w) && row && m == PTX_FULL && l->total == 4) {
         memcpy(ac.p[0], ptx_r32(w, l->slot[0]), 128);
         return PTX_GO;
@@ -363,14 +364,7 @@ int H(atom)(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     u32 bits = l->elem * 8;
     ptx_access ac;
     bool row;
-    ac.size = l->total;
-    ac.kind = l->kind;
-    ac.m = m;
-    ac.shared = ac.remote = ac.global = ac.local = ac.param = 0;
-    ac.alloc = NULL;
-    if (w->valid) ptx_address_valid(w, in, l->mem.base, m);
-    addresses(w, &l->mem, m, ac.addr);
-    if (!locate(w, in, l->mem.space, &ac, &row)) return PTX_FAULT;
+    if (!access_of(w, in, m, &ac, &row)) return PTX_FAULT;
     if (slow(w)) ptx_access_check(w, in, &ac, NULL);
     for (u32 i = 0; i < PTX_LANES; i++) {
         if (!(m >> i & 1)) continue;

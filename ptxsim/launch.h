@@ -17,9 +17,12 @@ enum ptx_vrule {
     PTX_V_SELECT = 3 << 4, /* from the source that predicate c chooses */
     PTX_V_PACK = 4 << 4,
     PTX_V_UNPACK = 5 << 4,
-    PTX_V_ZEXT = 6 << 4,  /* the bytes that a has; the rest are valid */
+    PTX_V_CONVERT = 6 << 4, /* integers: imm bytes of a count; see valid.c */
     PTX_V_SHIFT = 7 << 4, /* whole bytes move with a uniform shift by a multiple of 8 */
     PTX_V_PRMT = 8 << 4,  /* bytes picked by a valid selector */
+    PTX_V_DECIDE = 9 << 4, /* and, or of integers: a byte 0 (and) or 0xff (or) decides alone */
+    PTX_V_DECIDE_PRED = 10 << 4, /* the same of predicates: false, true */
+    PTX_V_COMPARE = 11 << 4,     /* setp: the combined predicate may decide alone */
     PTX_V_MASK_ = 0xf << 4,
 };
 
@@ -66,7 +69,8 @@ typedef enum ptx_special {
     PTX_SR_CL_NCTAID_Z,
     PTX_SR_CL_CTARANK,
     PTX_SR_CL_NCTARANK,
-    PTX_SR_IS_EXPLICIT,
+    PTX_SR_ENVREG_1, /* high and low half of the address of the grid workspace */
+    PTX_SR_ENVREG_2,
     PTX_SR_COUNT_
 } ptx_special;
 
@@ -116,6 +120,7 @@ struct ptxsim {
     ptxsim_limits limits;
     unsigned threads;
     ptx_memory mem;
+    ptx_alloc *workspace;     /* of cooperative launches; NULL before the first */
     ptxsim_module *modules;
 };
 struct ptxsim_module {
@@ -132,6 +137,9 @@ struct ptxsim_kernel {
     ptxsim_kernel_info info;
 };
 
+/* Zeroed pages that cost memory only where they are touched; NULL is fine for ptx_unmap. */
+void *ptx_map_zero(size_t n);
+void ptx_unmap(void *p, size_t n);
 void ptx_memory_finish(ptx_memory *mem);
 void ptx_memory_drop(ptx_alloc *a); /* frees the memory, keeps the entry */
 ptxsim_code ptx_memory_new(ptx_memory *mem, uint64_t bytes, uint64_t align, ptx_alloc **out,
@@ -156,6 +164,7 @@ typedef struct ptx_run {
     uint32_t grid[3], block[3], cluster[3], n_threads, n_warp, cluster_size;
     uint32_t shared_bytes;    /* end of shared memory of a block, dynamic part included */
     uint32_t dyn_shared;
+    uint64_t workspace;       /* of a cooperative launch: see run.c; else 0 */
     uint64_t n_cluster, max_steps;
     atomic_uint_fast64_t next, steps, global_tick;
     atomic_int stop;          /* ptxsim_code that ended the launch early */
@@ -280,6 +289,5 @@ void ptx_cluster_settle(ptx_cluster *cl);
 /* log.c */
 ptxsim_log *ptx_log_new(const char *kernel, uint32_t max);
 void ptx_log_add_tally(ptxsim_log *log, const ptx_tally *t);
-void ptx_log_dram(ptxsim_log *log, uint64_t bytes);
 
 #endif

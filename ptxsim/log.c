@@ -212,8 +212,6 @@ void ptx_log_add_tally(ptxsim_log *l, const ptx_tally *t)
     l->counted = true;
 }
 
-void ptx_log_dram(ptxsim_log *l, uint64_t bytes) { l->c.dram_bytes += bytes; }
-
 void ptxsim_log_counters(const ptxsim_log *l, ptxsim_counters *out) { *out = l->c; }
 
 const char *ptxsim_log_mma(const ptxsim_log *l, size_t i, uint64_t *out_times)

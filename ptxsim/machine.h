@@ -210,6 +210,10 @@ bool ptx_span_read(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t 
                    uint8_t *init);
 bool ptx_span_write(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, const void *src,
                     const uint8_t *init);
+/* Combines n bytes of global memory with `src`, element by element, atomically. */
+typedef uint64_t ptx_combine_fn(const void *user, uint64_t old, uint64_t v);
+bool ptx_span_reduce(const ptx_who *who, uint64_t addr, uint64_t n, const void *src, unsigned elem,
+                     ptx_combine_fn *fn, const void *user);
 /* A copy that will write (or still reads) [addr, addr + n) of shared memory is in flight from now
  * on: touching it before ptx_span_end is reported. Checks races at issue. */
 bool ptx_span_begin(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n,

@@ -202,8 +202,9 @@ int ptx_h_mbar(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     const ptx_mem *mem = in->x->own;
     ptx_access ac = { .size = 8,
                       .m = m,
-                      .kind =
-                          op == MB_INIT || op == MB_INVAL ? PTX_WRITE : PTX_ATOMIC | PTX_STRONG };
+                      .kind = op == MB_INIT    ? PTX_WRITE
+                              : op == MB_INVAL ? PTX_WRITE | PTX_INVAL
+                                               : PTX_ATOMIC | PTX_STRONG };
     ptx_addr(w, mem, ac.addr);
     if (!ptx_access_resolve(w, in, mem->space == PTX_GENERIC ? PTX_GENERIC : PTX_CLUSTER, &ac))
         return PTX_FAULT;

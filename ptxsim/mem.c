@@ -422,6 +422,15 @@ static bool span_find(const ptx_who *who, ptx_space space, uint64_t addr, uint64
     return ok;
 }
 
+static void span_meets(const ptx_who *who, const span *s, uint64_t n, bool write, const void *src)
+{
+    const ptx_options *o = &who->w->run->opt;
+    if (!s->alloc) return;
+    if (o->counters) ptx_count_touched(who->w, s->alloc, s->at, n);
+    if (o->checks & PTXSIM_CHECK_GLOBAL)
+        ptx_global_piece(who->w, who->in, who->lane, s->alloc, s->at, n, write, src);
+}
+
 bool ptx_span_read(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t n, void *out,
                    uint8_t *init)
 {
@@ -429,6 +438,7 @@ bool ptx_span_read(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t 
     if (!n) return true;
     if (!span_find(who, space, addr, n, PTX_READ, &s)) return false;
     if (s.cta) ptx_shadow_span(who, s.cta, s.off, n, PTX_READ, NULL);
+    span_meets(who, &s, n, false, NULL);
     memcpy(out, s.p, n);
     for (uint64_t k = 0; init && k < n; k++)
         init[k] = s.cta     ? ptx_shadow_init(s.cta, s.off + (uint32_t)k, 1) & 1
@@ -444,6 +454,7 @@ bool ptx_span_write(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t
     if (!n) return true;
     if (!span_find(who, space, addr, n, PTX_WRITE, &s)) return false;
     if (s.cta) ptx_shadow_span(who, s.cta, s.off, n, PTX_WRITE, src);
+    span_meets(who, &s, n, true, src);
     memcpy(s.p, src, n);
     bool whole = true;
     for (uint64_t k = 0; init && k < n; k++) whole &= init[k] != 0;
@@ -461,6 +472,25 @@ bool ptx_span_write(const ptx_who *who, ptx_space space, uint64_t addr, uint64_t
                        (unsigned long long)addr);
         ptx_init_set(s.alloc, s.at, n, true);
     }
+    return true;
+}
+
+bool ptx_span_reduce(const ptx_who *who, uint64_t addr, uint64_t n, const void *src, unsigned elem,
+                     ptx_combine_fn *fn, const void *user)
+{
+    span s;
+    if (!span_find(who, PTX_GLOBAL, addr, n, PTX_ATOMIC, &s)) return false;
+    if (who->w->run->opt.counters && s.alloc) ptx_count_touched(who->w, s.alloc, s.at, n);
+    if (s.alloc && !ptx_init_all(s.alloc, s.at, n) && who->w->run->opt.checks & PTXSIM_CHECK_UNINIT)
+        ptx_report(who->w, who->in, who->lane, PTXSIM_R_UNINIT, addr, 0,
+                   "reduction into never-written data at global address 0x%llx",
+                   (unsigned long long)addr);
+    for (uint64_t k = 0; k + elem <= n; k += elem) {
+        uint64_t v = 0;
+        memcpy(&v, (const uint8_t *)src + k, elem);
+        ptx_atom_combine(s.p + k, 8 * elem, fn, user, v);
+    }
+    if (s.alloc) ptx_init_set(s.alloc, s.at, n, true);
     return true;
 }
 

@@ -10,7 +10,8 @@ enum ptx_akind {
     PTX_WRITE = 2,
     PTX_ATOMIC = 4,
     PTX_STRONG = 8 /* volatile, relaxed, acquire, release */,
-    PTX_SYNC = 16 /* acquire or release */
+    PTX_SYNC = 16 /* acquire or release */,
+    PTX_INVAL = 32 /* an mbarrier is taken down */
 };
 
 typedef struct ptx_access {
@@ -64,6 +65,7 @@ typedef enum ptx_atom_op {
 /* old -> new for one element of at most 64 bits. */
 uint64_t ptx_atom_apply(ptx_atom_op op, ptx_type t, uint64_t old, uint64_t b, uint64_t c);
 /* Atomically *p = apply(*p, b, c); returns the old value. bits: 16, 32, 64. */
+uint64_t ptx_atom_combine(void *p, unsigned bits, ptx_combine_fn *fn, const void *user, uint64_t v);
 uint64_t ptx_atom_at(void *p, unsigned bits, ptx_atom_op op, ptx_type t, uint64_t b, uint64_t c);
 
 /* check.c: shadow of shared memory. Offsets are of `c`; lanes of w in m. */
@@ -101,6 +103,9 @@ void ptx_global_fence(ptx_warp *w);
 
 /* check_global.c: blocks of one launch against each other. */
 void ptx_global_access(ptx_warp *w, const ptx_inst *in, const ptx_access *ac, const void *data);
+/* The same for `n` bytes at `off` of one allocation, touched by an asynchronous copy. */
+void ptx_global_piece(ptx_warp *w, const ptx_inst *in, uint32_t lane, ptx_alloc *a, uint64_t off,
+                      uint64_t n, bool write, const void *data);
 
 bool ptx_global_start(ptx_run *r);
 void ptx_global_finish(ptx_run *r);
@@ -109,6 +114,7 @@ void ptx_global_finish(ptx_run *r);
 void ptx_count_shared(ptx_warp *w, const ptx_access *ac);
 void ptx_count_global(ptx_warp *w, const ptx_access *ac);
 void ptx_count_atomic(ptx_warp *w, const ptx_access *ac);
+void ptx_count_touched(ptx_warp *w, ptx_alloc *a, uint64_t off, uint64_t n);
 
 /* mbar.c, copy.c: what a block and a warp keep there */
 void ptx_mbar_forget(ptx_cta *c);

@@ -135,6 +135,23 @@ static ptxsim_code arguments(ptx_run *r, const ptxsim_launch *l, ptxsim_error *e
     return PTXSIM_OK;
 }
 
+/* Cooperative launches find the address of two words in %envreg1 and %envreg2: the size of this
+ * workspace, and the barrier of the grid (0 at the start), which cooperative_groups waits on. */
+static ptxsim_code workspace(ptx_run *r, ptxsim_error *err)
+{
+    enum { BYTES = 64 };
+    ptxsim *m = r->m;
+    if (!m->workspace) {
+        ptxsim_code c = ptx_memory_new(&m->mem, BYTES, 0, &m->workspace, err);
+        if (c) return c;
+    }
+    memset(m->workspace->host, 0, BYTES);
+    m->workspace->host[0] = BYTES;
+    ptx_init_set(m->workspace, 0, BYTES, true);
+    r->workspace = m->workspace->base;
+    return PTXSIM_OK;
+}
+
 /* ---- workers ---- */
 
 /* Which cluster is the i-th: with a seed, i goes through a permutation (a * i + b) mod n. */
@@ -220,6 +237,12 @@ static void *work(void *arg)
     return NULL;
 }
 
+static size_t touched_bytes(const ptx_alloc *a) { return a->size / 32 + 2; }
+static size_t writer_bytes(const ptx_run *r, const ptx_alloc *a)
+{
+    return (a->size / r->code->global_grain + 2) * sizeof *a->writer;
+}
+
 static void add_up(ptx_run *r, ptx_worker *wk, uint32_t n)
 {
     for (uint32_t k = 0; k < n; k++) {
@@ -228,11 +251,8 @@ static void add_up(ptx_run *r, ptx_worker *wk, uint32_t n)
     }
     for (size_t i = 0; i < r->mem->n; i++) {
         ptx_alloc *a = r->mem->alloc[i];
-        uint64_t sectors = 0;
-        for (uint64_t s = 0; a->touched && s <= a->size / 32; s++) sectors += a->touched[s];
-        ptx_log_dram(r->log, sectors * 32);
-        free(a->touched);
-        free(a->writer);
+        ptx_unmap(a->touched, touched_bytes(a));
+        ptx_unmap(a->writer, writer_bytes(r, a));
         a->touched = NULL;
         a->writer = NULL;
     }
@@ -243,9 +263,9 @@ static bool track_memory(ptx_run *r)
     for (size_t i = 0; i < r->mem->n; i++) {
         ptx_alloc *a = r->mem->alloc[i];
         if (a->freed) continue;
-        if (r->opt.counters && !(a->touched = calloc(1, a->size / 32 + 2))) return false;
+        if (r->opt.counters && !(a->touched = ptx_map_zero(touched_bytes(a)))) return false;
         if (r->opt.checks & PTXSIM_CHECK_GLOBAL && r->n_cluster * r->cluster_size > 1 &&
-            !(a->writer = calloc(a->size / r->code->global_grain + 2, sizeof *a->writer)))
+            !(a->writer = ptx_map_zero(writer_bytes(r, a))))
             return false;
     }
     return true;
@@ -306,7 +326,8 @@ ptxsim_code ptxsim_run(ptxsim *m, const ptxsim_launch *l, ptxsim_log **out, ptxs
     if (!c) {
         pthread_mutex_init(&r.lock, NULL);
         pthread_mutex_lock(&m->lock);
-        c = execute(&r);
+        if (l->cooperative) c = workspace(&r, r.err);
+        if (!c) c = execute(&r);
         pthread_mutex_unlock(&m->lock);
         pthread_mutex_destroy(&r.lock);
     }

@@ -49,6 +49,7 @@ typedef struct op {
     ptx_cta *bar_cta;
     uint32_t bar_off;
     bool asked;     /* its mbarrier was tested once since the issue */
+    ptx_type red_type;    /* of the elements of a reduction */
     uint64_t group;       /* of the issuing thread; 0: completes on an mbarrier */
     uint8_t *data, *init; /* source already read (stores) */
     struct op *next;
@@ -181,7 +182,7 @@ static bool load_row(void *user, const row *r)
     return move_elements(b->p, r->addr, r->inside, at + skip, init + skip, false);
 }
 
-static bool combine(op *p, ptx_type t, uint64_t addr, uint32_t bytes, uint8_t *data);
+static bool reduce(const op *p, uint64_t addr, uint64_t bytes, const uint8_t *data);
 
 static bool store_row(void *user, const row *r)
 {
@@ -189,9 +190,8 @@ static bool store_row(void *user, const row *r)
     uint32_t skip = r->first * b->p->map.elem_bytes;
     if (!r->inside) return true;
     uint8_t *at = b->data + r->offset + skip;
-    if (b->p->o->red != RED_NONE &&
-        !combine(b->p, b->p->o->red_type, r->addr, r->inside * b->p->map.elem_bytes, at))
-        return false;
+    if (b->p->o->red != RED_NONE)
+        return reduce(b->p, r->addr, (uint64_t)r->inside * b->p->map.elem_bytes, at);
     return move_elements(b->p, r->addr, r->inside, at, b->init + r->offset + skip, true);
 }
 
@@ -225,18 +225,19 @@ static uint64_t red_one(red_op op_, ptx_type t, uint64_t old, uint64_t v)
     }
 }
 
-/* data := old op data, old read from addr. */
-static bool combine(op *p, ptx_type t, uint64_t addr, uint32_t bytes, uint8_t *data)
+static uint64_t red_word(const void *user, uint64_t old, uint64_t v)
+{
+    const op *p = user;
+    return red_one(p->o->red, p->red_type, old, v);
+}
+
+static bool reduce(const op *p, uint64_t addr, uint64_t bytes, const uint8_t *data)
 {
     ptx_who who = who_of(p);
-    uint32_t b = ptx_type_bits(t) / 8;
-    for (uint32_t i = 0; i + b <= bytes; i += b) {
-        uint64_t old = 0, v = 0;
-        if (!ptx_span_read(&who, PTX_GLOBAL, addr + i, b, &old, NULL)) return false;
-        memcpy(&v, data + i, b);
-        v = red_one(p->o->red, t, old, v);
-        memcpy(data + i, &v, b);
-    }
+    uint32_t b = ptx_type_bits(p->red_type) / 8, step = p->o->tensor ? p->map.step[0] : 1;
+    if (step == 1) return ptx_span_reduce(&who, addr, bytes, data, b, red_word, p);
+    for (uint64_t k = 0; k < bytes; k += b)
+        if (!ptx_span_reduce(&who, addr + k * step, b, data + k, b, red_word, p)) return false;
     return true;
 }
 
@@ -324,8 +325,7 @@ static bool perform_store(op *p)
         box b = {p, p->data, p->init};
         return each_row(p, store_row, &b);
     }
-    if (p->o->red != RED_NONE && !combine(p, p->o->red_type, p->global, p->bytes, p->data))
-        return false;
+    if (p->o->red != RED_NONE) return reduce(p, p->global, p->bytes, p->data);
     return ptx_span_write(&who, PTX_GLOBAL, p->global, p->bytes, p->data, p->init);
 }
 
@@ -452,12 +452,17 @@ static bool fill_op(ptx_warp *w, const ptx_inst *in, op *p, const uint64_t dst[]
         p->bytes = ptx_tensormap_box_bytes(&p->map);
         if (o->red != RED_NONE) { /* the element type of a tensor reduction is the map's */
             static const ptx_type t[PTX_MAP_N_TYPES] = {
-                PTX_U8,  PTX_U16, PTX_U32,  PTX_S32, PTX_U64, PTX_S64, PTX_F16,
-                PTX_F32, PTX_F64, PTX_BF16, PTX_F32, PTX_F32, PTX_F32};
-            ((tma_own *)p->o)->red_type = t[p->map.type];
+                PTX_NOTYPE, PTX_NOTYPE, PTX_U32,  PTX_S32, PTX_U64, PTX_S64, PTX_F16,
+                PTX_F32,    PTX_F64,    PTX_BF16, PTX_F32, PTX_F32, PTX_F32};
+            p->red_type = t[p->map.type];
+            if (p->red_type == PTX_NOTYPE)
+                return fault(w, in, l, PTXSIM_R_OTHER, map,
+                             "there is no reduction of 8- or 16-bit integers"),
+                       false;
         }
     } else {
         p->global = map;
+        p->red_type = o->red_type;
         p->bytes = ptx_r32(w, o->size)[l];
         if (p->bytes % 16 || map % 16)
             return fault(w, in, l, PTXSIM_R_MISALIGNED, map,

@@ -3,9 +3,10 @@
  * costs a few loads.
  *
  * Most instructions make a result valid in a lane when all its sources are valid there. Moves,
- * packing, selection, bitwise logic, whole-byte shifts and byte permutations follow the bytes
- * instead: code that loads a word of which only a half was written, and then uses that half, is
- * right. */
+ * packing, selection, bitwise logic, whole-byte shifts, byte permutations and conversions between
+ * integers follow the bytes instead: code that loads a word of which only a half was written, and
+ * then uses that half, is right. So is code that loads behind the end of its data and then asks
+ * whether it should have: `false and x` is known whatever x is. */
 #include "ptxsim/valid.h"
 
 #include <string.h>
@@ -112,6 +113,50 @@ static void by_prmt(ptx_warp *w, const ptx_inst *in, uint8_t v[PTX_LANES])
     }
 }
 
+/* Integers to anything. imm: bytes of the source that count; bit 8: bytes above are copies of its
+ * sign; bit 9: the result needs them all. */
+enum { SIGNED = 1 << 8, WHOLE = 1 << 9 };
+static void by_convert(ptx_warp *w, const ptx_inst *in, uint8_t v[PTX_LANES])
+{
+    uint32_t n = in->imm & 255, kept = (1u << n) - 1;
+    ptx_val_get(w, in->a, v);
+    for (int i = 0; i < PTX_LANES; i++) {
+        uint32_t have = v[i] & kept, above = ~kept;
+        if (in->imm & WHOLE) have = have == kept ? kept : 0, above = have ? ~kept : 0;
+        if (in->imm & SIGNED && !(have >> (n - 1))) above = 0;
+        v[i] = (uint8_t)(have | above);
+    }
+}
+
+/* imm: 1 or, 0 and; u0: bytes of the register. */
+static void by_decision(ptx_warp *w, const ptx_inst *in, uint8_t v[PTX_LANES])
+{
+    uint8_t a[PTX_LANES], b[PTX_LANES];
+    ptx_val_get(w, in->a, a);
+    ptx_val_get(w, in->b, b);
+    for (int i = 0; i < PTX_LANES; i++) {
+        uint64_t x = in->u0 > 4 ? ptx_r64(w, in->a)[i] : ptx_r32(w, in->a)[i],
+                 y = in->u0 > 4 ? ptx_r64(w, in->b)[i] : ptx_r32(w, in->b)[i];
+        v[i] = a[i] & b[i];
+        for (uint32_t k = 0; k < in->u0; k++) {
+            uint32_t deciding = in->imm ? 0xff : 0, bit = 1u << k;
+            if (((x >> 8 * k & 255) == deciding && a[i] & bit) ||
+                ((y >> 8 * k & 255) == deciding && b[i] & bit))
+                v[i] |= (uint8_t)bit;
+        }
+    }
+}
+
+/* p decides where its value (flipped) is `deciding` and known. */
+static void decide(ptx_warp *w, uint32_t slot, ptx_mask flip, bool deciding, uint8_t v[PTX_LANES])
+{
+    uint8_t p[PTX_LANES];
+    ptx_mask x = *ptx_rpred(w, slot) ^ flip;
+    ptx_val_get(w, slot, p);
+    for (int i = 0; i < PTX_LANES; i++)
+        if (p[i] == 0xff && (x >> i & 1) == deciding) v[i] = 0xff;
+}
+
 /* Parts into one register: u0 bits a part, u1 the register. */
 static void by_pack(ptx_warp *w, const ptx_inst *in, uint8_t v[PTX_LANES])
 {
@@ -159,13 +204,21 @@ static void slow_flow(ptx_warp *w, const ptx_inst *in, ptx_mask m)
     case PTX_V_SHIFT: by_shift(w, in, v); break;
     case PTX_V_PRMT: by_prmt(w, in, v); break;
     case PTX_V_PACK: by_pack(w, in, v); break;
+    case PTX_V_CONVERT: by_convert(w, in, v); break;
+    case PTX_V_DECIDE: by_decision(w, in, v); break;
     default:
         memset(v, 0xff, PTX_LANES);
         for (uint32_t k = 0; k < in->n_src; k++) {
             ptx_val_get(w, in->x->slot[in->n_dst + k], s);
             meet(v, s);
         }
-        if (rule == PTX_V_ALL) whole(v);
+        if (rule != PTX_V_COPY && rule != PTX_V_BITS) whole(v);
+        if (rule == PTX_V_DECIDE_PRED) {
+            decide(w, in->a, in->u0, in->imm, v);
+            decide(w, in->b, in->u1, in->imm, v);
+        }
+        if (rule == PTX_V_COMPARE)
+            decide(w, in->c, in->u1 & 1 ? PTX_FULL : 0, (in->u0 & 3) == 2, v);
     }
     if (in->guard) { /* whether it was written depends on the guard */
         ptx_val_get(w, in->guard, s);

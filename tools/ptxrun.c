@@ -18,7 +18,8 @@ typedef struct arg {
     uint8_t *bytes;   /* by-value structures */
     uint64_t n;       /* bytes of value, structure or buffer */
     uint64_t dev;     /* buffer, or 0 */
-    const char *save; /* file that the buffer is written to */
+    char *text;       /* a copy of the argument, cut into its parts */
+    const char *save; /* file that the buffer is written to; in `text` */
 } arg;
 
 typedef struct options {
@@ -27,6 +28,7 @@ typedef struct options {
     unsigned sm;
     uint64_t seed, steps;
     ptxsim_mma_model model;
+    bool cooperative;
     const char *args[MAX_ARGS];
     int n_args;
 } options;
@@ -36,7 +38,7 @@ static const char usage[] =
     "[--sm 80]\n"
     "              [--cluster X[,Y[,Z]]] [--checks all|none|LIST] [--counters text|json] [--seed "
     "N]\n"
-    "              [--mma-model f32|hw] [--perturb ULP] [--max-steps N] ARG...\n"
+    "              [--mma-model f32|hw] [--perturb ULP] [--max-steps N] [--cooperative] ARG...\n"
     "LIST: race,pending,uninit,sync,global. One ARG per kernel parameter, in order:\n"
     "  in:FILE  inout:FILE:OUT  out:BYTES:OUT  scratch:BYTES  null  bytes:FILE (a structure by "
     "value)\n"
@@ -151,7 +153,9 @@ static int parse(options *o, int argc, char **argv)
             fputs(usage, stdout);
             exit(OK);
         }
-        if (argv[i][0] == '-' && argv[i][1] == '-') {
+        if (!strcmp(argv[i], "--cooperative")) {
+            o->cooperative = true;
+        } else if (argv[i][0] == '-' && argv[i][1] == '-') {
             if (i + 1 == argc) return wrong("a value is missing behind", argv[i]);
             int rc = option(o, argv[i], argv[i + 1]);
             if (rc) return rc;
@@ -324,6 +328,7 @@ static int launch(ptxsim *m, const options *o, const ptxsim_kernel *k, arg *a)
                        .perturb_ulp = o->perturb,
                        .max_steps = o->steps,
                        .counters = o->counters != NULL,
+                       .cooperative = o->cooperative,
                        .carveout_optin = lim.shared_per_block_optin};
     memcpy(l.grid, o->grid, sizeof l.grid), memcpy(l.block, o->block, sizeof l.block),
         memcpy(l.cluster, o->cluster, sizeof l.cluster);
@@ -379,9 +384,9 @@ static int run(const options *o, ptxsim *m, arg *a)
         return USAGE;
     }
     for (int i = 0; i < o->n_args; i++) {
-        char *s = strdup(o->args[i]); /* kept: names of files point into it */
-        if (!s) return no_memory();
-        if ((rc = make_arg(m, s, &a[i]))) return rc;
+        a[i].text = strdup(o->args[i]);
+        if (!a[i].text) return no_memory();
+        if ((rc = make_arg(m, a[i].text, &a[i]))) return rc;
     }
     rc = launch(m, o, k, a);
     for (int i = 0; rc <= REPORTED && i < o->n_args; i++) {
@@ -401,6 +406,7 @@ int main(int argc, char **argv)
     if (rc) return rc;
     if (ptxsim_create(&(ptxsim_config){.sm = o.sm}, &m, &e) != PTXSIM_OK) return say(&e);
     rc = run(&o, m, a);
+    for (int i = 0; i < o.n_args; i++) free(a[i].text), free(a[i].bytes);
     ptxsim_destroy(m);
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "ptxrun: stdout: cannot write: %s\n", strerror(errno));

@@ -9,6 +9,9 @@ compile() { # NAME ARCH...
 }
 for k in reduce scan transpose histogram sort softmax bits fp64 diverge call; do compile $k 75 90; done
 compile warp 75 80
+compile groups 75 90a
+compile blocks 75 90
+compile idioms 75 90
 compile convert 75 80 89
 compile wmma 75 86
 compile gemm 80 90a

@@ -74,6 +74,7 @@ void launch(run *r, const char *kernel, dims g, dims b, uint32_t shared, size_t 
                        .n_args = n,
                        .checks = PTXSIM_CHECK_ALL,
                        .seed = r->seed,
+                       .cooperative = r->cooperative,
                        .max_steps = r->quiet ? 1000000 : 200000000,
                        .carveout_optin = shared};
     must(r, ptxsim_run(r->m, &l, &log, &e), &e);

@@ -15,6 +15,7 @@ typedef struct run {
     unsigned sm;
     uint64_t seed;
     const char *file;
+    bool cooperative; /* the next launches: all blocks resident at once */
     bool quiet;  /* nothing is printed: a mutant is expected to fail */
     int failed;  /* mistakes so far */
     int reports; /* of them found by the machine: reports, faults, deadlocks */
@@ -60,6 +61,7 @@ typedef struct test {
     const char *file, *name;
     test_fn *fn;
 } test;
-extern const test scalar_tests[], matrix_tests[], hopper_tests[], spike_tests[], wgmma_tests[];
+extern const test scalar_tests[], matrix_tests[], hopper_tests[], spike_tests[], wgmma_tests[],
+    library_tests[];
 
 #endif

@@ -27,7 +27,7 @@ int main(int argc, char **argv)
     const char *dir = argc > 2 ? argv[1] : ".", *emitted = argc > 2 ? argv[2] : ".",
                *only = argc > 3 ? argv[3] : NULL;
     const test *const tables[] = {scalar_tests, matrix_tests, hopper_tests, wgmma_tests,
-                                  spike_tests};
+                                  library_tests, spike_tests};
     int bad = 0, total = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t k = 0; k < sizeof tables / sizeof *tables; k++)

@@ -108,6 +108,34 @@ static void data_that_was_never_written(void **state)
     clean(80, "st.shared.u32 [%r31], %r1;\nmov.u32 %r2, 1;\n" KEEP, 1, 32);
 }
 
+/* A known operand may decide alone; conversions read the bytes they read. */
+static void a_result_that_does_not_depend_on_unwritten_data(void **state)
+{
+#define BRANCH "@%p2 bra L;\nL:\n"
+#define IN_RANGE "setp.lt.u32 %p0, %t, 99;\n" /* true */
+#define UNKNOWN "setp.lt.u32 %p1, %r1, 5;\n"
+    clean(80, IN_RANGE UNKNOWN "or.pred %p2, %p1, %p0;\n" BRANCH, 1, 32);
+    finds(80, IN_RANGE UNKNOWN "and.pred %p2, %p1, %p0;\n" BRANCH, 1, 32, PTXSIM_R_UNINIT);
+    clean(80, IN_RANGE UNKNOWN "and.pred %p2, !%p0, %p1;\n" BRANCH, 1, 32);
+    finds(80, IN_RANGE UNKNOWN "or.pred %p2, !%p0, %p1;\n" BRANCH, 1, 32, PTXSIM_R_UNINIT);
+    finds(80, IN_RANGE UNKNOWN "xor.pred %p2, %p0, %p1;\n" BRANCH, 1, 32, PTXSIM_R_UNINIT);
+    clean(80, IN_RANGE "setp.lt.or.u32 %p2, %r1, 5, %p0;\n" BRANCH, 1, 32);
+    finds(80, IN_RANGE "setp.lt.and.u32 %p2, %r1, 5, %p0;\n" BRANCH, 1, 32, PTXSIM_R_UNINIT);
+    clean(80, "and.b32 %r2, %r1, 0;\n" KEEP, 1, 32);
+    clean(80, "or.b32 %r2, %r1, -1;\n" KEEP, 1, 32);
+    finds(80, "and.b32 %r2, %r1, 0xff;\n" KEEP, 1, 32, PTXSIM_R_UNINIT);
+    finds(80, "or.b32 %r2, %r1, 0xffff;\n" KEEP, 1, 32, PTXSIM_R_UNINIT);
+    clean(80, "mov.b64 %d1, {%t, %r1};\ncvt.u32.u64 %r2, %d1;\n" KEEP, 1, 32);
+    finds(80, "mov.b64 %d1, {%r1, %t};\ncvt.u32.u64 %r2, %d1;\n" KEEP, 1, 32, PTXSIM_R_UNINIT);
+#define LOW_BYTE "st.shared.u8 [%r31], %t;\nld.shared.u32 %r1, [%r31];\n"
+    clean(80, LOW_BYTE "cvt.u32.u8 %r2, %r1;\n" KEEP, 1, 32);
+    clean(80, LOW_BYTE "cvt.s32.s8 %r2, %r1;\n" KEEP, 1, 32);
+    clean(80, LOW_BYTE "cvt.rn.f32.s8 %f1, %r1;\nmov.b32 %r2, %f1;\n" KEEP, 1, 32);
+    finds(80, LOW_BYTE "cvt.u32.u16 %r2, %r1;\n" KEEP, 1, 32, PTXSIM_R_UNINIT);
+    finds(80, LOW_BYTE "cvt.rn.f32.s16 %f1, %r1;\nmov.b32 %r2, %f1;\n" KEEP, 1, 32,
+          PTXSIM_R_UNINIT);
+}
+
 static void addresses(void **state)
 {
     finds(80, "ld.global.u32 %r1, [%out+16384];\n", 1, 1, PTXSIM_R_OUT_OF_BOUNDS);
@@ -197,6 +225,15 @@ static void blocks_that_write_the_same_word(void **state)
           "mov.u32 %r1, %ctaid.x;\nshl.b32 %r2, %r1, 7;\ncvt.u64.u32 %d1, %r2;\nadd.s64 %mine, "
           "%mine, %d1;\nst.global.u32 [%mine], %r1;\n",
           9, 32);
+    /* the same by bulk copies, which write behind the block's back */
+#define FILL                                                                                       \
+    "mov.u32 %r1, %ctaid.x;\nst.shared.v4.u32 [s], {%r1, %r1, %r1, %r1};\nfence.proxy.async;\n"
+#define DONE "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\n"
+#define BULK "cp.async.bulk.global.shared::cta.bulk_group [%out], [s], 16;\n"
+    finds(90, FILL BULK DONE, 3, 1, PTXSIM_R_GLOBAL_CONFLICT);
+    clean(90, FILL "mad.wide.u32 %out, %r1, 16, %out;\n" BULK DONE, 3, 1);
+    clean(90, FILL "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%out], [s], 16;\n" DONE,
+          3, 1);
 }
 
 /* A flag in shared memory, and a sum that the last of three blocks completes: both need their
@@ -247,6 +284,7 @@ int main(void)
         cmocka_unit_test(races_between_warps_and_between_lanes),
         cmocka_unit_test(copies_in_flight),
         cmocka_unit_test(data_that_was_never_written),
+        cmocka_unit_test(a_result_that_does_not_depend_on_unwritten_data),
         cmocka_unit_test(addresses),
         cmocka_unit_test(freed_memory_and_leaks),
         cmocka_unit_test(barriers_and_masks),

@@ -87,6 +87,13 @@ static void names_resolve_by_version_and_twins_exist(void **s)
         proc("cuMemcpyHtoDAsync", 13000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM),
         dlsym(lib, "cuMemcpyHtoDAsync_v2_ptsz"));
     assert_non_null(dlsym(lib, "cuLaunchKernel_ptsz"));
+    CUresult (*old)(const char *, void **, int, cuuint64_t);
+    void *fn = NULL;
+    *(void **)&old = dlsym(lib, "cuGetProcAddress"); /* of CUDA 11.3 */
+    OK(old("cuMemFree", &fn, 11030, 0));
+    assert_ptr_equal(fn, dlsym(lib, "cuMemFree_v2"));
+    assert_int_equal(old("cuNoSuchThing", &fn, 11030, 0), CUDA_ERROR_NOT_FOUND);
+    assert_non_null(dlsym(lib, "cuDevicePrimaryCtxRelease"));
     assert_null(dlsym(lib, "ll_fail")); /* insides stay inside */
 }
 
@@ -107,6 +114,9 @@ static void the_device_says_that_it_is_a_simulator(void **s)
     char name[100];
     int v, n;
     const char *e;
+    OK(cuDeviceGetCount(&n));
+    OK(cuDeviceComputeCapability(&v, &n, 0));
+    assert_int_equal(v * 10 + n, 80);
     OK(cuDeviceGetCount(&n));
     assert_int_equal(n, 1);
     assert_int_equal(cuDeviceGet(&d, 1), CUDA_ERROR_INVALID_DEVICE);
@@ -167,6 +177,12 @@ static void modules_give_functions_globals_and_positions_of_errors(void **s)
                                         2, opt, val),
                      CUDA_ERROR_INVALID_PTX);
     assert_non_null(strstr(log, ":5:"));
+    assert_int_equal((uintptr_t)val[1], strlen(log)); /* how much of the buffer was filled */
+    log[0] = 'x', val[1] = (void *)sizeof log;
+    OK(cuModuleLoadDataEx(&m, ptx, 2, opt, val));
+    assert_int_equal((uintptr_t)val[1], 0);
+    assert_string_equal(log, "");
+    OK(cuModuleUnload(m));
     assert_int_equal(cuModuleLoadData(&m, "\x7f"
                                           "ELF and so on"),
                      CUDA_ERROR_NO_BINARY_FOR_GPU);
@@ -379,6 +395,22 @@ static void captured_work_runs_when_its_graph_is_launched(void **s)
     assert_true(out[3] == in[3] * 2);
     OK(cuGraphExecDestroy(x));
     OK(cuGraphDestroy(g));
+    /* the same nodes with other edges are no update */
+    CUgraph chain, fan;
+    CUgraphNode a, b;
+    OK(cuGraphCreate(&chain, 0));
+    OK(cuGraphAddKernelNode_v2(&a, chain, NULL, 0, &k));
+    OK(cuGraphAddKernelNode_v2(&b, chain, &a, 1, &k));
+    OK(cuGraphCreate(&fan, 0));
+    OK(cuGraphAddKernelNode_v2(&a, fan, NULL, 0, &k));
+    OK(cuGraphAddKernelNode_v2(&b, fan, NULL, 0, &k));
+    OK(cuGraphInstantiateWithFlags(&x, chain, 0));
+    OK(cuGraphExecUpdate_v2(x, chain, &info));
+    assert_int_equal(cuGraphExecUpdate_v2(x, fan, &info), CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+    assert_int_equal(info.result, CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED);
+    OK(cuGraphExecDestroy(x));
+    OK(cuGraphDestroy(chain));
+    OK(cuGraphDestroy(fan));
     /* mistakes of capture */
     OK(cuStreamBeginCapture_v2(st, CU_STREAM_CAPTURE_MODE_GLOBAL));
     CUdeviceptr q;

@@ -277,6 +277,34 @@ static void counters_are_exact(void **state)
     machine_close(&x);
 }
 
+/* Blocks on several CPU threads add to the same words, half of them by bulk reductions; the bytes
+ * that bulk copies touch are counted once. */
+static void bulk_reductions_lose_nothing(void **state)
+{
+    static const char text[] = HEAD90 ENTRY
+        ".shared .align 16 .b8 s[16];\nst.shared.v4.u32 [s], {1, 2, 3, 4};\nfence.proxy.async;\n"
+        "mov.u32 %r1, %ctaid.x;\nand.b32 %r1, %r1, 1;\nsetp.eq.u32 %p1, %r1, 0;\nmov.u32 %r2, 0;\n"
+        "L: @%p1 bra A;\n"
+        "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%out], [s], 16;\n"
+        "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\nbra N;\n"
+        "A: red.global.add.u32 [%out], 1;\n"
+        "N: add.u32 %r2, %r2, 1;\nsetp.lt.u32 %p2, %r2, 400;\n@%p2 bra L;\nret;\n}\n";
+    enum { BLOCKS = 64, ROUNDS = 400 };
+    machine x;
+    uint32_t out[32];
+    ptxsim_counters c;
+    ptxsim_launch l = { .checks = PTXSIM_CHECK_ALL, .counters = true };
+    machine_run(&x, 90, text, BLOCKS, 1, out, 32, l);
+    if (x.code) fail_msg("%s", x.err.msg);
+    assert_int_equal(ptxsim_log_count(x.log), 0);
+    assert_int_equal(out[0], BLOCKS * ROUNDS);
+    for (uint32_t i = 1; i < 4; i++) assert_int_equal(out[i], BLOCKS / 2 * ROUNDS * (i + 1));
+    ptxsim_log_counters(x.log, &c);
+    assert_int_equal(c.dram_bytes, 32);
+    assert_int_equal(c.tensor_bytes, BLOCKS / 2 * ROUNDS * 16);
+    machine_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +321,7 @@ int main(void)
         cmocka_unit_test(what_a_fault_stops_is_not_reported),
         cmocka_unit_test(limits_are_those_of_the_device),
         cmocka_unit_test(counters_are_exact),
+        cmocka_unit_test(bulk_reductions_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,10 +18,23 @@
 
 extern char **environ;
 
-/* ---- writing with a running digest ------------------------------------------------------ */
-struct cc_sink {
+/* ---- writing ---------------------------------------------------------------------------- */
+/* The file goes out in writes that end on multiples of HUGE_PAGE: a file system with large folios
+ * keeps what one write brings in one piece, and a reader's mapping of it then takes one entry of
+ * the TLB instead of 512. */
+enum { HUGE_PAGE = 2 << 20 };
+
+typedef struct out_file {
     int fd;
     const char *path;
+    uint64_t at; /* bytes taken so far */
+    unsigned char *page;
+    size_t n_page; /* bytes of `page` not written yet */
+} out_file;
+
+/* The bytes of a range of the file, and the digest of its whole pieces so far. */
+struct cc_sink {
+    out_file *out;
     uint64_t written; /* of the range so far */
     ll_hash digest;   /* of its whole pieces so far */
     unsigned char *piece;
@@ -45,11 +58,32 @@ static ll_code put(int fd, const char *path, const void *p, size_t n, ll_error *
     return LL_OK;
 }
 
+static ll_code out_flush(out_file *o, ll_error *err)
+{
+    size_t n = o->n_page;
+    o->n_page = 0;
+    return put(o->fd, o->path, o->page, n, err);
+}
+
+static ll_code out_write(out_file *o, const unsigned char *p, size_t n, ll_error *err)
+{
+    while (n) {
+        size_t room = HUGE_PAGE - (size_t)(o->at % HUGE_PAGE), m = room < n ? room : n;
+        memcpy(o->page + o->n_page, p, m);
+        o->n_page += m;
+        o->at += m;
+        p += m;
+        n -= m;
+        if (m == room) LL_TRY(out_flush(o, err));
+    }
+    return LL_OK;
+}
+
 static ll_code flush(cc_sink *s, ll_error *err)
 {
     if (!s->n_piece) return LL_OK;
     s->digest = ll_hash_combine(s->digest, ll_hash_bytes(s->piece, s->n_piece));
-    ll_code rc = put(s->fd, s->path, s->piece, s->n_piece, err);
+    ll_code rc = out_write(s->out, s->piece, s->n_piece, err);
     s->n_piece = 0;
     return rc;
 }
@@ -246,7 +280,7 @@ static ll_code put_weights(const cc_image *im, cc_sink *s, ll_error *err)
 
 static ll_code put_range(cc_sink *s, const void *p, size_t n, uint64_t digest[2], ll_error *err)
 {
-    *s = (cc_sink){.fd = s->fd, .path = s->path, .piece = s->piece};
+    *s = (cc_sink){.out = s->out, .piece = s->piece};
     LL_TRY(cc_sink_write(s, p, n, err));
     LL_TRY(flush(s, err));
     digest[0] = s->digest.lo, digest[1] = s->digest.hi;
@@ -255,7 +289,7 @@ static ll_code put_range(cc_sink *s, const void *p, size_t n, uint64_t digest[2]
 
 static ll_code put_padding(cc_sink *s, uint64_t n, ll_error *err)
 {
-    *s = (cc_sink){.fd = s->fd, .path = s->path, .piece = s->piece};
+    *s = (cc_sink){.out = s->out, .piece = s->piece};
     LL_TRY(pad_to(s, n, err));
     return flush(s, err);
 }
@@ -273,16 +307,18 @@ static ll_code put_all(cc_sink *s, const cc_image *im, void *so, size_t so_n, si
     LL_TRY(put_padding(s, n.blob_offset - so_n, err));
     LL_TRY(put_range(s, im->blob, im->blob_size, n.blob_digest, err));
     LL_TRY(put_padding(s, n.weights_offset - n.blob_offset - n.blob_size, err));
-    *s = (cc_sink){.fd = s->fd, .path = s->path, .piece = s->piece};
+    *s = (cc_sink){.out = s->out, .piece = s->piece};
     LL_TRY(put_weights(im, s, err));
     n.weights_digest[0] = s->digest.lo, n.weights_digest[1] = s->digest.hi;
     n.weights_size = s->written;
     n.file_size = n.weights_offset + n.weights_size;
     ll_hash h = ll_hash_bytes(&n, offsetof(llmir_note, note_digest));
     n.note_digest[0] = h.lo, n.note_digest[1] = h.hi;
-    if (lseek(s->fd, (off_t)note_at, SEEK_SET) < 0)
-        return system_error(err, s->path, "seek", errno);
-    return put(s->fd, s->path, &n, sizeof n, err);
+    out_file *o = s->out;
+    LL_TRY(out_flush(o, err));
+    if (lseek(o->fd, (off_t)note_at, SEEK_SET) < 0)
+        return system_error(err, o->path, "seek", errno);
+    return put(o->fd, o->path, &n, sizeof n, err);
 }
 
 static void sync_folder(const char *path)
@@ -296,32 +332,29 @@ static void sync_folder(const char *path)
     close(fd);
 }
 
+/* Writes beside `path` and renames: nobody sees a file that is not whole. */
 static ll_code write_file(const char *path, const cc_image *im, void *so, size_t so_n,
-                          ll_error *err)
+                          unsigned char *buffer, ll_error *err)
 {
-    unsigned char *note = find_note(so, so_n), *piece = malloc(LLMIR_DIGEST_PIECE);
+    unsigned char *note = find_note(so, so_n);
     char tmp[4096];
-    ll_code rc = LL_OK;
-    if (!note)
-        rc = ll_fail(err, LL_FAILED, "the linked module has lost its note");
-    else if (!piece)
-        rc = ll_fail(err, LL_NO_SPACE, "no memory for a buffer of %d bytes", LLMIR_DIGEST_PIECE);
-    else if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp)
-        rc = ll_fail(err, LL_USAGE, "%s: path too long", path);
-    if (rc != LL_OK) return free(piece), rc;
-    cc_sink s = {.fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0777),
-                 .path = path,
-                 .piece = piece};
-    if (s.fd < 0) return free(piece), system_error(err, tmp, "cannot create", errno);
-    rc = put_all(&s, im, so, so_n, (size_t)(note - (unsigned char *)so), err);
-    if (rc == LL_OK && fsync(s.fd) && errno != EINVAL) rc = system_error(err, path, "fsync", errno);
-    if (close(s.fd) && rc == LL_OK) rc = system_error(err, path, "close", errno);
+    if (!note) return ll_fail(err, LL_FAILED, "the linked module has lost its note");
+    if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp)
+        return ll_fail(err, LL_USAGE, "%s: path too long", path);
+    out_file out = {.fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0777),
+                    .path = path,
+                    .page = buffer};
+    if (out.fd < 0) return system_error(err, tmp, "cannot create", errno);
+    cc_sink s = {.out = &out, .piece = buffer + HUGE_PAGE};
+    ll_code rc = put_all(&s, im, so, so_n, (size_t)(note - (unsigned char *)so), err);
+    if (rc == LL_OK && fsync(out.fd) && errno != EINVAL)
+        rc = system_error(err, path, "fsync", errno);
+    if (close(out.fd) && rc == LL_OK) rc = system_error(err, path, "close", errno);
     if (rc == LL_OK && rename(tmp, path)) rc = system_error(err, path, "rename", errno);
     if (rc == LL_OK)
         sync_folder(path);
     else
         unlink(tmp);
-    free(piece);
     return rc;
 }
 
@@ -335,7 +368,11 @@ ll_code cc_image_write(const char *path, const cc_image *im, ll_error *err)
     void *so = NULL;
     size_t n = 0;
     LL_TRY(link_image(im, digest, &so, &n, err));
-    ll_code rc = write_file(path, im, so, n, err);
+    size_t room = HUGE_PAGE + LLMIR_DIGEST_PIECE;
+    unsigned char *buffer = malloc(room);
+    ll_code rc = buffer ? write_file(path, im, so, n, buffer, err)
+                        : ll_fail(err, LL_NO_SPACE, "no memory for a buffer of %zu bytes", room);
+    free(buffer);
     free(so);
     return rc;
 }

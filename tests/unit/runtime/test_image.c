@@ -1,13 +1,16 @@
 /* test_image.c: the module writer: same bytes anywhere, nothing half-written, failures named. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -106,6 +109,59 @@ static void a_full_disk_leaves_the_old_file(void **s)
     assert_int_equal(fake_write("/nonexistent/m.so", object, &(fake_options){0}, &e), LL_FAILED);
 }
 
+/* Bytes of a mapping of the file, all touched, that lie in huge pages. */
+static size_t huge_bytes(const char *path)
+{
+    int fd = open(path, O_RDONLY);
+    struct stat st;
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    size_t n = (size_t)st.st_size, huge = 0, sum = 0;
+    char *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0), line[512], start[32];
+    assert_true(p != MAP_FAILED);
+    madvise(p, n, MADV_HUGEPAGE);
+    for (size_t i = 0; i < n; i += 4096) sum += (unsigned char)p[i];
+    FILE *f = fopen("/proc/self/smaps", "r");
+    assert_true(f && sum);
+    snprintf(start, sizeof start, "%lx-", (unsigned long)(uintptr_t)p);
+    bool here = false;
+    unsigned long kb;
+    while (fgets(line, sizeof line, f)) {
+        if (!strncmp(line, start, strlen(start))) here = true;
+        if (!here || sscanf(line, "FilePmdMapped: %lu kB", &kb) != 1) continue;
+        huge = kb << 10;
+        break;
+    }
+    fclose(f);
+    munmap(p, n);
+    close(fd);
+    return huge;
+}
+
+static void weights_can_be_mapped_in_huge_pages(void **s)
+{
+    (void)s;
+    enum { HUGE_PAGE = 2 << 20, N = 9 << 20 };
+    ll_error e = {0};
+    char *plain = malloc(N);
+    assert_non_null(plain);
+    memset(plain, 1, N);
+    FILE *f = fopen(in_dir("plain"), "w");
+    assert_non_null(f);
+    setbuf(f, NULL);
+    for (size_t at = 0; at < N; at += HUGE_PAGE)
+        assert_true(fwrite(plain + at, N - at < HUGE_PAGE ? N - at : HUGE_PAGE, 1, f) == 1);
+    fclose(f);
+    free(plain);
+    bool possible = huge_bytes(in_dir("plain")) >= N - 2 * HUGE_PAGE;
+    unlink(in_dir("plain"));
+    if (!possible) skip(); /* this file system keeps files in small pages */
+    fake_options o = {.pad_weights = N};
+    assert_int_equal(fake_write(in_dir("a.so"), object, &o, &e), LL_OK);
+    size_t huge = huge_bytes(in_dir("a.so"));
+    unlink(in_dir("a.so"));
+    assert_true(huge >= N / 2);
+}
+
 /* A module of one kernel with what `im` changes. */
 static ll_code write_one(cc_image im, uint64_t declared, ll_error *err)
 {
@@ -192,6 +248,7 @@ int main(int argc, char **argv)
     object = realpath(argv[1], NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bytes_in_any_directory),
+        cmocka_unit_test(weights_can_be_mapped_in_huge_pages),
         cmocka_unit_test(a_full_disk_leaves_the_old_file),
         cmocka_unit_test(failures_are_named_and_leave_nothing),
         cmocka_unit_test(linear_forms_and_strings_are_stored_once),

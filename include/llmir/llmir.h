@@ -215,6 +215,11 @@ typedef struct llmir_engine_info {
     const char *kv_dtype;
     uint64_t kv_blocks, kv_blocks_free; /* blocks of kv_block tokens */
     uint64_t kv_bytes, work_bytes;      /* address space of the cache; of activations and inputs */
+    /* "cpu", "cuda:0 (NVIDIA H100, sm_90)", "sim (simulator of sm_80)"; 1: times are a simulator's */
+    const char *device;
+    uint32_t simulated;
+    uint64_t graphs, graph_runs; /* CUDA graphs: made with the engine, one per program; launched */
+    uint64_t findings;           /* what the simulator's checks found, in this process */
 } llmir_engine_info;
 LLMIR_API llmir_status llmir_engine_get_info(llmir_engine *engine, llmir_engine_info *info,
                                              llmir_error *err);

@@ -4,7 +4,7 @@
  *     rt_queue    one for each engine: programs bound to memory, run one after the other
  *
  *     cpu         device_cpu.c              the host's memory; a queue is a team of threads
- *     cuda, sim   cuda.c, cuda_queue.c      a GPU, or our simulator of one, through the CUDA driver's
+ *     cuda, sim   gpu.c, gpu_queue.c         a GPU, or our simulator of one, through the CUDA driver's
  *                                           interface; a queue is a stream and a graph per program
  *
  * An address of a device is a `void *`; the host may follow it only where `shared` is true. Neither

@@ -10,7 +10,6 @@
 #include "runtime/modfile.h"
 #include "runtime/pick.h"
 #include "runtime/rt.h"
-#include "target/target.h"
 
 static void destroy(llmir_model *m)
 {
@@ -92,15 +91,19 @@ static ll_code verify(llmir_model *m, const llmir_open_params *p, ll_error *err)
     return ll_fail(err, LL_BAD_INPUT, "%s: weights: damaged (digest differs)", m->path);
 }
 
-/* The target in use. Without `must`, a module with none for this machine is fine. */
-static ll_code pick(llmir_model *m, const char *device, bool must, ll_error *err)
+/* The target in use. GPUs are looked for only when the CPU will not do. */
+static ll_code pick(llmir_model *m, const rt_spec *spec, ll_error *err)
 {
-    ll_target here;
+    rt_machine here;
     uint32_t i;
-    ll_target_native(&here);
-    ll_code rc = rt_pick_target(&m->blob, device, here.features, m->path, &i, must ? err : NULL);
+    rt_machine_here(&m->blob, spec, false, &here);
+    ll_code rc = rt_pick_target(&m->blob, spec, &here, m->path, &i, NULL);
+    if (rc != LL_OK) {
+        rt_machine_here(&m->blob, spec, true, &here);
+        rc = rt_pick_target(&m->blob, spec, &here, m->path, &i, err);
+    }
     if (rc == LL_OK) m->target = rt_blob_target(&m->blob, i);
-    return must ? rc : LL_OK;
+    return rc;
 }
 
 /* ---- code ------------------------------------------------------------------- */
@@ -129,15 +132,27 @@ static ll_code load_code(llmir_model *m, ll_error *err)
     return LL_OK;
 }
 
+static ll_code open_device(llmir_model *m, const rt_spec *spec, ll_error *err)
+{
+    if (m->target->kind == LLMIR_ON_CUDA) {
+        ll_code rc = rt_gpu_open(&spec->gpu, &m->blob, &m->device, err);
+        if (rc != LL_OK) ll_error_prefix(err, "%s: ", m->path);
+        return rc;
+    }
+    LL_TRY(load_code(m, err));
+    return rt_cpu_open(m->code, &m->device, err);
+}
+
 static ll_code open_checked(const char *path, const llmir_open_params *p, bool code,
                             llmir_model **out, ll_error *err)
 {
     llmir_model *m;
     LL_TRY(read_module(path, &m, err));
-    ll_code rc = pick(m, p->device, true, err);
+    rt_spec spec;
+    ll_code rc = rt_spec_parse(p->device, &spec, err);
+    if (rc == LL_OK) rc = pick(m, &spec, err);
     if (rc == LL_OK && p->verify) rc = verify(m, p, err);
-    if (rc == LL_OK && code) rc = load_code(m, err);
-    if (rc == LL_OK && code) rc = rt_cpu_open(m->code, &m->device, err);
+    if (rc == LL_OK && code) rc = open_device(m, &spec, err);
     if (rc == LL_OK && code) rc = rt_weights_load(m, p, err);
     if (rc != LL_OK) return destroy(m), rc;
     *out = m;
@@ -182,7 +197,8 @@ llmir_status llmir_open_info(const char *path, llmir_model **out, llmir_error *e
     RT_NOT_NULL(err, out);
     llmir_model *m;
     RT_TRY(read_module(path, &m, err));
-    pick(m, NULL, false, NULL);
+    rt_spec any;
+    if (rt_spec_parse(NULL, &any, NULL) == LL_OK) pick(m, &any, NULL); /* none is fine */
     *out = m;
     return LLMIR_OK;
 }
@@ -241,15 +257,18 @@ llmir_status llmir_model_target(const llmir_model *m, uint32_t i, llmir_target_i
     RT_TRY(rt_params(&r, sizeof r, sizeof r, out, "llmir_target_info", err));
     RT_TRY(item_no(i, rt_blob_n(&m->blob, LLMIR_SEC_TARGET), "target", err));
     const llmir_target_rec *t = rt_blob_target(&m->blob, i);
-    ll_target here;
-    ll_target_native(&here);
+    rt_spec any;
+    rt_machine here;
+    RT_TRY(rt_spec_parse(NULL, &any, err));
+    rt_machine_here(&m->blob, &any, t->kind == LLMIR_ON_CUDA && !m->device, &here);
+    if (m->device && m->device->sm) here.sm = m->device->sm;
     r.name = rt_blob_str(&m->blob, t->name);
     r.features = rt_blob_str(&m->blob, t->features);
     r.n_programs = t->n_program;
     for (uint32_t k = 0; k < rt_blob_n(&m->blob, LLMIR_SEC_KERNEL); k++)
         r.n_kernels += rt_blob_kernel(&m->blob, k)->target == i;
     r.in_use = t == m->target;
-    rt_missing(&m->blob, t, here.features, r.missing);
+    rt_missing(&m->blob, t, &here, r.missing);
     rt_results(out, &r, sizeof r);
     return LLMIR_OK;
 }

@@ -60,8 +60,10 @@ static const struct argp_option option_list[] =
      {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 2},
      {"kv-block", OPT_BLOCK, "N", 0, "Tokens per block of the KV cache (the module's first)", 2},
      {"max-batch", OPT_BATCH, "N", 0, "Prompt tokens computed at once (512)", 2},
-     {"device", OPT_DEVICE, "cpu|TARGET", 0,
-      "cpu: the best code of the module for this machine (default); TARGET: that code", 2},
+     {"device", OPT_DEVICE, "cpu|cuda:N|sim|TARGET", 0,
+      "cpu: the module's best code for this machine; cuda:N: GPU N; sim, sim:sm_80: a simulator of "
+      "a GPU; TARGET: that code (cpu, or cuda:0 where no code for the CPU runs)",
+      2},
      {"copy-weights", OPT_COPY, 0, 0,
       "Read the weights into huge pages instead of mapping the file", 2},
      {"output", 'o', "md|csv|json|jsonl|sql", 0, "Format of the rows (md)", 3},

@@ -83,9 +83,10 @@ static const struct argp_option option_list[] =
      {"seed", OPT_SEED, "N", 0, "Random numbers; the same seed gives the same text (0)", 2},
      {0, 0, 0, 0, "Running:", 3},
      {"context", 'c', "N", 0, "Longest sequence in tokens (the model's)", 3},
-     {"device", OPT_DEVICE, "cpu|TARGET", 0,
-      "cpu: the best code of the module for this machine (default); TARGET, as llmir-info shows "
-      "them (cpu:x86-64-v3): that code",
+     {"device", OPT_DEVICE, "cpu|cuda:N|sim|TARGET", 0,
+      "cpu: the module's best code for this machine; cuda:N: GPU N; sim, sim:sm_80: a simulator of "
+      "a GPU; TARGET, as llmir-info shows them (cpu:x86-64-v3): that code (cpu, or cuda:0 where no "
+      "code for the CPU runs)",
       3},
      {"threads", 't', "N", 0, "CPU threads (all); the text does not depend on it", 3},
      {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 3},

@@ -406,14 +406,31 @@ static int generate(run *r)
     return rc;
 }
 
+/* What the simulator of a GPU found and took; its time is not a GPU's. */
+static bool report_simulator(const run *r)
+{
+    llmir_engine_info i = LLMIR_INIT(llmir_engine_info);
+    if (llmir_engine_get_info(r->engine, &i, NULL) != LLMIR_OK || !i.simulated) return false;
+    size_t n = r->n_decoded ? r->n_decoded : r->n_prompt;
+    fprintf(stderr,
+            "simulated on %s: %.3f s per %stoken (time of the simulator, not of a GPU); its checks "
+            "found %llu\n",
+            i.device, (r->n_decoded ? r->decode : r->prefill) / (double)n,
+            r->n_decoded ? "" : "prompt ", (unsigned long long)i.findings);
+    return true;
+}
+
 static int report(run *r)
 {
     double prefill = (double)r->n_prompt / r->prefill,
            decode = r->n_decoded ? (double)r->n_decoded / r->decode : 0;
+    if (!r->o.json) putc('\n', stderr);
+    bool simulated = report_simulator(r);
     if (!r->o.json) {
         fprintf(stderr,
-                "\n%zu prompt tokens: %.1f/s, %zu generated: %.1f/s, stopped by %s; code for %s\n",
-                r->n_prompt, prefill, r->n_ids, decode, r->stop, r->info.target);
+                "%zu prompt tokens: %.1f/s, %zu generated: %.1f/s%s, stopped by %s; code for %s\n",
+                r->n_prompt, prefill, r->n_ids, decode, simulated ? " (simulated)" : "", r->stop,
+                r->info.target);
         return 0;
     }
     size_t n = 0;

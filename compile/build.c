@@ -33,9 +33,7 @@ static ll_code parse_targets(cc_builder *b)
             if (!strcmp(b->target[k].target.name, t->target.name))
                 return ll_fail(b->err, LL_USAGE, "target '%s' was given twice: '%s' and '%s'",
                                t->target.name, text[k], text[i]);
-        if (t->target.kind != LL_CPU)
-            return ll_fail(b->err, LL_UNSUPPORTED, "target '%s': this build makes CPU code",
-                           t->target.name);
+        LL_TRY(cc_wants_of(&t->target, b->o->f32_activations, &t->wants, b->err));
         t->number = (uint32_t)i;
         b->n_target = i + 1;
         size_t at = strlen(b->report->targets), room = sizeof b->report->targets - at;
@@ -86,6 +84,7 @@ static ll_code build_target(cc_builder *b, cc_target_build *t)
 {
     t->first_kernel = cc_blob_count(b->blob, LLMIR_SEC_KERNEL);
     t->first_code = b->n_code;
+    LL_TRY(cc_add_plan(b, t->wants.plan_rows, &t->plan));
     LL_TRY(add_programs(b, t));
     tell(b, "compiling", (double)t->number / b->n_target);
     LL_TRY(cc_make_code(b, t));
@@ -94,6 +93,16 @@ static ll_code build_target(cc_builder *b, cc_target_build *t)
     ll_code rc = cc_add_target(b, t);
     cc_end_code(t);
     return rc;
+}
+
+static void open_cache(cc_builder *b)
+{
+    ll_hash revision;
+    if (!b->o->cache) return;
+    if (cc_cache_revision(&revision))
+        b->cache = cc_cache_open(b->o->cache, revision, b->o->cache_limit, b->report->no_cache);
+    else
+        snprintf(b->report->no_cache, sizeof b->report->no_cache, "/proc/self/exe: unreadable");
 }
 
 /* ---- image -------------------------------------------------------------------------------- */
@@ -185,6 +194,7 @@ static void finish(cc_builder *b)
         }
         free(t->kernel);
     }
+    cc_cache_close(b->cache);
     free(b->target);
     free(b->weight);
     mdl_graph_destroy(b->constants);
@@ -205,6 +215,7 @@ static ll_code steps(cc_builder *b, const char *model, const char *out)
     cc_add_dims(b);
     for (int i = 0; i < n_layouts(b); i++)
         cc_add_kv(b, layout_of(b, i).kv, layout_of(b, i).block);
+    open_cache(b);
     for (int i = 0; i < b->n_target; i++) LL_TRY(build_target(b, &b->target[i]));
     LL_TRY(cc_add_weights(b));
     cc_add_model(b);

@@ -5,7 +5,7 @@
  * kernels with what each is bound to; activations share one arena by lifetimes. All of this is done for each target;
  * weights are packed once for each packing that a target wants.
  *
- * Same input and options give the same bytes. Errors leave no file. Refused: a target that is given twice (LL_USAGE, by
+ * Same input and options give the same bytes, with any cache. Errors leave no file. Refused: a target that is given twice (LL_USAGE, by
  * its canonical name), one that no code is made for. */
 #ifndef LLMIR_COMPILE_BUILD_H
 #define LLMIR_COMPILE_BUILD_H
@@ -26,6 +26,8 @@ typedef struct cc_options {
     const int64_t *kv_block;   /* tokens per page of the KV caches to build; NULL: all          */
     int n_kv_block;
     int jobs;                  /* compile jobs at once; 0: one per core                        */
+    const char *cache;         /* folder of kernels made before (cache.h); NULL: none           */
+    uint64_t cache_limit;      /* bytes; 0: cache.h's                                          */
     unsigned dump;             /* CC_DUMP_*                                                    */
     const char *dump_dir;      /* a file for each kernel and level; NULL: dump_file            */
     FILE *dump_file;           /* all of them, one after the other                             */
@@ -41,6 +43,8 @@ typedef struct cc_report {
     int64_t layers, parameters;
     int kernels, kernel_calls;  /* distinct; steps of all programs: of all targets */
     int decode_steps;           /* steps of the last one-token program             */
+    int cache_hits, cache_misses; /* kernels found in the cache and not; 0 without one */
+    char no_cache[256];         /* why the folder given is not used; "": it is         */
     uint64_t file_bytes, weight_bytes;
     double seconds_graph, seconds_schedule, seconds_code, seconds_weights, seconds_link;
 } cc_report;

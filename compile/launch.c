@@ -83,7 +83,8 @@ ll_code cc_extent_of(te_ref e, int (*index_of)(void *, const char *), void *ctx,
                        "a grid of %s blocks: not a linear form of the step's sizes divided by a "
                        "number",
                        te_show(e));
-    r.fits = r.fits && out->div <= UINT32_MAX && ll_add_i64(out->n.base, 1 - out->div, &out->n.base);
+    r.fits = r.fits && out->div <= UINT32_MAX &&
+             ll_add_i64(out->n.base, 1 - out->div, &out->n.base);
     return r.fits ? LL_OK
                   : ll_fail(err, LL_UNSUPPORTED, "a grid of %s blocks: numbers too large",
                             te_show(e));

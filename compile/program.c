@@ -8,15 +8,16 @@
 #include "base/hash.h"
 #include "compile/splitk.h"
 
-const char *const cc_dim_name[CC_N_DIM] = {"T", "S", "R", "PAGES", "BLOCKS", "KEYS", "PAIRS", "W.items"};
+const char *const cc_dim_name[CC_W] = {"T", "S", "R", "PAGES", "BLOCKS", "KEYS", "PAIRS"};
 
-enum { ITEMS_PLAN = 0, DECODE_PARTS = 4, MAX_WEIGHTS = 16 };
+enum { MAX_WEIGHTS = 16 };
 
-int cc_dim_index(void *unused, const char *name)
+int cc_dim_index(void *target, const char *name)
 {
-    for (int i = 0; i < CC_N_DIM; i++)
+    const cc_target_build *t = target;
+    for (int i = 0; i < CC_W; i++)
         if (!strcmp(cc_dim_name[i], name)) return i;
-    return -1;
+    return strcmp(name, "W.items") ? -1 : CC_W + (int)t->plan;
 }
 
 typedef struct program {
@@ -39,7 +40,7 @@ typedef struct program {
 static const char *pool_layout(const program *p, const te_tensor *pool, bool keys)
 {
     long long B = p->block, H = pool->shape[2]->u.i, D = pool->shape[3]->u.i, b = ll_dtype_bits(p->kv);
-    long long L = p->t->target.vector_bytes >= 64 ? 16 : 8;
+    long long L = p->t->wants.key_lanes;
     ll_arena *a = te_arena(p->g);
     if (keys) return ll_sprintf(a, "layout(...@%lld | %lld@%lld ...@%lld | ...@%lld | ...@%lld)", H * B * D * b, L, b, L * D * b, B * D * b, L * b);
     return ll_sprintf(a, "layout(...@%lld | ...@%lld | ...@%lld | ...@%lld)", H * B * D * b, D * b, B * D * b, b);
@@ -98,11 +99,6 @@ static ll_code fill_params(cc_builder *b, cc_built *k, const cc_instance *in)
         if (!strcmp(f->param[i]->t->name, "items")) k->param[i].number = -1;
         else LL_TRY(param_number(b, in, f->param[i]->t->name, &k->param[i].number));
     }
-    f->dim_slot = LL_NEW_N(te_arena(k->s->g), int, f->n_dim + 1);
-    for (int i = 0; i < f->n_dim; i++) {
-        f->dim_slot[i] = cc_dim_index(NULL, f->dim[i]->u.dim->name);
-        if (f->dim_slot[i] < 0) return ll_fail(b->err, LL_FAILED, "kernel %s reads an unknown size %s", k->name, f->dim[i]->u.dim->name);
-    }
     return LL_OK;
 }
 
@@ -142,7 +138,7 @@ static ll_code build_kernel(program *p, int at)
     *k = (cc_built){.text = text, .of = ck, .in = in};
     name_kernel(b, t, k);
     cc_pool_layout pools[4];
-    cc_site_options o = {.target = &t->target, .act_block = b->o->f32_activations ? 0 : 32, .one_row = p->t_max == 1, .min_rows = p->t_min,
+    cc_site_options o = {.target = &t->target, .act_block = t->wants.act_block, .one_row = p->t_max == 1, .min_rows = p->t_min,
                          .max_rows = p->t_max, .page = p->block, .items = p->t_max == 1 ? NULL : "items"};
     o.pool = pools;
     o.n_pool = pool_layouts(p, in, pools, 4);
@@ -189,7 +185,7 @@ static ll_code weight_index(program *p, const te_tensor *t, uint32_t *out)
 
 /* ---- bindings ------------------------------------------------------------------------------------------------------------ */
 
-static llmir_linear linear(cc_builder *b, const cc_bytes *v) { return cc_linear(b->blob, v->base, v->coef, CC_N_DIM); }
+static llmir_linear linear(cc_builder *b, const cc_bytes *v) { return cc_linear(b->blob, v->base, v->coef, CC_MAX_DIM); }
 
 static bool input_of(const program *p, const te_tensor *t, uint32_t *index)
 {
@@ -227,7 +223,7 @@ static ll_code bind(program *p, const te_tensor *t, llmir_binding_rec *out)
     if (input_of(p, t, &out->index)) return out->space = LLMIR_SPACE_INPUT, LL_OK;
     if (pool_of(p, t, &out->index)) return out->space = LLMIR_SPACE_KV, LL_OK;
     if (!cc_arena_find(p->arena, t, &at)) return ll_fail(p->b->err, LL_FAILED, "%s has no place in memory", t->name);
-    LL_TRY(cc_tensor_bytes(t, cc_dim_index, NULL, &size, p->b->err));
+    LL_TRY(cc_tensor_bytes(t, cc_dim_index, p->t, &size, p->b->err));
     out->space = LLMIR_SPACE_ARENA;
     out->at = linear(p->b, &at);
     out->size = linear(p->b, &size);
@@ -254,7 +250,7 @@ static ll_code plan_arena(program *p)
             te_tensor *t = p->fusion.kernel[k]->root[i];
             cc_bytes size;
             if (t->kind == TE_UPDATE || t == p->logits) continue;
-            LL_TRY(cc_tensor_bytes(t, cc_dim_index, NULL, &size, p->b->err));
+            LL_TRY(cc_tensor_bytes(t, cc_dim_index, p->t, &size, p->b->err));
             LL_TRY(cc_arena_add(p->arena, t, &size, k, last_reader(p, t, k), p->b->err));
         }
     return LL_OK;
@@ -280,7 +276,7 @@ static ll_code estimate(program *p, const cc_kernel *k, cc_bytes *bytes, cc_byte
             int64_t flops = 2 * t->shape[1]->u.i * t->body->src[1]->u.axis->extent->u.i;
             te_ref rows = t->shape[0];
             if (one || rows->op != TE_DIM) ops->base += flops;
-            else ops->coef[cc_dim_index(NULL, rows->u.dim->name)] += flops;
+            else ops->coef[cc_dim_index(p->t, rows->u.dim->name)] += flops;
         }
     }
     if (k->class == CC_RAGGED) {
@@ -307,7 +303,7 @@ static ll_code add_step(program *p, int at, uint32_t *first)
     step.binding = cc_blob_count(b->blob, LLMIR_SEC_BINDING);
     for (int i = 0; i < f->n_param; i++) {
         llmir_binding_rec r = {0};
-        if (k->param[i].number < 0) r = (llmir_binding_rec){.space = LLMIR_SPACE_INPUT, .index = LLMIR_IN_PLAN + 2 * ITEMS_PLAN};
+        if (k->param[i].number < 0) r = (llmir_binding_rec){.space = LLMIR_SPACE_INPUT, .index = LLMIR_IN_PLAN + 2 * p->t->plan};
         else LL_TRY(bind(p, in->tensor[k->param[i].number], &r));
         cc_blob_add(b->blob, LLMIR_SEC_BINDING, &r);
     }
@@ -331,10 +327,11 @@ static ll_code cut(program *p)
         wanted[n++] = m->layer[i].v_new;
     }
     wanted[n++] = m->logits;
-    if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, DECODE_PARTS, p->block < 64 ? p->block : 64, b->err));
+    const cc_wants *w = &p->t->wants;
+    int64_t page = p->block < w->part_page ? p->block : w->part_page;
+    if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, w->parts, page, b->err));
     p->logits = wanted[n - 1];
-    int64_t panel = p->t->target.vector_bytes >= 64 ? 32 : 16;
-    return cc_fuse(p->g, wanted, n, p->t_max == 1, panel, &p->fusion, b->err);
+    return cc_fuse(p->g, wanted, n, p->t_max == 1, w->panel, &p->fusion, b->err);
 }
 
 static ll_code run(program *p)
@@ -353,7 +350,7 @@ static ll_code run(program *p)
     for (int k = 0; k < n; k++) LL_TRY(add_step(p, k, &first));
     cc_bytes arena = cc_arena_size(p->arena);
     llmir_program_rec r = {.kv = p->kv_index, .t_min = (uint32_t)p->t_min, .t_max = (uint32_t)p->t_max, .step = first, .n_step = (uint32_t)n,
-                           .multiple = p->t_max == 1 ? 1 : CC_PLAN_ROWS};
+                           .multiple = p->t_max == 1 ? 1 : (uint32_t)p->t->wants.multiple};
     r.name = cc_blob_str(b->blob, p->t_max == 1 ? "one" : "many");
     r.arena = linear(b, &arena);
     cc_blob_add(b->blob, LLMIR_SEC_PROGRAM, &r);
@@ -379,7 +376,7 @@ static ll_code keep_graph(cc_builder *b, cc_target_build *t, mdl_graph *mg)
 
 ll_code cc_add_program(cc_builder *b, cc_target_build *t, ll_dtype kv, int64_t block, uint32_t kv_index, int64_t t_min, int64_t t_max)
 {
-    mdl_options mo = {.kv = kv, .kv_block = block, .max_tokens = t_max, .multiple = t_max == 1 ? 1 : CC_PLAN_ROWS, .act_block = b->o->f32_activations ? 0 : 32, .act_granule = 32};
+    mdl_options mo = {.kv = kv, .kv_block = block, .max_tokens = t_max, .multiple = t_max == 1 ? 1 : t->wants.multiple, .act_block = t->wants.act_block, .act_granule = 32};
     mdl_graph *mg;
     LL_TRY(mdl_build_graph(b->model, &mo, &mg, b->err));
     LL_TRY(keep_graph(b, t, mg));

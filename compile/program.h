@@ -13,16 +13,19 @@
 #include "compile/arena.h"
 #include "compile/blob.h"
 #include "compile/build.h"
+#include "compile/cache.h"
 #include "compile/launch.h"
 #include "compile/pack.h"
 #include "compile/site.h"
 #include "compile/unique.h"
+#include "compile/wants.h"
 #include "model/model.h"
 
-/* Dims of the module, by index. */
-enum { CC_T, CC_S, CC_R, CC_PAGES, CC_BLOCKS, CC_KEYS, CC_PAIRS, CC_W, CC_N_DIM };
-extern const char *const cc_dim_name[CC_N_DIM];
-int cc_dim_index(void *unused, const char *name); /* -1: none */
+/* Dims of the module, by index; behind them the number of work items of each plan. */
+enum { CC_T, CC_S, CC_R, CC_PAGES, CC_BLOCKS, CC_KEYS, CC_PAIRS, CC_W, CC_MAX_PLAN = 16 };
+extern const char *const cc_dim_name[CC_W];
+/* Kernels call the items of their target's plan W.items. `target`: a cc_target_build; -1: none. */
+int cc_dim_index(void *target, const char *name);
 
 typedef struct cc_param { /* a parameter of a compiled kernel: number of a tensor in its instance, or the work items */
     int number;           /* -1: work items */
@@ -43,7 +46,9 @@ typedef struct cc_built {    /* one distinct kernel of a target */
 
 typedef struct cc_target_build {
     ll_target target;
+    cc_wants wants;
     uint32_t number;               /* in LLMIR_SEC_TARGET */
+    uint32_t plan;                 /* in LLMIR_SEC_PLAN */
     ll_map by_text;                /* kernel text -> index + 1 */
     cc_built *kernel; int n_kernel, cap_kernel;
     uint32_t first_kernel;         /* number of kernel[0] in LLMIR_SEC_KERNEL and LLMIR_SEC_SITE */
@@ -67,7 +72,9 @@ typedef struct cc_builder {
     ll_error *err;
     cc_report *report;
     cc_target_build *target; int n_target;
+    int64_t plan_rows[CC_MAX_PLAN]; int n_plan;
     uint32_t n_code;               /* kernels of CPU targets so far */
+    cc_cache *cache;               /* may be NULL */
     mdl_graph *constants;          /* the first graph of the build: names the weights */
     ll_map by_weight;              /* weight name and packing -> index + 1 */
     cc_stored *weight; int n_weight, cap_weight;
@@ -82,6 +89,8 @@ void cc_end_code(cc_target_build *t);
 
 /* Rows of the tables (tables.c). */
 void cc_add_dims(cc_builder *b);
+/* The plan that cuts rows into items of `rows`, added with its dim where there is none yet. */
+ll_code cc_add_plan(cc_builder *b, int64_t rows, uint32_t *out);
 uint32_t cc_add_kv(cc_builder *b, ll_dtype kv, int64_t block);
 ll_code cc_add_target(cc_builder *b, cc_target_build *t); /* with its kernels */
 ll_code cc_add_weights(cc_builder *b);

@@ -24,23 +24,42 @@ uint32_t cc_add_kv(cc_builder *b, ll_dtype kv, int64_t block)
     return cc_blob_add(b->blob, LLMIR_SEC_KV, &r);
 }
 
+static void add_dim(cc_builder *b, const char *name, enum llmir_dim_kind kind, uint32_t arg)
+{
+    llmir_dim_rec r = {.name = cc_blob_str(b->blob, name), .kind = kind, .arg = arg};
+    cc_blob_add(b->blob, LLMIR_SEC_DIM, &r);
+}
+
 void cc_add_dims(cc_builder *b)
 {
-    static const uint32_t kind[CC_N_DIM] = {
-        LLMIR_DIM_T,      LLMIR_DIM_S,    LLMIR_DIM_R,     LLMIR_DIM_PAGES,
-        LLMIR_DIM_BLOCKS, LLMIR_DIM_KEYS, LLMIR_DIM_PAIRS, LLMIR_DIM_W};
-    for (int i = 0; i < CC_N_DIM; i++) {
-        llmir_dim_rec r = {.name = cc_blob_str(b->blob, cc_dim_name[i]), .kind = kind[i]};
-        cc_blob_add(b->blob, LLMIR_SEC_DIM, &r);
-    }
-    llmir_plan_rec plan = {.name = cc_blob_str(b->blob, "items"),
-                           .row_tile = CC_PLAN_ROWS,
+    static const enum llmir_dim_kind kind[CC_W] = {
+        LLMIR_DIM_T,      LLMIR_DIM_S,    LLMIR_DIM_R,    LLMIR_DIM_PAGES,
+        LLMIR_DIM_BLOCKS, LLMIR_DIM_KEYS, LLMIR_DIM_PAIRS};
+    for (int i = 0; i < CC_W; i++) add_dim(b, cc_dim_name[i], kind[i], 0);
+}
+
+/* Each plan serves all work alone, so each is a group. */
+ll_code cc_add_plan(cc_builder *b, int64_t rows, uint32_t *out)
+{
+    for (int i = 0; i < b->n_plan; i++)
+        if (b->plan_rows[i] == rows) return *out = (uint32_t)i, LL_OK;
+    if (b->n_plan == CC_MAX_PLAN)
+        return ll_fail(b->err, LL_UNSUPPORTED, "the targets want more than %d plans", CC_MAX_PLAN);
+    char name[32], dim[40];
+    snprintf(name, sizeof name, "items%lld", (long long)rows);
+    snprintf(dim, sizeof dim, "W.%s", name);
+    llmir_plan_rec plan = {.name = cc_blob_str(b->blob, name),
+                           .group = (uint32_t)b->n_plan,
+                           .row_tile = (uint32_t)rows,
                            .rows_min = 1,
                            .rows_max = UINT32_MAX,
                            .keys_min = 1,
                            .keys_max = UINT32_MAX,
                            .causal = 1};
-    cc_blob_add(b->blob, LLMIR_SEC_PLAN, &plan);
+    *out = cc_blob_add(b->blob, LLMIR_SEC_PLAN, &plan);
+    add_dim(b, dim, LLMIR_DIM_W, *out); /* number CC_W + plan: nothing else adds dims */
+    b->plan_rows[b->n_plan++] = rows;
+    return LL_OK;
 }
 
 /* ---- targets ------------------------------------------------------------------------------ */

@@ -226,7 +226,8 @@ static ll_code check_ptx(check *c, uint32_t i, const llmir_launch_rec *l,
     if (last && last->ptx == l->ptx && last->ptx_size == l->ptx_size) return LL_OK;
     uint64_t from = last ? last->ptx + last->ptx_size : 0;
     if (l->ptx < from || l->ptx_size < 2 || l->ptx > t->n || l->ptx_size > t->n - l->ptx)
-        return BAD(c, "%s: launch %u: %llu bytes of PTX at %llu: wanted some from %llu on, inside %u",
+        return BAD(c,
+                   "%s: launch %u: %llu bytes of PTX at %llu: wanted some from %llu on, inside %u",
                    c->file, i, (unsigned long long)l->ptx_size, (unsigned long long)l->ptx,
                    (unsigned long long)from, t->n);
     if (memchr(t->p + l->ptx, 0, l->ptx_size) != t->p + l->ptx + l->ptx_size - 1)
@@ -401,7 +402,8 @@ static ll_code check_program(check *c, uint32_t i, uint32_t target, uint64_t *vi
         const llmir_step_rec *s = rt_blob_step(c->b, j);
         LL_TRY(index_of(c, LLMIR_SEC_KERNEL, s->kernel, "step", j));
         if (rt_blob_kernel(c->b, s->kernel)->target != target)
-            return BAD(c, "%s: step %u: kernel %u is code for target %u, the program is of target %u",
+            return BAD(c,
+                       "%s: step %u: kernel %u is code for target %u, the program is of target %u",
                        c->file, j, s->kernel, rt_blob_kernel(c->b, s->kernel)->target, target);
         if (s->site != UINT32_MAX) LL_TRY(index_of(c, LLMIR_SEC_SITE, s->site, "step", j));
         LL_TRY(range_of(c, LLMIR_SEC_BINDING, s->binding, s->n_binding, "step", j));

@@ -8,16 +8,17 @@
 #include <unistd.h>
 
 #include "compile/build.h"
+#include "compile/cache.h"
 #include "tools/tool.h"
 
-enum { MAX_BLOCKS = 8, MAX_TARGETS = 32, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET };
+enum { MAX_BLOCKS = 8, MAX_TARGETS = 32, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET, KEY_NO_CACHE };
 
 typedef struct options {
     const char *model, *out;
     cc_options build;
     int64_t block[MAX_BLOCKS];
     const char *target[MAX_TARGETS];
-    bool time_passes, verbose;
+    bool time_passes, verbose, no_cache;
 } options;
 
 static const struct argp_option option_list[] = {
@@ -28,6 +29,7 @@ static const struct argp_option option_list[] = {
     {"max-tokens", KEY_TOKENS, "N", 0, "Longest step in tokens (default 512)", 0},
     {"dump", KEY_DUMP, "LEVEL,..[:DIR]", 0, "Print te, sched, loop, llvm, asm of every kernel, or write them to DIR", 0},
     {"jobs", 'j', "N", 0, "Processes and threads at once (default: one per core)", 0},
+    {"no-cache", KEY_NO_CACHE, 0, 0, "Compile every kernel, keep none for later builds", 0},
     {"time-passes", KEY_TIME, 0, 0, "Print where the time went", 0},
     {"verbose", 'v', 0, 0, "Print what is being done", 0},
     {0}};
@@ -83,6 +85,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_TOKENS: o->build.max_tokens = (int64_t)tool_number(state, arg, "--max-tokens", 1, 8192); break;
     case KEY_DUMP: parse_dump(state, o, arg); break;
     case 'j': o->build.jobs = (int)tool_number(state, arg, "--jobs", 1, 1024); break;
+    case KEY_NO_CACHE: o->no_cache = true; break;
     case KEY_TIME: o->time_passes = true; break;
     case 'v': o->verbose = true; break;
     case ARGP_KEY_ARG:
@@ -132,12 +135,15 @@ int main(int argc, char **argv)
     tool_begin("llmir-build");
     static options o;
     static const struct argp parser = {option_list, parse, "MODEL", "Compiles a model (GGUF) to a module that libllmir runs.\v"
+        "Kernels are kept in $LLMIR_CACHE_DIR/kernels, else llmir/kernels in $XDG_CACHE_HOME or ~/.cache, for builds that need them again.\n"
         "Prints one line: architecture, layers, quantisation, kernels (distinct / in all programs), seconds, peak memory.\n"
         "Exit codes: 0 ok, 1 failed, 2 wrong use, 3 unsupported model, 4 bad input file, 6 out of memory or disk.", 0, 0, 0};
     argp_parse(&parser, argc, argv, 0, 0, &o);
     o.build.progress = progress;
     o.build.user = &o;
     o.build.version = llmir_version();
+    static char cache[4096];
+    if (!o.no_cache && cc_cache_folder(cache, sizeof cache)) o.build.cache = cache;
     int bad = check_output(o.out);
     if (bad) return bad;
     double t0 = tool_now();
@@ -151,5 +157,9 @@ int main(int argc, char **argv)
     if (o.time_passes)
         printf("read %.2f s, graph and schedule %.2f s, code %.2f s, weights and link %.2f s; %d steps a token\n", r.seconds_graph, r.seconds_schedule, r.seconds_code,
                r.seconds_weights, r.decode_steps);
+    if (o.time_passes || o.verbose) {
+        if (r.no_cache[0] || !o.build.cache) printf("no kernel cache: %s\n", r.no_cache[0] ? r.no_cache : o.no_cache ? "--no-cache" : "no folder for it");
+        else printf("kernel cache %s: %d found, %d made\n", cache, r.cache_hits, r.cache_misses);
+    }
     return tool_flush();
 }

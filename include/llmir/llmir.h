@@ -94,8 +94,8 @@ LLMIR_API llmir_status llmir_device(uint32_t i, llmir_device_info *out, llmir_er
 enum llmir_weights {
     /* pages come from the file when first touched; shared between processes */
     LLMIR_WEIGHTS_MAPPED = 0,
-    /* those that the target in use needs are read into huge pages at open: slower to open, a few per
-     * cent faster */
+    /* those that the target in use needs are read into huge pages at open: slower to open, a few
+     * per cent faster */
     LLMIR_WEIGHTS_COPIED = 1 
 };
 
@@ -120,8 +120,8 @@ typedef struct llmir_open_params {
 } llmir_open_params;
 
 /* Everything that can be found wrong without running code: ELF structure, digests, tables, CPU
- * features of the device. With params->verify also the weights. Errors: LLMIR_BAD_INPUT, _UNSUPPORTED,
- * _NO_DEVICE, _NO_SPACE. */
+ * features of the device. With params->verify also the weights. Errors: LLMIR_BAD_INPUT,
+ * _UNSUPPORTED, _NO_DEVICE, _NO_SPACE. */
 LLMIR_API llmir_status llmir_check(const char *path, const llmir_open_params *params,
                                    llmir_error *err);
 

@@ -230,8 +230,8 @@ typedef struct llmir_variant_rec {
 } llmir_variant_rec;
 
 /* ---- KV cache: pools of blocks. Block b of a pool starts at b * block_bytes. ------------ */
-/* The layouts serve every target; the order inside a block is the target's own affair, so a KV cache
- * belongs to an engine. */
+/* The layouts serve every target; the order inside a block is the target's own affair, so a KV
+ * cache belongs to an engine. */
 typedef struct llmir_kv_rec {
     llmir_str dtype;       /* "f16", "f32": what --kv names */
     uint32_t block;        /* tokens per block: a power of two, 16..256 */

@@ -456,7 +456,8 @@ static void targets_are_checked(void **s)
     TARGET(0)->sm_exact = 1, sealed(BAD, "target 0: compute capability 0");
     TARGET(1)->sm = 0, sealed(BAD, "target 1: compute capability 0");
     TARGET(1)->sm_exact = 2, sealed(BAD, "exact 2");
-    TARGET(1)->program--, sealed(BAD, "target 1: 9 programs from number 8, wanted some from number 9");
+    TARGET(1)->program--;
+    sealed(BAD, "target 1: 9 programs from number 8, wanted some from number 9");
     TARGET(1)->n_program++, sealed(BAD, "target 1: 10 programs");
     TARGET(1)->n_program--, sealed(BAD, "17 programs of 18");
     TARGET(0)->n_program = 0, sealed(BAD, "wanted some");

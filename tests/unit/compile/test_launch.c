@@ -18,7 +18,10 @@ static int index_of(void *ctx, const char *name)
     return name[0] >= 'A' && name[0] <= 'C' && !name[1] ? name[0] - 'A' : -1;
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 
 static int64_t meaning(te_ref e)
 {

@@ -96,7 +96,7 @@ CUresult cuInit(unsigned int flags)
     if (!cu_g.init) {
         const char *sm = getenv("LLMIR_PTXSIM_SM"), *seed = getenv("LLMIR_PTXSIM_SEED"),
                    *fatal = getenv("LLMIR_PTXSIM_FATAL"), *mma = getenv("LLMIR_PTXSIM_MMA");
-        ptxsim_config c = {.sm = sm ? (unsigned)atoi(sm) : 0};
+        ptxsim_config c = {.sm = cu_g.wanted_sm ? cu_g.wanted_sm : sm ? (unsigned)atoi(sm) : 0};
         ptxsim_error e = {0};
         if (ptxsim_create(&c, &cu_g.machine, &e) != PTXSIM_OK)
             rc = CUDA_ERROR_NO_DEVICE;
@@ -587,6 +587,17 @@ CU_EXPORT void llmir_ptxsim_clear(void)
     ll_str_clear(&cu_g.findings);
     cu_g.n_findings = 0;
     cu_unlock();
+}
+CU_EXPORT bool llmir_ptxsim_device(unsigned sm)
+{
+    static const unsigned known[] = {75, 80, 86, 89, 90};
+    bool ok = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) ok = ok || known[i] == sm;
+    cu_lock();
+    if (cu_g.init) ok = cu_g.lim.sm == sm;
+    else if (ok) cu_g.wanted_sm = sm;
+    cu_unlock();
+    return ok;
 }
 CU_EXPORT void llmir_ptxsim_count(bool on) { cu_g.counters = on; }
 CU_EXPORT char *llmir_ptxsim_counters(bool json)

@@ -156,6 +156,7 @@ struct CUgraphExec_st {
 
 typedef struct cu_globals {
     bool init;
+    unsigned wanted_sm; /* by llmir_ptxsim_device; 0: not asked */
     ptxsim *machine;
     ptxsim_limits lim;
     CUcontext contexts, primary;

@@ -327,6 +327,14 @@ CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end)
     return CUDA_SUCCESS;
 }
 
+#ifndef PTXSIM_WITH_CUDA_H /* where the name stands for the one above */
+CU_EXPORT CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end); /* of drivers before 12.8 */
+CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
+{
+    return cuEventElapsedTime_v2(ms, start, end);
+}
+#endif
+
 /* The stream joins the capture of the event; what comes next depends on both. */
 static CUresult join(CUstream s, CUevent e)
 {

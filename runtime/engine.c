@@ -1,17 +1,9 @@
-/* engine.c: makes an engine: decides its limits, binds every program's steps to memory, starts the
- * team.
- *
- * All memory of steps is one mapping, carved in two passes over the same list (measure, then
- * assign): inputs, plan items, outputs, then the activation arena, which the programs share.
- * Nothing is touched until used. A binding becomes a pointer here, once; a step does no address
- * arithmetic. */
+/* engine.c: makes an engine: decides its limits, picks its programs, makes the queue they run on, the
+ * KV cache and (work.c) the memory they are bound to. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "base/ckd.h"
-#include "runtime/plan.h"
 #include "runtime/rt.h"
 
 #define ULL(x) ((unsigned long long)(x))
@@ -82,223 +74,40 @@ static ll_code make_kv(llmir_engine *e, const llmir_engine_params *p, ll_error *
     if (!bytes) return ll_fail(err, LL_NO_SPACE, "no memory for %u KV pools", e->layout->n_pool);
     for (uint32_t i = 0; i < e->layout->n_pool; i++)
         bytes[i] = rt_blob_pool(&e->model->blob, e->layout->pool + i)->block_bytes;
-    ll_code rc =
-        rt_kv_create(&e->kv, e->layout->block, (uint32_t)blocks, bytes, e->layout->n_pool, err);
+    rt_kv_params k = {e->model->device, e->queue,           e->layout->block,
+                      (uint32_t)blocks, e->layout->n_pool, bytes};
+    ll_code rc = rt_kv_create(&e->kv, &k, err);
     free(bytes);
     return rc;
 }
 
 /* ---- programs --------------------------------------------------------------------------- */
-/* The dims of a program at its largest. */
-static void largest_dims(const llmir_engine *e, const llmir_program_rec *p, int64_t dim[RT_DIM_MAX])
-{
-    const rt_blob *b = &e->model->blob;
-    int64_t t = p->t_max < e->max.batch ? p->t_max : e->max.batch;
-    int64_t s = e->max.sequences < t ? e->max.sequences : t, r = e->max.rows < t ? e->max.rows : t;
-    t = rt_padded(p, t);
-    r = rt_padded(p, r);
-    s += p->multiple > 1; /* the segment of what is filled up */
-    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_DIM); i++) {
-        const llmir_dim_rec *d = rt_blob_dim(b, i);
-        switch (d->kind) {
-        case LLMIR_DIM_T: dim[i] = t; break;
-        case LLMIR_DIM_S: dim[i] = s; break;
-        case LLMIR_DIM_R: dim[i] = r; break;
-        case LLMIR_DIM_W:
-            dim[i] = (int64_t)rt_plan_bound(rt_blob_plan(b, d->arg), (uint64_t)t, (uint64_t)s,
-                                            e->max.context);
-            break;
-        case LLMIR_DIM_PAGES: dim[i] = e->max.pages; break;
-        case LLMIR_DIM_BLOCKS: dim[i] = e->kv.n_blocks; break;
-        case LLMIR_DIM_KEYS: dim[i] = s * e->max.context; break;
-        default: dim[i] = t * e->max.context; break;
-        }
-    }
-}
-
 static ll_code pick_programs(llmir_engine *e, ll_error *err)
 {
     const rt_blob *b = &e->model->blob;
-    size_t n_step = 0, n_buf = 0;
     uint32_t n = e->model->target->n_program;
     e->program = calloc(n, sizeof *e->program);
     if (!e->program) return ll_fail(err, LL_NO_SPACE, "no memory for %u programs", n);
     for (uint32_t i = 0; i < n; i++) {
         const llmir_program_rec *r = rt_blob_program(b, e->model->target->program + i);
         if (r->kv != e->kv_no || r->t_min > e->max.batch) continue;
-        rt_program *p = &e->program[e->n_program++];
-        p->rec = r;
-        p->step = calloc(r->n_step + 1, sizeof *p->step);
-        if (!p->step) return ll_fail(err, LL_NO_SPACE, "no memory for %u steps", r->n_step);
-        n_step += r->n_step;
-        for (uint32_t k = 0; k < r->n_step; k++) n_buf += rt_blob_step(b, r->step + k)->n_binding;
-    }
-    e->buf = calloc(n_buf + 1, sizeof *e->buf);
-    return e->buf ? LL_OK
-                  : ll_fail(err, LL_NO_SPACE, "no memory for the arguments of %zu steps", n_step);
-}
-
-/* ---- memory ----------------------------------------------------------------------------- */
-typedef struct carve {
-    char *base; /* NULL: measuring */
-    uint64_t at;
-    bool fits;
-} carve;
-
-static void *cut(carve *c, uint64_t n, uint64_t each)
-{
-    uint64_t bytes, from = c->at;
-    c->fits = c->fits && ll_mul_u64(n, each, &bytes) && ll_add_u64(from, bytes, &c->at) &&
-              ll_align_u64(c->at, 4096, &c->at) && c->at < (uint64_t)1 << 46;
-    return c->base ? c->base + from : NULL;
-}
-
-static bool writes(const llmir_engine *e, enum llmir_output out)
-{
-    const rt_blob *b = &e->model->blob;
-    for (uint32_t i = 0; i < e->n_program; i++) {
-        const llmir_program_rec *r = e->program[i].rec;
-        bool here = false;
-        for (uint32_t k = 0; k < r->n_step; k++) {
-            const llmir_step_rec *s = rt_blob_step(b, r->step + k);
-            for (uint32_t j = 0; j < s->n_binding; j++) {
-                const llmir_binding_rec *x = rt_blob_binding(b, s->binding + j);
-                here = here || (x->space == LLMIR_SPACE_OUTPUT && x->index == (uint32_t)out);
-            }
-        }
-        if (!here) return false;
-    }
-    return true;
-}
-
-static void carve_all(llmir_engine *e, carve *c, uint64_t arena, bool max, bool lse, bool best)
-{
-    const rt_blob *b = &e->model->blob;
-    uint64_t s = (uint64_t)e->max.sequences + 1, v = rt_blob_model(b)->vocab; /* one more segment: see llmir_program_rec.multiple */
-    uint64_t t = 0, r = 0;
-    for (uint32_t i = 0; i < e->n_program; i++) {
-        uint64_t pt = (uint64_t)rt_padded(e->program[i].rec, e->max.batch), pr = (uint64_t)rt_padded(e->program[i].rec, e->max.rows);
-        t = pt > t ? pt : t;
-        r = pr > r ? pr : r;
-    }
-    e->tokens = cut(c, t, sizeof *e->tokens);
-    e->pos = cut(c, t, sizeof *e->pos);
-    e->seg = cut(c, t, sizeof *e->seg);
-    e->start = cut(c, s + 1, sizeof *e->start);
-    e->len = cut(c, s, sizeof *e->len);
-    e->table = cut(c, s * e->max.pages, sizeof *e->table);
-    e->rows = cut(c, r, sizeof *e->rows);
-    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_PLAN); i++) {
-        e->item[i] =
-            cut(c, rt_plan_bound(rt_blob_plan(b, i), t, s, e->max.context), sizeof **e->item);
-        e->first[i] = cut(c, t, sizeof **e->first);
-    }
-    e->logits = cut(c, r * v, sizeof *e->logits);
-    e->row_max = max ? cut(c, r, sizeof *e->row_max) : NULL;
-    e->row_lse = lse ? cut(c, r, sizeof *e->row_lse) : NULL;
-    e->cand_id = best ? cut(c, r * LLMIR_CANDIDATES, sizeof *e->cand_id) : NULL;
-    e->cand_logit = best ? cut(c, r * LLMIR_CANDIDATES, sizeof *e->cand_logit) : NULL;
-    e->arena = cut(c, arena, 1);
-    cut(c, 4096, 1); /* kernels may read one vector past a buffer's end */
-}
-
-static ll_code make_work(llmir_engine *e, ll_error *err)
-{
-    const rt_blob *b = &e->model->blob;
-    uint64_t arena = 0, one;
-    int64_t dim[RT_DIM_MAX];
-    for (uint32_t i = 0; i < e->n_program; i++) {
-        largest_dims(e, e->program[i].rec, dim);
-        LL_TRY(rt_linear(b, &e->program[i].rec->arena, dim, e->model->path, &one, err));
-        if (one > arena) arena = one;
-    }
-    uint32_t n_plan = rt_blob_n(b, LLMIR_SEC_PLAN);
-    e->item = calloc(n_plan + 1, sizeof *e->item);
-    e->first = calloc(n_plan + 1, sizeof *e->first);
-    if (!e->item || !e->first) return ll_fail(err, LL_NO_SPACE, "no memory for %u plans", n_plan);
-    bool max = writes(e, LLMIR_OUT_MAX), lse = writes(e, LLMIR_OUT_LSE),
-         best = writes(e, LLMIR_OUT_CAND_ID) && writes(e, LLMIR_OUT_CAND_LOGIT);
-    carve c = {.fits = true};
-    carve_all(e, &c, arena, max, lse, best);
-    void *p = MAP_FAILED;
-    if (c.fits)
-        p = mmap(NULL, c.at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                 -1, 0);
-    if (p == MAP_FAILED)
-        return ll_fail(err, LL_NO_SPACE,
-                       "no memory for steps of %u tokens, %u sequences and %u rows (%llu bytes)",
-                       e->max.batch, e->max.sequences, e->max.rows, ULL(c.at));
-    e->work = p;
-    e->work_bytes = c.at;
-    c = (carve){p, 0, true};
-    carve_all(e, &c, arena, max, lse, best);
-    return LL_OK;
-}
-
-/* ---- bindings --------------------------------------------------------------------------- */
-static void *input_of(llmir_engine *e, uint32_t i)
-{
-    void *const fixed[] = {e->tokens, e->pos, e->seg, e->start, e->len, e->table, e->rows};
-    if (i < LLMIR_IN_PLAN) return fixed[i];
-    i -= LLMIR_IN_PLAN;
-    return i & 1 ? (void *)e->first[i / 2] : (void *)e->item[i / 2];
-}
-
-/* Outputs that not every program writes have no home; kernels that do write get the arena's spare
- * page. */
-static ll_code bind(llmir_engine *e, const llmir_binding_rec *x, const int64_t *dim, uint64_t arena,
-                    void **out, ll_error *err)
-{
-    const rt_blob *b = &e->model->blob;
-    void *const outputs[] = {e->logits, e->row_max, e->row_lse, e->cand_id, e->cand_logit};
-    uint64_t at, size, end;
-    switch (x->space) {
-    case LLMIR_SPACE_WEIGHT:
-        *out = e->model->weights + rt_blob_weight(b, x->index)->offset + x->at.base;
-        break;
-    case LLMIR_SPACE_KV: *out = e->kv.pool[x->index].base + x->at.base; break;
-    case LLMIR_SPACE_INPUT: *out = input_of(e, x->index); break;
-    case LLMIR_SPACE_OUTPUT: *out = outputs[x->index]; break;
-    default:
-        LL_TRY(rt_linear(b, &x->at, dim, e->model->path, &at, err));
-        LL_TRY(rt_linear(b, &x->size, dim, e->model->path, &size, err));
-        if (!ll_align_u64(at, 64, &at) || !ll_add_u64(at, size, &end) || end > arena)
-            return ll_fail(err, LL_BAD_INPUT,
-                           "%s: a buffer of %llu bytes at %llu is outside the arena of %llu",
-                           e->model->path, ULL(size), ULL(at), ULL(arena));
-        *out = e->arena + at;
-    }
-    return *out ? LL_OK
-                : ll_fail(err, LL_BAD_INPUT, "%s: an output is written by some programs only",
-                          e->model->path);
-}
-
-static ll_code bind_program(llmir_engine *e, rt_program *p, void ***next, ll_error *err)
-{
-    const rt_blob *b = &e->model->blob;
-    int64_t dim[RT_DIM_MAX];
-    uint64_t arena;
-    largest_dims(e, p->rec, dim);
-    LL_TRY(rt_linear(b, &p->rec->arena, dim, e->model->path, &arena, err));
-    for (uint32_t i = 0; i < p->rec->n_step; i++) {
-        const llmir_step_rec *s = rt_blob_step(b, p->rec->step + i);
-        const llmir_kernel_rec *kernel = rt_blob_kernel(b, s->kernel);
-        p->step[i] = (rt_step){e->model->code->kernel[kernel->code], {*next, e->dim}};
-        for (uint32_t k = 0; k < s->n_binding; k++) {
-            const llmir_binding_rec *x = rt_blob_binding(b, s->binding + k);
-            if (x->space == LLMIR_SPACE_INPUT && x->index >= LLMIR_IN_PLAN)
-                p->plans |= (uint64_t)1 << (x->index - LLMIR_IN_PLAN) / 2;
-            LL_TRY(bind(e, x, dim, arena, (*next)++, err));
-        }
+        e->program[e->n_program++].rec = r;
     }
     return LL_OK;
 }
 
-static ll_code bind_all(llmir_engine *e, ll_error *err)
+static ll_code make_queue(llmir_engine *e, const llmir_engine_params *p, ll_error *err)
 {
-    void **next = e->buf;
-    for (uint32_t i = 0; i < e->n_program; i++) LL_TRY(bind_program(e, &e->program[i], &next, err));
-    return LL_OK;
+    const rt_blob *b = &e->model->blob;
+    rt_queue_params q = {.threads = p->threads, .n_program = e->n_program};
+    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_KERNEL); i++) {
+        const llmir_kernel_rec *k = rt_blob_kernel(b, i);
+        if (rt_blob_target(b, k->target) == e->model->target && k->scratch > q.scratch)
+            q.scratch = k->scratch;
+    }
+    for (uint32_t i = 0; i < e->n_program; i++)
+        if (e->program[i].rec->n_step > q.most_steps) q.most_steps = e->program[i].rec->n_step;
+    return e->model->device->ops->queue(e->model->device, &q, &e->queue, err);
 }
 
 /* ---- profile ---------------------------------------------------------------------------- */
@@ -365,20 +174,16 @@ void llmir_engine_profile_reset(llmir_engine *e)
 /* ---- life ------------------------------------------------------------------------------- */
 static void destroy(llmir_engine *e)
 {
-    rt_team_destroy(e->team);
+    rt_queue_destroy(e->queue);
     rt_kv_destroy(&e->kv);
+    rt_work_free(e);
     for (uint32_t i = 0; i < e->n_program; i++) {
-        free(e->program[i].step);
         free(e->program[i].seconds);
         free(e->program[i].row);
     }
-    if (e->work) munmap(e->work, e->work_bytes);
     rt_sampler_finish(&e->sampler);
     free(e->program);
     free(e->profile);
-    free(e->buf);
-    free(e->item);
-    free(e->first);
     pthread_mutex_destroy(&e->lock);
     llmir_close(e->model);
     free(e);
@@ -401,24 +206,17 @@ static ll_code init_lock(llmir_engine *e, ll_error *err)
 
 static ll_code build(llmir_engine *e, const llmir_engine_params *p, ll_error *err)
 {
-    const rt_blob *b = &e->model->blob;
-    size_t scratch = 0;
-    if (!e->model->code)
+    if (!e->model->device)
         return ll_fail(err, LL_USAGE, "%s: opened for information only", e->model->path);
     LL_TRY(choose_layout(e, p, err));
     LL_TRY(choose_limits(e, p, err));
-    LL_TRY(make_kv(e, p, err));
     LL_TRY(pick_programs(e, err));
-    LL_TRY(make_work(e, err));
-    LL_TRY(bind_all(e, err));
+    LL_TRY(make_queue(e, p, err));
+    LL_TRY(make_kv(e, p, err));
+    LL_TRY(rt_work_make(e, err));
+    LL_TRY(rt_work_bind(e, err));
     if (p->profile) LL_TRY(make_profile(e, err));
-    LL_TRY(rt_sampler_init(&e->sampler, rt_blob_model(b)->vocab, err));
-    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_KERNEL); i++) {
-        const llmir_kernel_rec *k = rt_blob_kernel(b, i);
-        if (rt_blob_target(b, k->target) == e->model->target && k->scratch > scratch)
-            scratch = k->scratch;
-    }
-    return rt_team_create(p->threads ? p->threads : rt_cpu_count(), scratch, &e->team, err);
+    return rt_sampler_init(&e->sampler, rt_blob_model(&e->model->blob)->vocab, err);
 }
 
 llmir_status llmir_engine_create(llmir_model *model, const llmir_engine_params *params,
@@ -448,9 +246,16 @@ llmir_status llmir_engine_get_info(llmir_engine *e, llmir_engine_info *info, llm
     RT_NOT_NULL(err, e);
     RT_NOT_NULL(err, info);
     llmir_engine_info r;
+    rt_queue_facts q;
     RT_TRY(rt_params(&r, sizeof r, sizeof r, info, "llmir_engine_info", err));
     RT_TRY(rt_engine_lock(e, err));
-    r.threads = rt_team_size(e->team);
+    e->queue->ops->facts(e->queue, &q);
+    r.threads = q.threads;
+    r.graphs = q.graphs;
+    r.graph_runs = q.graph_runs;
+    r.findings = q.findings;
+    r.device = e->model->device->name;
+    r.simulated = e->model->device->simulated;
     r.context = e->max.context;
     r.max_batch = e->max.batch;
     r.max_sequences = e->max.sequences;
@@ -459,8 +264,8 @@ llmir_status llmir_engine_get_info(llmir_engine *e, llmir_engine_info *info, llm
     r.kv_dtype = rt_blob_str(&e->model->blob, e->layout->dtype);
     r.kv_blocks = e->kv.n_blocks - 1;
     r.kv_blocks_free = e->kv.n_free;
-    r.kv_bytes = e->kv.map_bytes;
-    r.work_bytes = e->work_bytes;
+    r.kv_bytes = e->kv.memory.bytes;
+    r.work_bytes = e->host.bytes + e->work.bytes;
     pthread_mutex_unlock(&e->lock);
     rt_results(info, &r, sizeof r);
     return LLMIR_OK;

@@ -1,52 +1,50 @@
 /* kv.c: see kv.h. */
 #include "runtime/kv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #include "base/ckd.h"
 
-static ll_code map_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
+static ll_code place_pools(rt_kv *kv, const uint64_t *block_bytes, ll_error *err)
 {
-    size_t total = 0, one;
+    char what[64];
+    uint64_t total = 0, one;
     bool fits = true;
+    for (uint32_t i = 0; i < kv->n_pool && fits; i++) {
+        kv->pool[i].block_bytes = block_bytes[i];
+        fits = ll_mul_u64(kv->n_blocks, block_bytes[i], &one) && ll_add_u64(total, one, &total) &&
+               ll_align_u64(total, 4096, &total);
+    }
+    fits = fits && ll_add_u64(total, 4096, &total) && total < (uint64_t)1 << 46;
+    snprintf(what, sizeof what, "%u KV blocks of %u tokens", kv->n_blocks, kv->block);
+    if (!fits) return ll_fail(err, LL_NO_SPACE, "no memory for %s", what);
+    LL_TRY(kv->device->ops->alloc(kv->device, RT_KV, total, what, &kv->memory, err));
+    char *at = kv->memory.at;
     for (uint32_t i = 0; i < kv->n_pool; i++) {
-        fits = fits && ll_mul_size(kv->n_blocks, block_bytes[i], &one) &&
-               ll_add_size(one, 4095, &one) && ll_add_size(total, one & ~(size_t)4095, &total);
-        if (fits)
-            kv->pool[i] = (rt_kv_pool){(char *)(total - (one & ~(size_t)4095)), block_bytes[i]};
+        kv->pool[i].base = at;
+        at += (kv->n_blocks * block_bytes[i] + 4095) & ~(uint64_t)4095;
     }
-    if (fits && ll_add_size(total, 4096, &kv->map_bytes))
-        kv->map = mmap(NULL, kv->map_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!kv->map || kv->map == MAP_FAILED) {
-        kv->map = NULL;
-        return ll_fail(err, LL_NO_SPACE,
-                       "KV cache: no memory for %u blocks of %u tokens (%zu bytes)", kv->n_blocks,
-                       kv->block, total);
-    }
-    /* in small pages, also where huge ones are the system's default: one per pool would count, and be cleared, for the
-     * first token */
-    madvise(kv->map, kv->map_bytes, MADV_NOHUGEPAGE);
-    for (uint32_t i = 0; i < kv->n_pool; i++)
-        kv->pool[i].base = kv->map + (uintptr_t)kv->pool[i].base;
     return LL_OK;
 }
 
-ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t *block_bytes,
-                     uint32_t n_pool, ll_error *err)
+ll_code rt_kv_create(rt_kv *kv, const rt_kv_params *p, ll_error *err)
 {
-    *kv = (rt_kv){.block = block, .n_blocks = usable + 1, .n_pool = n_pool};
+    uint32_t usable = p->usable;
+    *kv = (rt_kv){.block = p->block,
+                  .n_blocks = usable + 1,
+                  .n_pool = p->n_pool,
+                  .device = p->device,
+                  .queue = p->queue};
     if (!usable || usable >= INT32_MAX)
         return ll_fail(err, LL_USAGE, "KV cache: %u blocks: out of range", usable);
     kv->ref = calloc(kv->n_blocks, sizeof *kv->ref);
     kv->leaving = calloc(kv->n_blocks, sizeof *kv->leaving);
     kv->free_list = malloc(usable * sizeof *kv->free_list);
-    kv->pool = calloc(n_pool ? n_pool : 1, sizeof *kv->pool);
+    kv->pool = calloc(kv->n_pool ? kv->n_pool : 1, sizeof *kv->pool);
     ll_code rc =
         kv->ref && kv->leaving && kv->free_list && kv->pool
-            ? map_pools(kv, block_bytes, err)
+            ? place_pools(kv, p->block_bytes, err)
             : ll_fail(err, LL_NO_SPACE, "KV cache: no memory for the table of %u blocks", usable);
     if (rc != LL_OK) return rt_kv_destroy(kv), rc;
     kv->ref[0] = 1;
@@ -58,7 +56,7 @@ ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t 
 
 void rt_kv_destroy(rt_kv *kv)
 {
-    if (kv->map) munmap(kv->map, kv->map_bytes);
+    if (kv->device) kv->device->ops->free(kv->device, &kv->memory);
     free(kv->ref);
     free(kv->leaving);
     free(kv->free_list);
@@ -112,8 +110,8 @@ void rt_kv_grow(rt_kv *kv, rt_kv_seq *s, uint64_t len, uint64_t n)
         int32_t copy = take(kv);
         for (uint32_t p = 0; p < kv->n_pool; p++) {
             const rt_kv_pool *pool = &kv->pool[p];
-            memcpy(pool->base + (size_t)copy * pool->block_bytes,
-                   pool->base + (size_t)old * pool->block_bytes, pool->block_bytes);
+            kv->queue->ops->copy(kv->queue, pool->base + (size_t)copy * pool->block_bytes,
+                                 pool->base + (size_t)old * pool->block_bytes, pool->block_bytes);
         }
         drop(kv, old);
         s->block[len / kv->block] = copy;

@@ -4,7 +4,7 @@
  * one: never handed out, always valid; page tables are padded with it, and tokens that only fill up
  * a step write there. A sequence holds a list of block ids; sequences that share a prefix share
  * blocks, and a block with more than one owner is copied before it is written (copy on write).
- * Memory is reserved at once and touched when used. Not thread-safe: the engine's lock covers it. */
+ * The memory is the device's, and so is the copying. Not thread-safe: the engine's lock covers it. */
 #ifndef LLMIR_RUNTIME_KV_H
 #define LLMIR_RUNTIME_KV_H
 
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "runtime/device.h"
 
 typedef struct rt_kv_pool {
     char *base;
@@ -27,8 +28,9 @@ typedef struct rt_kv {
     int32_t *free_list; /* a stack: [0, n_free) */
     uint32_t n_pool;
     rt_kv_pool *pool;
-    char *map;
-    size_t map_bytes;
+    rt_device *device;
+    rt_queue *queue; /* orders copies before the next run */
+    rt_memory memory;
 } rt_kv;
 
 /* The blocks of one sequence. */
@@ -37,9 +39,14 @@ typedef struct rt_kv_seq {
     uint32_t n, cap;
 } rt_kv_seq;
 
-/* pool[i].block_bytes are given, the bases are set here. `usable` blocks besides the spare one. */
-ll_code rt_kv_create(rt_kv *kv, uint32_t block, uint32_t usable, const uint64_t *block_bytes,
-                     uint32_t n_pool, ll_error *err);
+typedef struct rt_kv_params {
+    rt_device *device;
+    rt_queue *queue;
+    uint32_t block, usable; /* tokens per block; blocks besides the spare one */
+    uint32_t n_pool;
+    const uint64_t *block_bytes; /* of each pool */
+} rt_kv_params;
+ll_code rt_kv_create(rt_kv *kv, const rt_kv_params *p, ll_error *err);
 void rt_kv_destroy(rt_kv *kv); /* a zeroed one is fine */
 
 /* Making tokens [len, len + n) of several sequences writable, all or nothing, in two passes: count

@@ -1,10 +1,8 @@
 /* model.c: opens a module: check, tables, code, weights; and answers questions about it. */
 #include <dlfcn.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -12,15 +10,13 @@
 #include "runtime/modfile.h"
 #include "runtime/pick.h"
 #include "runtime/rt.h"
-#include "target/target.h"
-
-enum { HUGE_PAGE = 2 << 20 };
 
 static void destroy(llmir_model *m)
 {
     rt_tok_close(m->tok);
     if (m->lib) dlclose(m->lib);
-    if (m->map) munmap(m->map, m->map_bytes);
+    rt_weights_free(m);
+    rt_device_close(m->device);
     if (m->fd >= 0) close(m->fd);
     free(m->blob_bytes);
     free(m->chat);
@@ -95,18 +91,22 @@ static ll_code verify(llmir_model *m, const llmir_open_params *p, ll_error *err)
     return ll_fail(err, LL_BAD_INPUT, "%s: weights: damaged (digest differs)", m->path);
 }
 
-/* The target in use. Without `must`, a module with none for this machine is fine. */
-static ll_code pick(llmir_model *m, const char *device, bool must, ll_error *err)
+/* The target in use. GPUs are looked for only when the CPU will not do. */
+static ll_code pick(llmir_model *m, const rt_spec *spec, ll_error *err)
 {
-    ll_target here;
+    rt_machine here;
     uint32_t i;
-    ll_target_native(&here);
-    ll_code rc = rt_pick_target(&m->blob, device, here.features, m->path, &i, must ? err : NULL);
+    rt_machine_here(&m->blob, spec, false, &here);
+    ll_code rc = rt_pick_target(&m->blob, spec, &here, m->path, &i, NULL);
+    if (rc != LL_OK) {
+        rt_machine_here(&m->blob, spec, true, &here);
+        rc = rt_pick_target(&m->blob, spec, &here, m->path, &i, err);
+    }
     if (rc == LL_OK) m->target = rt_blob_target(&m->blob, i);
-    return must ? rc : LL_OK;
+    return rc;
 }
 
-/* ---- code and weights ------------------------------------------------------------------- */
+/* ---- code ------------------------------------------------------------------- */
 static ll_code load_code(llmir_model *m, ll_error *err)
 {
     char name[64];
@@ -132,80 +132,15 @@ static ll_code load_code(llmir_model *m, ll_error *err)
     return LL_OK;
 }
 
-/* Per weight record: do programs of the target in use read it? malloc'ed. */
-static bool *used_weights(const llmir_model *m, ll_error *err)
+static ll_code open_device(llmir_model *m, const rt_spec *spec, ll_error *err)
 {
-    const rt_blob *b = &m->blob;
-    uint32_t n = rt_blob_n(b, LLMIR_SEC_WEIGHT), end = m->target->program + m->target->n_program;
-    bool *used = calloc(n + (size_t)1, sizeof *used);
-    if (!used) ll_fail(err, LL_NO_SPACE, "%s: no memory for a list of %u weights", m->path, n);
-    for (uint32_t i = m->target->program; used && i < end; i++) {
-        const llmir_program_rec *p = rt_blob_program(b, i);
-        for (uint32_t k = 0; k < p->n_step; k++) {
-            const llmir_step_rec *s = rt_blob_step(b, p->step + k);
-            for (uint32_t j = 0; j < s->n_binding; j++) {
-                const llmir_binding_rec *x = rt_blob_binding(b, s->binding + j);
-                if (x->space == LLMIR_SPACE_WEIGHT) used[x->index] = true;
-            }
-        }
+    if (m->target->kind == LLMIR_ON_CUDA) {
+        ll_code rc = rt_gpu_open(&spec->gpu, &m->blob, &m->device, err);
+        if (rc != LL_OK) ll_error_prefix(err, "%s: ", m->path);
+        return rc;
     }
-    return used;
-}
-
-static ll_code read_weights(llmir_model *m, const bool *used, const llmir_open_params *p,
-                            ll_error *err)
-{
-    uint64_t total = 0, done = 0;
-    uint32_t n = rt_blob_n(&m->blob, LLMIR_SEC_WEIGHT);
-    for (uint32_t i = 0; i < n; i++) total += used[i] ? rt_blob_weight(&m->blob, i)->size : 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const llmir_weight_rec *w = rt_blob_weight(&m->blob, i);
-        for (uint64_t at = 0, k; used[i] && at < w->size; at += k, done += k) {
-            k = w->size - at < LLMIR_DIGEST_PIECE ? w->size - at : LLMIR_DIGEST_PIECE;
-            uint64_t from = w->offset + at;
-            LL_TRY(ll_file_pread(m->fd, m->path, m->weights + from, (size_t)k,
-                                 m->note.weights_offset + from, err));
-            if (p->progress && p->progress(p->user, done + k, total))
-                return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
-        }
-    }
-    return LL_OK;
-}
-
-static ll_code copy_weights(llmir_model *m, const llmir_open_params *p, ll_error *err)
-{
-    uint64_t n = m->note.weights_size;
-    m->map_bytes = (size_t)n + HUGE_PAGE;
-    m->map = mmap(NULL, m->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (m->map == MAP_FAILED) {
-        m->map = NULL;
-        return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of weights", m->path,
-                       (unsigned long long)n);
-    }
-    m->weights = (char *)(((uintptr_t)m->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-    madvise(m->weights, (size_t)n, MADV_HUGEPAGE);
-    bool *used = used_weights(m, err);
-    ll_code rc = used ? read_weights(m, used, p, err) : LL_NO_SPACE;
-    free(used);
-    LL_TRY(rc);
-    return mprotect(m->map, m->map_bytes, PROT_READ)
-               ? ll_fail(err, LL_FAILED, "%s: mprotect: %s", m->path, strerror(errno))
-               : LL_OK;
-}
-
-static ll_code map_weights(llmir_model *m, ll_error *err)
-{
-    if (!m->note.weights_size) return LL_OK;
-    m->map_bytes = m->note.weights_size;
-    m->map = mmap(NULL, m->map_bytes, PROT_READ, MAP_PRIVATE, m->fd, (off_t)m->note.weights_offset);
-    if (m->map == MAP_FAILED) {
-        m->map = NULL;
-        return ll_fail(err, LL_NO_SPACE, "%s: cannot map %zu bytes of weights: %s", m->path,
-                       m->map_bytes, strerror(errno));
-    }
-    m->weights = m->map;
-    madvise(m->map, m->map_bytes, MADV_HUGEPAGE); /* where the file system can; no harm elsewhere */
-    return LL_OK;
+    LL_TRY(load_code(m, err));
+    return rt_cpu_open(m->code, &m->device, err);
 }
 
 static ll_code open_checked(const char *path, const llmir_open_params *p, bool code,
@@ -213,11 +148,12 @@ static ll_code open_checked(const char *path, const llmir_open_params *p, bool c
 {
     llmir_model *m;
     LL_TRY(read_module(path, &m, err));
-    ll_code rc = pick(m, p->device, true, err);
+    rt_spec spec;
+    ll_code rc = rt_spec_parse(p->device, &spec, err);
+    if (rc == LL_OK) rc = pick(m, &spec, err);
     if (rc == LL_OK && p->verify) rc = verify(m, p, err);
-    if (rc == LL_OK && code) rc = load_code(m, err);
-    if (rc == LL_OK && code)
-        rc = p->weights == LLMIR_WEIGHTS_COPIED ? copy_weights(m, p, err) : map_weights(m, err);
+    if (rc == LL_OK && code) rc = open_device(m, &spec, err);
+    if (rc == LL_OK && code) rc = rt_weights_load(m, p, err);
     if (rc != LL_OK) return destroy(m), rc;
     *out = m;
     return LL_OK;
@@ -261,7 +197,8 @@ llmir_status llmir_open_info(const char *path, llmir_model **out, llmir_error *e
     RT_NOT_NULL(err, out);
     llmir_model *m;
     RT_TRY(read_module(path, &m, err));
-    pick(m, NULL, false, NULL);
+    rt_spec any;
+    if (rt_spec_parse(NULL, &any, NULL) == LL_OK) pick(m, &any, NULL); /* none is fine */
     *out = m;
     return LLMIR_OK;
 }
@@ -320,15 +257,18 @@ llmir_status llmir_model_target(const llmir_model *m, uint32_t i, llmir_target_i
     RT_TRY(rt_params(&r, sizeof r, sizeof r, out, "llmir_target_info", err));
     RT_TRY(item_no(i, rt_blob_n(&m->blob, LLMIR_SEC_TARGET), "target", err));
     const llmir_target_rec *t = rt_blob_target(&m->blob, i);
-    ll_target here;
-    ll_target_native(&here);
+    rt_spec any;
+    rt_machine here;
+    RT_TRY(rt_spec_parse(NULL, &any, err));
+    rt_machine_here(&m->blob, &any, t->kind == LLMIR_ON_CUDA && !m->device, &here);
+    if (m->device && m->device->sm) here.sm = m->device->sm;
     r.name = rt_blob_str(&m->blob, t->name);
     r.features = rt_blob_str(&m->blob, t->features);
     r.n_programs = t->n_program;
     for (uint32_t k = 0; k < rt_blob_n(&m->blob, LLMIR_SEC_KERNEL); k++)
         r.n_kernels += rt_blob_kernel(&m->blob, k)->target == i;
     r.in_use = t == m->target;
-    rt_missing(&m->blob, t, here.features, r.missing);
+    rt_missing(&m->blob, t, &here, r.missing);
     rt_results(out, &r, sizeof r);
     return LLMIR_OK;
 }

@@ -1,8 +1,8 @@
 /* rt.h: the objects behind the handles of llmir.h, and what the files of this folder share.
  *
- *     llmir_model    file, tables, code, weights          model.c
- *     llmir_engine   team, KV cache, programs bound to     engine.c (making), step.c (running)
- *                    memory, inputs and outputs
+ *     llmir_model    file, tables, code, device, weights  model.c, weights.c
+ *     llmir_engine   queue, KV cache, programs bound to    engine.c and work.c (making), step.c
+ *                    memory, inputs and outputs            (running)
  *     llmir_session  tokens and KV blocks of a sequence    session.c
  *
  * Locks: engine->lock covers everything of the engine that steps use, and the KV state of its
@@ -22,12 +22,13 @@
 
 #include "base/status.h"
 #include "runtime/blob.h"
+#include "runtime/device.h"
 #include "runtime/kv.h"
+#include "runtime/plan.h"
 #include "runtime/sample.h"
-#include "runtime/team.h"
 #include "runtime/text/tokenizer.h"
 
-enum { RT_DIM_MAX = 256 };
+enum { RT_DIM_MAX = 256, RT_INPUT_MAX = LLMIR_IN_PLAN + 2 * RT_PLAN_MAX };
 
 struct llmir_model {
     _Atomic uint32_t refs;
@@ -41,19 +42,28 @@ struct llmir_model {
     void *lib;   /* NULL: opened for information only */
     const llmir_module *code;
     const llmir_target_rec *target; /* the one in use; NULL: this machine runs none */
-    char *weights; /* the weights range in memory */
+    rt_device *device; /* NULL: opened for information only */
+    void **weight;     /* per record: its address on the device; NULL: no program in use reads it */
+    rt_memory uploaded; /* their memory there; none where it is the host's: */
     void *map;
     size_t map_bytes;
 };
 void rt_model_ref(llmir_model *m);
+/* Brings the weights that programs of the target read to where kernels read them. */
+ll_code rt_weights_load(llmir_model *m, const llmir_open_params *p, ll_error *err);
+void rt_weights_free(llmir_model *m);
 
 typedef struct rt_program {
     const llmir_program_rec *rec;
-    rt_step *step;
     double *seconds; /* profiling: per step, not yet folded into rows */
     uint32_t *row;   /* profiling: the profile row of each step */
     uint64_t plans;  /* bit i: plan i is used */
+    uint64_t in_at[RT_INPUT_MAX], stage_bytes; /* work.c; UINT64_MAX: not used */
 } rt_program;
+
+typedef struct rt_batch {
+    uint32_t t, s, r; /* tokens, segments, rows of a run */
+} rt_batch;
 
 typedef struct rt_profile_row {
     uint32_t kernel, site;
@@ -69,24 +79,24 @@ struct llmir_engine {
     _Atomic uint32_t refs;
     llmir_model *model;
     pthread_mutex_t lock; /* error-checking: a callback that calls back in gets LLMIR_BUSY */
-    rt_team *team;
+    rt_queue *queue;
     rt_kv kv;
     const llmir_kv_rec *layout;
     uint32_t kv_no;
     rt_limits max;
     rt_program *program;
     uint32_t n_program;
-    void **buf; /* argument pointers of all steps */
-    void *work; /* one mapping: inputs, outputs, arena */
-    size_t work_bytes;
+    void **buf;           /* arguments of all steps */
+    rt_memory host, work; /* work.c carves both */
     int64_t dim[RT_DIM_MAX];
     int32_t *tokens, *pos, *seg, *start, *len, *table, *rows;
     llmir_item **item; /* per plan */
     int32_t **first;
-    float *logits, *row_max, *row_lse,
-        *cand_logit; /* but for logits: NULL when not every program writes them */
-    int32_t *cand_id;
+    void *out[LLMIR_OUT_END_]; /* the host's; NULL when not every program writes it */
+    void *out_device[LLMIR_OUT_END_];
+    uint64_t row_bytes[LLMIR_OUT_END_];
     char *arena;
+    char *stage, *stage_device; /* NULL where memory is shared */
     rt_sampler sampler;
     rt_profile_row *profile; /* NULL: off */
     uint32_t n_profile;
@@ -94,6 +104,11 @@ struct llmir_engine {
     size_t n_call;
 };
 void rt_engine_ref(llmir_engine *e);
+ll_code rt_work_make(llmir_engine *e, ll_error *err);
+ll_code rt_work_bind(llmir_engine *e, ll_error *err); /* all programs, on the queue */
+void rt_work_free(llmir_engine *e);
+/* Puts the dims and the inputs of a batch into the program's stage. */
+void rt_work_gather(llmir_engine *e, const rt_program *p, const rt_batch *n, const uint32_t *items);
 
 struct llmir_session {
     llmir_engine *engine;

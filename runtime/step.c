@@ -2,7 +2,7 @@
  *
  * A call is checked in full, its KV blocks are reserved, and then it is cut into runs: each run
  * takes tokens from the feeds in order until T, S or R is full, fills the inputs, makes the plans,
- * lets the team run the program that serves T, and reads the rows it wanted. Lengths are committed
+ * lets the queue run the program that serves T, and reads the rows it wanted. Lengths are committed
  * at the end; every failure before that gives the blocks back, so a failed call changes nothing. */
 #include <math.h>
 #include <string.h>
@@ -62,7 +62,7 @@ static ll_code reserve(llmir_engine *e, llmir_feed **feed, size_t n, llmir_step_
 
 /* ---- one run ---------------------------------------------------------------------------- */
 typedef struct batch {
-    uint32_t t, s, r;
+    rt_batch n;
     uint64_t keys, pairs;
     size_t first_feed; /* feed of segment 0; segment i is feed first_feed + i */
 } batch;
@@ -71,32 +71,32 @@ typedef struct batch {
 static void add_segment(llmir_engine *e, batch *b, const llmir_feed *f, uint32_t m)
 {
     llmir_session *s = f->session;
-    int32_t at = (int32_t)(s->n + s->fed), *row = e->table + (size_t)b->s * e->max.pages;
+    int32_t at = (int32_t)(s->n + s->fed), *row = e->table + (size_t)b->n.s * e->max.pages;
     uint32_t len = (uint32_t)at + m, used = (len + e->kv.block - 1) / e->kv.block;
     for (uint32_t i = 0; i < m; i++) {
-        e->tokens[b->t + i] = f->tokens[s->fed + i];
-        e->pos[b->t + i] = at + (int32_t)i;
-        e->seg[b->t + i] = (int32_t)b->s;
+        e->tokens[b->n.t + i] = f->tokens[s->fed + i];
+        e->pos[b->n.t + i] = at + (int32_t)i;
+        e->seg[b->n.t + i] = (int32_t)b->n.s;
         bool last = s->fed + i + 1 == f->n_tokens;
         if (f->want == LLMIR_WANT_ALL || (f->want == LLMIR_WANT_NEXT && last))
-            e->rows[b->r++] = (int32_t)(b->t + i);
+            e->rows[b->n.r++] = (int32_t)(b->n.t + i);
     }
-    e->start[b->s] = (int32_t)b->t;
-    e->len[b->s] = (int32_t)len;
+    e->start[b->n.s] = (int32_t)b->n.t;
+    e->len[b->n.s] = (int32_t)len;
     memcpy(row, s->seq.block, used * sizeof *row);
     row[used] = 0; /* the spare block: prefetching reads one page ahead */
     b->keys += len;
     b->pairs += (uint64_t)len * m;
-    b->t += m;
-    b->s++;
+    b->n.t += m;
+    b->n.s++;
     s->fed += m;
 }
 
 /* How many tokens of the feed still fit. */
 static uint32_t room_for(const llmir_engine *e, const batch *b, const llmir_feed *f)
 {
-    size_t left = f->n_tokens - f->session->fed, m = e->max.batch - b->t, r = e->max.rows - b->r;
-    if (b->s == e->max.sequences) return 0;
+    size_t left = f->n_tokens - f->session->fed, m = e->max.batch - b->n.t, r = e->max.rows - b->n.r;
+    if (b->n.s == e->max.sequences) return 0;
     if (m > left) m = left;
     if (f->want == LLMIR_WANT_ALL && m > r) m = r;
     if (f->want == LLMIR_WANT_NEXT && m == left && !r) m--;
@@ -114,31 +114,31 @@ static bool fill(llmir_engine *e, llmir_feed **feed, size_t n, size_t *next, bat
         add_segment(e, b, feed[i], m);
         if (feed[i]->session->fed < feed[i]->n_tokens) break;
     }
-    e->start[b->s] = (int32_t)b->t;
-    if (!b->r) e->rows[0] = 0; /* a program of one token may compute its row in any case */
-    return b->t > 0;
+    e->start[b->n.s] = (int32_t)b->n.t;
+    if (!b->n.r) e->rows[0] = 0; /* a program of one token may compute its row in any case */
+    return b->n.t > 0;
 }
 
 /* Fills T and R up to what the program wants; the tokens go to one more segment over the spare
  * block. */
 static void fill_up(llmir_engine *e, const llmir_program_rec *p, batch *b)
 {
-    uint32_t t = (uint32_t)rt_padded(p, b->t), r = (uint32_t)rt_padded(p, b->r);
-    for (uint32_t i = b->r; i < r; i++) e->rows[i] = e->rows[0];
-    if (t > b->t) {
-        memset(e->table + (size_t)b->s * e->max.pages, 0, sizeof *e->table * e->max.pages);
-        for (uint32_t i = b->t; i < t; i++) {
+    uint32_t t = (uint32_t)rt_padded(p, b->n.t), r = (uint32_t)rt_padded(p, b->n.r);
+    for (uint32_t i = b->n.r; i < r; i++) e->rows[i] = e->rows[0];
+    if (t > b->n.t) {
+        memset(e->table + (size_t)b->n.s * e->max.pages, 0, sizeof *e->table * e->max.pages);
+        for (uint32_t i = b->n.t; i < t; i++) {
             e->tokens[i] = e->pos[i] = 0;
-            e->seg[i] = (int32_t)b->s;
+            e->seg[i] = (int32_t)b->n.s;
             for (uint32_t k = 0; k < rt_blob_n(&e->model->blob, LLMIR_SEC_PLAN); k++)
                 e->first[k][i] = -1;
         }
-        e->len[b->s] = 0;
-        b->s++;
-        e->start[b->s] = (int32_t)t;
+        e->len[b->n.s] = 0;
+        b->n.s++;
+        e->start[b->n.s] = (int32_t)t;
     }
-    b->t = t;
-    b->r = r;
+    b->n.t = t;
+    b->n.r = r;
 }
 
 static void set_dims(llmir_engine *e, const batch *b, const uint32_t *items)
@@ -147,9 +147,9 @@ static void set_dims(llmir_engine *e, const batch *b, const uint32_t *items)
     for (uint32_t i = 0; i < rt_blob_n(blob, LLMIR_SEC_DIM); i++) {
         const llmir_dim_rec *d = rt_blob_dim(blob, i);
         switch (d->kind) {
-        case LLMIR_DIM_T: e->dim[i] = b->t; break;
-        case LLMIR_DIM_S: e->dim[i] = b->s; break;
-        case LLMIR_DIM_R: e->dim[i] = b->r; break;
+        case LLMIR_DIM_T: e->dim[i] = b->n.t; break;
+        case LLMIR_DIM_S: e->dim[i] = b->n.s; break;
+        case LLMIR_DIM_R: e->dim[i] = b->n.r; break;
         case LLMIR_DIM_W: e->dim[i] = items[d->arg]; break;
         case LLMIR_DIM_PAGES: e->dim[i] = e->max.pages; break;
         case LLMIR_DIM_BLOCKS: e->dim[i] = e->kv.n_blocks; break;
@@ -184,22 +184,33 @@ static void keep_profile(llmir_engine *e, rt_program *p)
     }
 }
 
+static ll_code run_queue(llmir_engine *e, const rt_program *p, uint32_t rows, ll_error *err)
+{
+    rt_read read[LLMIR_OUT_END_];
+    uint32_t n = 0;
+    for (uint32_t i = 0; e->stage && rows && i < LLMIR_OUT_END_; i++)
+        if (e->out[i]) read[n++] = (rt_read){e->out[i], e->out_device[i], rows * e->row_bytes[i]};
+    rt_job job = {(uint32_t)(p - e->program), read, n, cancelled, e, p->seconds};
+    return e->queue->ops->run(e->queue, &job, err);
+}
+
 static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
 {
     const rt_blob *blob = &e->model->blob;
     rt_program *p = e->program;
     uint32_t items[RT_PLAN_MAX] = {0};
     for (uint32_t i = 0; i < e->n_program; i++)
-        if (b->t >= e->program[i].rec->t_min && b->t <= e->program[i].rec->t_max)
+        if (b->n.t >= e->program[i].rec->t_min && b->n.t <= e->program[i].rec->t_max)
             p = &e->program[i];
     for (uint32_t i = 0; i < rt_blob_n(blob, LLMIR_SEC_PLAN); i++)
         if (p->plans >> i & 1)
-            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->s, e->item[i], e->first[i]);
+            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->n.s, e->item[i],
+                                    e->first[i]);
     batch full = *b;
     fill_up(e, p->rec, &full);
     set_dims(e, &full, items);
-    rt_run run = {p->step, p->rec->n_step, cancelled, e, p->seconds};
-    LL_TRY(rt_team_run(e->team, &run, err));
+    rt_work_gather(e, p, &full.n, items);
+    LL_TRY(run_queue(e, p, b->n.r, err));
     if (!e->profile) return LL_OK;
     set_dims(e, b, items); /* what was asked for, without the filling */
     keep_profile(e, p);
@@ -207,21 +218,25 @@ static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
 }
 
 /* ---- results ---------------------------------------------------------------------------- */
+/* NULL when not every program writes it. */
+static void *out_row(const llmir_engine *e, enum llmir_output o, uint32_t r)
+{
+    return e->out[o] ? (char *)e->out[o] + r * e->row_bytes[o] : NULL;
+}
+
 static ll_code sample_row(llmir_engine *e, llmir_feed *f, uint32_t r, ll_error *err)
 {
     static const llmir_sample_params greedy = {.size = sizeof greedy};
     const llmir_sample_params *p = f->sample ? f->sample : &greedy;
     llmir_session *s = f->session;
     size_t n = e->sampler.n;
-    rt_row row = {.logit = e->logits + r * n,
+    rt_row row = {.logit = out_row(e, LLMIR_OUT_LOGITS, r),
                   .n = (uint32_t)n,
-                  .max = e->row_max ? e->row_max + r : NULL,
-                  .lse = e->row_lse ? e->row_lse + r : NULL};
-    if (e->cand_id) {
-        row.best_id = e->cand_id + (size_t)r * LLMIR_CANDIDATES;
-        row.best_logit = e->cand_logit + (size_t)r * LLMIR_CANDIDATES;
-        row.n_best = LLMIR_CANDIDATES;
-    }
+                  .max = out_row(e, LLMIR_OUT_MAX, r),
+                  .lse = out_row(e, LLMIR_OUT_LSE, r),
+                  .best_id = out_row(e, LLMIR_OUT_CAND_ID, r),
+                  .best_logit = out_row(e, LLMIR_OUT_CAND_LOGIT, r)};
+    if (row.best_id) row.n_best = LLMIR_CANDIDATES;
     ll_code rc = rt_sample_keep(&e->sampler, p, &row, s->token, s->n + s->fed, err);
     if (rc != LL_OK) {
         ll_error_prefix(err, "position %zu: ", s->n + s->fed - 1);
@@ -235,13 +250,13 @@ static ll_code sample_row(llmir_engine *e, llmir_feed *f, uint32_t r, ll_error *
 static ll_code read_rows(llmir_engine *e, llmir_feed **feed, const batch *b, ll_error *err)
 {
     size_t n = e->sampler.n;
-    for (uint32_t r = 0; r < b->r; r++) {
+    for (uint32_t r = 0; r < b->n.r; r++) {
         int32_t t = e->rows[r], seg = e->seg[t];
         llmir_feed *f = feed[b->first_feed + (size_t)seg];
         size_t of_feed = (size_t)(e->pos[t]) - f->session->n; /* number of the token in its feed */
         if (f->logits)
-            memcpy(f->logits + (f->want == LLMIR_WANT_ALL ? of_feed : 0) * n, e->logits + r * n,
-                   n * sizeof *f->logits);
+            memcpy(f->logits + (f->want == LLMIR_WANT_ALL ? of_feed : 0) * n,
+                   out_row(e, LLMIR_OUT_LOGITS, r), n * sizeof *f->logits);
         if (of_feed + 1 == f->n_tokens) LL_TRY(sample_row(e, f, r, err));
     }
     return LL_OK;
@@ -263,7 +278,7 @@ static ll_code run_all(llmir_engine *e, llmir_feed **feed, size_t n, const llmir
     while (fill(e, feed, n, &next, &b)) {
         LL_TRY(run_program(e, &b, err));
         LL_TRY(read_rows(e, feed, &b, err));
-        done += b.t;
+        done += b.n.t;
         if (p->progress && p->progress(p->user, done, total))
             return ll_fail(err, LL_CANCELLED, "cancelled");
     }

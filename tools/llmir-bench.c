@@ -60,8 +60,10 @@ static const struct argp_option option_list[] =
      {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 2},
      {"kv-block", OPT_BLOCK, "N", 0, "Tokens per block of the KV cache (the module's first)", 2},
      {"max-batch", OPT_BATCH, "N", 0, "Prompt tokens computed at once (512)", 2},
-     {"device", OPT_DEVICE, "cpu|TARGET", 0,
-      "cpu: the best code of the module for this machine (default); TARGET: that code", 2},
+     {"device", OPT_DEVICE, "cpu|cuda:N|sim|TARGET", 0,
+      "cpu: the module's best code for this machine; cuda:N: GPU N; sim, sim:sm_80: a simulator of "
+      "a GPU; TARGET: that code (cpu, or cuda:0 where no code for the CPU runs)",
+      2},
      {"copy-weights", OPT_COPY, 0, 0,
       "Read the weights into huge pages instead of mapping the file", 2},
      {"output", 'o', "md|csv|json|jsonl|sql", 0, "Format of the rows (md)", 3},
@@ -144,6 +146,12 @@ static void model_name(const bench *b, char out[160])
     snprintf(out, 160, "%.60s %.60s", b->info.arch, b->info.quant);
 }
 
+/* A simulator's times are never shown as a GPU's. */
+static const char *backend(const bench *b)
+{
+    return b->run.simulated ? "simulator" : strncmp(b->run.device, "cuda", 4) ? "CPU" : "CUDA";
+}
+
 /* ---- rows ------------------------------------------------------------------------------- */
 /* One field list serves csv, json and sql. X(name, is_text, format, value) */
 #define FIELDS(X)                                                 \
@@ -151,7 +159,8 @@ static void model_name(const bench *b, char out[160])
     X("model_type", 1, "%s", name)                                \
     X("model_size", 0, "%" PRIu64, b->info.model_bytes)           \
     X("model_n_params", 0, "%" PRIu64, b->info.parameters)        \
-    X("backend", 1, "%s", "CPU")                                  \
+    X("backend", 1, "%s", backend(b))                             \
+    X("device", 1, "%s", b->run.device)                           \
     X("target", 1, "%s", b->info.target)                          \
     X("n_threads", 0, "%u", b->run.threads)                       \
     X("n_batch", 0, "%u", b->run.max_batch)                       \
@@ -250,7 +259,7 @@ static void print_md(const bench *b, const result *r)
                "--------------", "-------------------");
     }
     printf("| %-30s | %6.2f MiB | %8.2f M | %-10s | %7u | %15s | %21s |\n", name,
-           (double)b->info.model_bytes / 1048576, (double)b->info.parameters / 1e6, "CPU",
+           (double)b->info.model_bytes / 1048576, (double)b->info.parameters / 1e6, backend(b),
            b->run.threads, r->test, ts);
 }
 
@@ -301,9 +310,11 @@ static void print_profile(bench *b, const char *test)
         if (one.calls) row[n++] = one, total += one.seconds;
     }
     if (n) qsort(row, n, sizeof *row, by_time);
-    fprintf(stderr,
-            "\n%s: time per kernel; limits now: read %.1f GB/s, int8 %.0f Gop/s, f32 %.0f Gop/s\n",
-            test, b->limits.read_gbs, b->limits.int8_gops, b->limits.f32_gops);
+    fprintf(stderr, "\n%s: time per kernel", test);
+    if (b->limits.read_gbs > 0)
+        fprintf(stderr, "; limits now: read %.1f GB/s, int8 %.0f Gop/s, f32 %.0f Gop/s",
+                b->limits.read_gbs, b->limits.int8_gops, b->limits.f32_gops);
+    fputs("\n", stderr);
     fprintf(stderr, "%-28s %-20s %9s %9s %6s %8s %6s %9s %6s\n", "kernel", "site", "calls",
             "us/call", "share", "GB/s", "read", "Gop/s", "int8");
     for (size_t i = 0; i < n; i++) {
@@ -459,7 +470,10 @@ static int start(bench *b)
     for (size_t i = 0; i < b->n_session && rc == LLMIR_OK; i++)
         rc = llmir_session_create(b->e, &b->session[i], &b->err);
     if (rc != LLMIR_OK) return tool_fail(rc, b->err.msg);
-    if (b->profile) tool_measure_limits(b->run.threads, &b->limits);
+    if (b->run.simulated)
+        fprintf(stderr, "%s: the times below are the simulator's, not a GPU's\n", b->run.device);
+    if (b->profile && !strcmp(b->run.device, "cpu")) /* of others nothing is known */
+        tool_measure_limits(b->run.threads, &b->limits);
     return 0;
 }
 

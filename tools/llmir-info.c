@@ -1,5 +1,4 @@
 /* llmir-info: what this machine offers, and what is in a module. Never runs a module's code. */
-#include <dlfcn.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -78,37 +77,19 @@ static json_t *cpu_device(void)
                      "features", features);
 }
 
-/* A device that is there, or why it is not. */
-static json_t *cuda_device(void)
+/* GPUs and the simulator: those that are there, and why others are not. */
+static void add_others(json_t *list)
 {
-    const char *path = getenv("LLMIR_CUDA_LIBRARY");
-    void *lib = dlopen(path ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!lib) {
-        char why[512];
-        snprintf(why, sizeof why, "no driver library: %s", dlerror());
-        return json_pack("{s:s,s:o}", "device", "cuda", "missing", text(why));
+    llmir_device_info d = LLMIR_INIT(llmir_device_info);
+    for (uint32_t i = 1; llmir_device(i, &d, NULL) == LLMIR_OK; i++) {
+        json_t *o = json_pack("{s:o,s:b}", "device", text(d.device), "simulator", (int)d.simulated);
+        if (d.missing[0]) json_object_set_new(o, "missing", text(d.missing));
+        else json_object_set_new(o, "name", text(d.name));
+        if (d.sm) json_object_set_new(o, "compute_capability", json_integer(d.sm));
+        if (d.memory_bytes)
+            json_object_set_new(o, "memory_bytes", json_integer((json_int_t)d.memory_bytes));
+        json_array_append_new(list, o);
     }
-    int (*init)(unsigned), (*count)(int *), (*get)(int *, int), (*attr)(int *, int, int), n = 0;
-    *(void **)&init = dlsym(lib, "cuInit");
-    *(void **)&count = dlsym(lib, "cuDeviceGetCount");
-    *(void **)&get = dlsym(lib, "cuDeviceGet");
-    *(void **)&attr = dlsym(lib, "cuDeviceGetAttribute");
-    json_t *o;
-    int rc = init && count && get && attr ? init(0) : -1;
-    if (rc || count(&n) || n < 1)
-        o = json_pack("{s:s,s:s}", "device", "cuda", "missing",
-                      rc ? "the driver does not start" : "no GPU");
-    else {
-        int dev = 0, major = 0, minor = 0;
-        get(&dev, 0);
-        attr(&major, 75, dev);
-        attr(&minor, 76, dev);
-        o = json_pack("{s:s,s:i,s:i,s:s}", "device", "cuda", "count", n, "compute_capability",
-                      10 * major + minor, "note",
-                      "found; this version runs modules on the CPU only");
-    }
-    dlclose(lib);
-    return o;
 }
 
 /* ---- module ----------------------------------------------------------------------------- */
@@ -236,9 +217,12 @@ static void print_devices(const json_t *list)
     {
         if (json_object_get(d, "missing")) {
             printf("  %-5s not usable: %s\n", str(d, "device"), str(d, "missing"));
-        } else if (json_object_get(d, "note")) {
-            printf("  %-5s %lld, sm_%lld: %s\n", str(d, "device"), num(d, "count"),
-                   num(d, "compute_capability"), str(d, "note"));
+        } else if (!json_object_get(d, "cores")) {
+            printf("  %-5s %s", str(d, "device"), str(d, "name"));
+            if (num(d, "compute_capability"))
+                printf(" (sm_%lld, %.1f GiB)", num(d, "compute_capability"),
+                       (double)num(d, "memory_bytes") / (double)(1 << 30));
+            puts("");
         } else {
             size_t k;
             printf("  %-5s %s, %lld cores, caches %lld KiB / %lld KiB / %lld MiB\n",
@@ -272,7 +256,7 @@ static void print_module(const json_t *m, bool traces)
     printf("  %.1f MiB, of them weights %.1f MiB\n", (double)num(m, "file_bytes") / 1048576,
            (double)num(m, "weight_bytes") / 1048576);
     printf("  runs here: %s\n", str(m, "runs_here"));
-    puts("targets (cpu takes the one with the widest vectors, then the most features)");
+    puts("targets (the CPU takes the widest vectors, then the most features; a GPU the highest sm)");
     json_array_foreach(json_object_get(m, "targets"), i, x)
     {
         const char *missing = json_string_value(json_object_get(x, "missing"));
@@ -323,7 +307,8 @@ int main(int argc, char **argv)
     options o = {0};
     tool_begin("llmir-info");
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    json_t *out = json_pack("{s:[o,o]}", "devices", cpu_device(), cuda_device());
+    json_t *out = json_pack("{s:[o]}", "devices", cpu_device());
+    if (out) add_others(json_object_get(out, "devices"));
     if (!out) return tool_fail(LLMIR_NO_SPACE, "no memory");
     int rc = o.module ? module_info(&o, out) : 0;
     if (!rc && o.json) {

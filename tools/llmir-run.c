@@ -83,9 +83,10 @@ static const struct argp_option option_list[] =
      {"seed", OPT_SEED, "N", 0, "Random numbers; the same seed gives the same text (0)", 2},
      {0, 0, 0, 0, "Running:", 3},
      {"context", 'c', "N", 0, "Longest sequence in tokens (the model's)", 3},
-     {"device", OPT_DEVICE, "cpu|TARGET", 0,
-      "cpu: the best code of the module for this machine (default); TARGET, as llmir-info shows "
-      "them (cpu:x86-64-v3): that code",
+     {"device", OPT_DEVICE, "cpu|cuda:N|sim|TARGET", 0,
+      "cpu: the module's best code for this machine; cuda:N: GPU N; sim, sim:sm_80: a simulator of "
+      "a GPU; TARGET, as llmir-info shows them (cpu:x86-64-v3): that code (cpu, or cuda:0 where no "
+      "code for the CPU runs)",
       3},
      {"threads", 't', "N", 0, "CPU threads (all); the text does not depend on it", 3},
      {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 3},
@@ -405,14 +406,31 @@ static int generate(run *r)
     return rc;
 }
 
+/* What the simulator of a GPU found and took; its time is not a GPU's. */
+static bool report_simulator(const run *r)
+{
+    llmir_engine_info i = LLMIR_INIT(llmir_engine_info);
+    if (llmir_engine_get_info(r->engine, &i, NULL) != LLMIR_OK || !i.simulated) return false;
+    size_t n = r->n_decoded ? r->n_decoded : r->n_prompt;
+    fprintf(stderr,
+            "simulated on %s: %.3f s per %stoken (time of the simulator, not of a GPU); its checks "
+            "found %llu\n",
+            i.device, (r->n_decoded ? r->decode : r->prefill) / (double)n,
+            r->n_decoded ? "" : "prompt ", (unsigned long long)i.findings);
+    return true;
+}
+
 static int report(run *r)
 {
     double prefill = (double)r->n_prompt / r->prefill,
            decode = r->n_decoded ? (double)r->n_decoded / r->decode : 0;
+    if (!r->o.json) putc('\n', stderr);
+    bool simulated = report_simulator(r);
     if (!r->o.json) {
         fprintf(stderr,
-                "\n%zu prompt tokens: %.1f/s, %zu generated: %.1f/s, stopped by %s; code for %s\n",
-                r->n_prompt, prefill, r->n_ids, decode, r->stop, r->info.target);
+                "%zu prompt tokens: %.1f/s, %zu generated: %.1f/s%s, stopped by %s; code for %s\n",
+                r->n_prompt, prefill, r->n_ids, decode, simulated ? " (simulated)" : "", r->stop,
+                r->info.target);
         return 0;
     }
     size_t n = 0;

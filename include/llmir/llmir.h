@@ -76,6 +76,20 @@ LLMIR_API const char *llmir_status_name(int status);
  * It runs in the calling thread; calls on the same engine from inside it return LLMIR_BUSY. */
 typedef int (*llmir_progress_fn)(void *user, uint64_t done, uint64_t total);
 
+/* ---- devices ---------------------------------------------------------------------------- */
+typedef struct llmir_device_info {
+    size_t size;
+    char device[32]; /* for llmir_open_params.device: "cpu", "cuda:0", "sim" */
+    char name[96];   /* of the GPU */
+    uint32_t sm;     /* its compute capability: 80 for 8.0 */
+    uint32_t simulated;
+    uint64_t memory_bytes;
+    char missing[1024]; /* why it cannot be used; "" when it can */
+} llmir_device_info;
+/* Device i, from 0: the CPU, each GPU (or one row that says why there is none), the simulator.
+ * LLMIR_USAGE past the end. */
+LLMIR_API llmir_status llmir_device(uint32_t i, llmir_device_info *out, llmir_error *err);
+
 /* ---- models ----------------------------------------------------------------------------- */
 enum llmir_weights {
     /* pages come from the file when first touched; shared between processes */
@@ -91,8 +105,17 @@ typedef struct llmir_open_params {
     uint32_t verify;            /* 1: read all weights and compare their digest */
     llmir_progress_fn progress; /* bytes verified or copied; may be NULL */
     void *user;
-    /* "cpu" or NULL: of the module's CPU targets that this machine has everything for, the one with
-     * the widest vectors, then the most features, then the first. "cpu:x86-64-v3": that target. */
+    /* What its engines compute on. NULL: "cpu" where code of the module runs there, else "cuda:0".
+     *   "cpu"             of the module's CPU targets that this machine has everything for, the one
+     *                     with the widest vectors, then the most features, then the first
+     *   "cuda", "cuda:1"  GPU number 0, 1: the target of the highest compute capability that it
+     *                     runs. The driver is libcuda.so.1 or what LLMIR_CUDA_LIBRARY names
+     *   "sim", "sim:sm_80"  a simulator of such a GPU: slow, checks every access (set
+     *                     LLMIR_PTXSIM_LIBRARY where it is not found; one kind per process)
+     *   "cpu:x86-64-v3", "cuda:sm_80"  that target of the module only
+     * On a GPU llmir_open uploads the weights (progress counts them), kernels are compiled by the
+     * first engine, and a kernel that faults makes all engines of the model useless: LLMIR_FAILED
+     * from then on. */
     const char *device;
 } llmir_open_params;
 
@@ -191,7 +214,8 @@ LLMIR_API int llmir_token_is_end(const llmir_model *model, int32_t id);
 /* ---- engines ---------------------------------------------------------------------------- */
 typedef struct llmir_engine_params {
     size_t size;
-    uint32_t threads;     /* 0: the CPUs this process may use. Results do not depend on it */
+    /* CPU: 0: the CPUs this process may use. Results do not depend on it */
+    uint32_t threads;
     const char *kv_dtype; /* "f16", "f32": storage of keys and values; NULL: the module's first */
     /* tokens per KV block, one of those compiled in; 0: the module's first */
     uint32_t kv_block;
@@ -215,6 +239,11 @@ typedef struct llmir_engine_info {
     const char *kv_dtype;
     uint64_t kv_blocks, kv_blocks_free; /* blocks of kv_block tokens */
     uint64_t kv_bytes, work_bytes;      /* address space of the cache; of activations and inputs */
+    /* "cpu", "cuda:0 (NVIDIA H100, sm_90)", "sim (simulator of sm_80)"; 1: times are a simulator's */
+    const char *device;
+    uint32_t simulated;
+    uint64_t graphs, graph_runs; /* CUDA graphs: made with the engine, one per program; launched */
+    uint64_t findings;           /* what the simulator's checks found, in this process */
 } llmir_engine_info;
 LLMIR_API llmir_status llmir_engine_get_info(llmir_engine *engine, llmir_engine_info *info,
                                              llmir_error *err);
@@ -248,7 +277,8 @@ LLMIR_API llmir_status llmir_session_tokens(const llmir_session *session, int32_
 /* Forgets all but the first n tokens and frees their blocks. LLMIR_USAGE when n > length. */
 LLMIR_API llmir_status llmir_session_truncate(llmir_session *session, size_t n, llmir_error *err);
 /* The call in progress on this session, or else its next one, ends with LLMIR_CANCELLED, soon
- * (between two kernels). Safe from any thread and from signal handlers. */
+ * (between two kernels; on a GPU before the next run of at most max_batch tokens). Safe from any
+ * thread and from signal handlers. */
 LLMIR_API void llmir_session_cancel(llmir_session *session);
 
 /* ---- sampling --------------------------------------------------------------------------- */

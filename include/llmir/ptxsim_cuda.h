@@ -23,12 +23,16 @@ extern "C" {
  * (cut to n bytes, NUL included); NULL to count only. */
 typedef size_t llmir_ptxsim_findings_fn(char *out, size_t n);
 typedef void llmir_ptxsim_clear_fn(void);
+/* The device that cuInit makes: 75 80 86 89 90, whatever LLMIR_PTXSIM_SM says. false: not one of
+ * these, or the device is there already and another. */
+typedef bool llmir_ptxsim_device_fn(unsigned sm);
 /* Turns counters on or off; the text of the last launch's, malloc'ed, NULL when there are none. */
 typedef void llmir_ptxsim_count_fn(bool on);
 typedef char *llmir_ptxsim_counters_fn(bool json);
 
 size_t llmir_ptxsim_findings(char *out, size_t n);
 void llmir_ptxsim_clear(void);
+bool llmir_ptxsim_device(unsigned sm);
 void llmir_ptxsim_count(bool on);
 char *llmir_ptxsim_counters(bool json);
 

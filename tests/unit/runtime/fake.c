@@ -100,7 +100,24 @@ static void add_layout(cc_blob *b, const char *dtype, uint32_t block, uint32_t b
     cc_blob_add(b, LLMIR_SEC_KV, &kv);
 }
 
-static void add_launch(cc_blob *b, const char *name)
+static const struct {
+    uint32_t threads, dim, shared; /* one block for `div` of a dim */
+    uint32_t div;
+} rule[N_KERNEL] = {
+    [K_embed] = {64, FAKE_T, 0, 64},
+    [K_append_f32_16] = {32, FAKE_T, 0, 32},
+    [K_append_f32_64] = {32, FAKE_T, 0, 32},
+    [K_append_f16_16] = {32, FAKE_T, 0, 32},
+    [K_sum_f32_16] = {32, FAKE_W, 0, 1},
+    [K_sum_f32_64] = {32, FAKE_W, 0, 1},
+    [K_sum_f16_16] = {32, FAKE_W, 0, 1},
+    [K_combine] = {32, FAKE_T, 0, 32},
+    [K_head] = {128, FAKE_R, 0, 1},
+    [K_best] = {320, FAKE_R, 4 * FAKE_VOCAB, 1},
+};
+
+/* Launches that nobody makes, with a bit of everything. */
+static void add_stub(cc_blob *b, const char *name)
 {
     static const char ptx[] = ".version 8.0\n.target sm_80\n";
     const int64_t t[FAKE_N_DIM] = {[FAKE_T] = 1};
@@ -115,9 +132,30 @@ static void add_launch(cc_blob *b, const char *name)
     cc_blob_add(b, LLMIR_SEC_LAUNCH, &l);
 }
 
-/* A target, its kernels and its programs for every KV layout. */
-static void add_target(cc_blob *b, const llmir_target_rec *target, uint32_t factors, int best)
+static void add_launch(cc_blob *b, const fake_options *o, uint32_t k, const char *name)
 {
+    const char *ptx = o->ptx;
+    if (!ptx) return add_stub(b, name);
+    uint64_t size = strlen(ptx) + 1, at = size;
+    int64_t per[FAKE_N_DIM] = {0};
+    per[rule[k].dim] = 1;
+    if (k < 2) at = cc_blob_bytes(b, LLMIR_SEC_PTX, ptx, size);
+    llmir_launch_rec l = {.ptx = at,
+                          .ptx_size = size,
+                          .entry = cc_blob_str(b, k == K_embed && o->embed ? o->embed : name),
+                          .block = {rule[k].threads, 1, 1},
+                          .shared = k == K_embed ? o->shared : rule[k].shared,
+                          .grid = {{cc_linear(b, 0, per, FAKE_N_DIM), rule[k].div, 0},
+                                   {cc_const(1), 1, 0},
+                                   {cc_const(1), 1, 0}}};
+    cc_blob_add(b, LLMIR_SEC_LAUNCH, &l);
+}
+
+/* A target, its kernels and its programs for every KV layout. */
+static void add_target(cc_blob *b, const fake_options *o, const llmir_target_rec *target,
+                       uint32_t factors)
+{
+    int best = !o->no_best;
     static const char *const names[] = {
 #define X(name) #name,
         FAKE_KERNELS(X)
@@ -128,7 +166,7 @@ static void add_target(cc_blob *b, const llmir_target_rec *target, uint32_t fact
     llmir_target_rec r = *target;
     uint32_t no = cc_blob_count(b, LLMIR_SEC_TARGET);
     for (uint32_t i = 0; i < N_KERNEL; i++) {
-        if (r.kind == LLMIR_ON_CUDA) add_launch(b, names[i]);
+        if (r.kind == LLMIR_ON_CUDA) add_launch(b, o, i, names[i]);
         cc_blob_add(b, LLMIR_SEC_KERNEL,
                     &(llmir_kernel_rec){.name = cc_blob_str(b, names[i]),
                                         .te = cc_blob_str(b, "def x"),
@@ -151,16 +189,18 @@ static void add_target(cc_blob *b, const llmir_target_rec *target, uint32_t fact
 
 static void add_targets(cc_blob *b, const fake_options *o)
 {
+    const char *name = o->cuda ? o->cuda : "cuda:sm_80";
     llmir_target_rec plain_cpu = {.name = cc_blob_str(b, "cpu:x86-64"),
                                   .features = cc_blob_str(b, o->features)},
                      wide = {.name = cc_blob_str(b, "cpu:x86-64-v3"),
                              .features = cc_blob_str(b, o->wide)},
-                     cuda = {.name = cc_blob_str(b, "cuda:sm_80"),
+                     cuda = {.name = cc_blob_str(b, name),
                              .kind = LLMIR_ON_CUDA,
-                             .sm = 80};
-    add_target(b, &plain_cpu, 1, !o->no_best);
-    if (o->wide) add_target(b, &wide, 2, !o->no_best);
-    add_target(b, &cuda, 1, !o->no_best);
+                             .sm = o->sm ? o->sm : 80,
+                             .sm_exact = o->sm_exact};
+    if (!o->no_cpu) add_target(b, o, &plain_cpu, 1);
+    if (o->wide) add_target(b, o, &wide, 2);
+    add_target(b, o, &cuda, 1);
 }
 
 static void add_tables(cc_blob *b, const fake_options *o)
@@ -270,7 +310,7 @@ ll_code fake_write(const char *path, const char *object, const fake_options *o, 
     cc_image im = {.object = &object_file,
                    .n_object = 1,
                    .kernel = symbols,
-                   .n_kernel = o->wide ? 2 * N_KERNEL : N_KERNEL,
+                   .n_kernel = o->wide ? 2 * N_KERNEL : o->no_cpu ? 0 : N_KERNEL,
                    .blob = blob,
                    .blob_size = n_blob,
                    .weight = put_weight,

@@ -37,6 +37,14 @@ typedef struct fake_options {
     /* a second CPU target, cpu:x86-64-v3, that needs these and is the same code with factors of its
      * own; NULL: none. A CUDA target, cuda:sm_80, is always there, behind the CPU's. */
     const char *wide;
+    /* PTX with the kernels of fake_cuda.c; NULL: text that no driver takes. It is stored twice, for
+     * the first kernel and for the others. */
+    const char *ptx;
+    const char *cuda;      /* name of the CUDA target; NULL: cuda:sm_80 */
+    uint32_t sm, sm_exact; /* 0: 80 */
+    const char *embed;     /* entry that kernel embed is; NULL: embed */
+    uint32_t shared;       /* dynamic shared memory that kernel embed asks for */
+    int no_cpu;            /* without CPU targets */
     int no_best;           /* without the candidate kernel */
     const void *tokenizer; /* section bytes, or NULL */
     size_t n_tokenizer;

@@ -10,7 +10,9 @@
 
 enum { FAKE_END = 256, FAKE_USER = 257 };
 
-static inline ll_code fake_write_text(const char *path, const char *object, ll_error *err)
+/* `ptx`: of fake_cuda.c; NULL: the CUDA target is a stub. */
+static inline ll_code fake_write_text(const char *path, const char *object, const char *ptx,
+                                      ll_error *err)
 {
     vocab *v = vocab_of_bytes("gpt-2");
     vocab_add(v, "<end>", 5, MDL_TOKEN_CONTROL);
@@ -22,7 +24,7 @@ static inline ll_code fake_write_text(const char *path, const char *object, ll_e
         vocab_add(v, name, (size_t)snprintf(name, sizeof name, "u%u", v->v.n), MDL_TOKEN_UNUSED);
     v->v.eos = FAKE_END;
     ll_code rc = mdl_vocab_write(&v->v, &v->bytes, err);
-    fake_options o = {.tokenizer = v->bytes.s, .n_tokenizer = v->bytes.n};
+    fake_options o = {.tokenizer = v->bytes.s, .n_tokenizer = v->bytes.n, .ptx = ptx};
     if (rc == LL_OK) rc = fake_write(path, object, &o, err);
     vocab_destroy(v);
     return rc;

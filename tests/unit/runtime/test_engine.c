@@ -1,5 +1,5 @@
 /* test_engine.c: whole steps of the fake model: batches, sessions, KV, cancelling, threads, misuse.
- */
+ * On the CPU, or with the same results on a GPU or its simulator. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 
 #include <llmir/llmir.h>
 
+#include "base/file.h"
 #include "tests/unit/runtime/fake.h"
 
 /* A sanitizer keeps freed memory for a while (and looks for leaks itself). */
@@ -23,7 +24,8 @@
 #define SANITIZED 0
 #endif
 
-static const char *object;
+static const char *object, *device = "cpu";
+static char *ptx;
 static char path[] = "/tmp/llmir-fake-XXXXXX";
 static llmir_model *model;
 
@@ -35,9 +37,10 @@ static int setup(void **s)
     int fd = mkstemp(path);
     if (fd < 0) return -1;
     close(fd);
-    if (fake_write(path, object, &(fake_options){0}, &e) != LL_OK)
+    if (fake_write(path, object, &(fake_options){.ptx = ptx, .sm = 75}, &e) != LL_OK)
         return fprintf(stderr, "%s\n", e.msg), -1;
-    if (llmir_open(path, NULL, &model, &err) != LLMIR_OK)
+    llmir_open_params p = {.size = sizeof p, .device = device};
+    if (llmir_open(path, &p, &model, &err) != LLMIR_OK)
         return fprintf(stderr, "%s\n", err.msg), -1;
     return 0;
 }
@@ -119,7 +122,8 @@ static void prompts_and_decode_equal_the_hand_computation(void **st)
             llmir_engine_info info = LLMIR_INIT(llmir_engine_info);
             assert_int_equal(llmir_engine_get_info(e, &info, NULL), LLMIR_OK);
             assert_int_equal(info.kv_blocks, info.kv_blocks_free);
-            assert_int_equal(info.threads, threads);
+            assert_int_equal(info.threads, ptx ? 1 : threads);
+            assert_int_equal(info.findings, 0);
             llmir_engine_destroy(e);
         }
 }
@@ -434,7 +438,7 @@ static void misuse_is_refused_with_a_sentence(void **st)
     p = (llmir_engine_params){.size = sizeof p, .context = FAKE_CONTEXT + 1};
     REFUSED(llmir_engine_create(model, &p, &none, &err), LLMIR_USAGE, "context");
     p = (llmir_engine_params){.size = sizeof p, .threads = 100000};
-    REFUSED(llmir_engine_create(model, &p, &none, &err), LLMIR_USAGE, "threads");
+    if (!ptx) REFUSED(llmir_engine_create(model, &p, &none, &err), LLMIR_USAGE, "threads");
     p = (llmir_engine_params){.size = sizeof p, .kv_tokens = UINT64_MAX};
     assert_int_not_equal(llmir_engine_create(model, &p, &none, &err), LLMIR_OK);
     p = (llmir_engine_params){.size = 0};
@@ -465,7 +469,8 @@ static void model_and_engine_live_as_long_as_their_users(void **st)
     assert_int_equal(llmir_open(path,
                                 &(llmir_open_params){.size = sizeof(llmir_open_params),
                                                      .verify = 1,
-                                                     .weights = LLMIR_WEIGHTS_COPIED},
+                                                     .weights = LLMIR_WEIGHTS_COPIED,
+                                                     .device = device},
                                 &m, NULL),
                      LLMIR_OK);
     assert_int_equal(llmir_engine_create(m, NULL, &e, NULL), LLMIR_OK);
@@ -532,12 +537,13 @@ static void thousand_open_and_close_cycles_stay_flat(void **st)
 {
     (void)st;
     long first = 0;
-    for (int i = 0; i < 1000; i++) {
+    llmir_open_params open = {.size = sizeof open, .device = device};
+    for (int i = 0; i < (ptx ? 200 : 1000); i++) {
         llmir_model *m;
         llmir_engine *e;
         llmir_session *s;
         llmir_error err;
-        if (llmir_open(path, NULL, &m, &err) != LLMIR_OK) fail_msg("%s", err.msg);
+        if (llmir_open(path, &open, &m, &err) != LLMIR_OK) fail_msg("%s", err.msg);
         llmir_engine_params p = {.size = sizeof p, .threads = 2};
         assert_int_equal(llmir_engine_create(m, &p, &e, NULL), LLMIR_OK);
         assert_int_equal(llmir_session_create(e, &s, NULL), LLMIR_OK);
@@ -589,8 +595,16 @@ static void profile_counts_every_call(void **st)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) return fprintf(stderr, "usage: test_engine KERNELS.o\n"), 2;
+    if (argc != 2 && argc != 4)
+        return fprintf(stderr, "usage: test_engine KERNELS.o [DEVICE KERNELS.ptx]\n"), 2;
     object = argv[1];
+    size_t n;
+    void *text;
+    if (argc == 4) {
+        device = argv[2];
+        if (ll_file_read(argv[3], 1 << 24, &text, &n, NULL) != LL_OK) return 2;
+        ptx = text; /* ends in a NUL */
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_and_decode_equal_the_hand_computation),
         cmocka_unit_test(mixed_batch_equals_sessions_alone),

@@ -24,7 +24,7 @@ static int setup(void **s)
     ll_error e = {0};
     llmir_error err;
     close(mkstemp(path));
-    if (fake_write_text(path, object, &e) != LL_OK) return fprintf(stderr, "%s\n", e.msg), -1;
+    if (fake_write_text(path, object, NULL, &e) != LL_OK) return fprintf(stderr, "%s\n", e.msg), -1;
     if (llmir_open(path, NULL, &model, &err) || llmir_engine_create(model, NULL, &engine, &err))
         return fprintf(stderr, "%s\n", err.msg), -1;
     return 0;

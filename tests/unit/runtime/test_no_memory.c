@@ -16,6 +16,7 @@
 
 #include <llmir/llmir.h>
 
+#include "base/file.h"
 #include "tests/unit/runtime/fake.h"
 
 static _Atomic long calls; /* allocations so far */
@@ -67,7 +68,8 @@ void *__wrap_mmap(void *a, size_t n, int p, int f, int fd, off64_t o)
     return __wrap_mmap64(a, n, p, f, fd, o);
 }
 
-static const char *object;
+static const char *object, *device = "cpu"; /* or a GPU; a driver's own allocations do not count */
+static char *ptx;
 static char path[] = "/tmp/llmir-fake-XXXXXX";
 
 static int setup(void **s)
@@ -75,7 +77,7 @@ static int setup(void **s)
     (void)s;
     ll_error e = {0};
     close(mkstemp(path));
-    return fake_write(path, object, &(fake_options){0}, &e) != LL_OK;
+    return fake_write(path, object, &(fake_options){.ptx = ptx}, &e) != LL_OK;
 }
 
 static int teardown(void **s)
@@ -95,6 +97,7 @@ static int life(llmir_error *err)
     int rc = llmir_open(path,
                         &(llmir_open_params){.size = sizeof(llmir_open_params),
                                              .verify = 1,
+                                             .device = device,
                                              .weights = LLMIR_WEIGHTS_COPIED},
                         &m, err);
     if (!rc) rc = llmir_engine_create(m, &p, &e, err);
@@ -145,7 +148,8 @@ static void steps_allocate_nothing(void **st)
     llmir_engine *e;
     llmir_session *s;
     int32_t ids[60] = {1, 2, 3};
-    assert_int_equal(llmir_open(path, NULL, &m, NULL), LLMIR_OK);
+    llmir_open_params open = {.size = sizeof open, .device = device};
+    assert_int_equal(llmir_open(path, &open, &m, NULL), LLMIR_OK);
     assert_int_equal(llmir_engine_create(m, NULL, &e, NULL), LLMIR_OK);
     assert_int_equal(llmir_session_create(e, &s, NULL), LLMIR_OK);
     llmir_sample_params p[] =
@@ -196,8 +200,16 @@ static void a_stack_of_64_kib_and_three_files_are_enough(void **st)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) return fprintf(stderr, "usage: test_no_memory KERNELS.o\n"), 2;
+    if (argc != 2 && argc != 4)
+        return fprintf(stderr, "usage: test_no_memory KERNELS.o [DEVICE KERNELS.ptx]\n"), 2;
     object = argv[1];
+    size_t n;
+    void *text;
+    if (argc == 4) {
+        device = argv[2];
+        if (ll_file_read(argv[3], 1 << 24, &text, &n, NULL) != LL_OK) return 2;
+        ptx = text;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(steps_allocate_nothing),

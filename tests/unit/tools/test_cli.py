@@ -143,6 +143,25 @@ for device, code, words in (("cpu:x86-64-v3", 5, "no code for cpu:x86-64-v3; it 
     for tool, *args in (["llmir-run", fake, "-p", "a"], ["llmir-bench", fake, "-p", "8", "-n", "0", "-r", "1"]):
         r = run(tool, *args, "--device", device)
         check(f"{tool} --device {device}", r.returncode == code and words in r.stderr, r)
+
+# ---- on the simulator of a GPU ----
+cpu = json.loads(run("llmir-run", fake, "-p", "abc", "-n", 9, "--json", "--ignore-eos").stdout)
+for device in ("sim", "sim:sm_80", "sim:sm_90"):
+    r = run("llmir-run", fake, "-p", "abc", "-n", 9, "--json", "--ignore-eos", "--device", device)
+    check(f"{device}: the same ids as on the CPU", json.loads(r.stdout or "{}").get("ids") == cpu["ids"], r)
+    sm = device[-5:] if ":" in device else "sm_80"
+    check(f"{device} is called a simulator", f"simulated on sim (simulator of {sm}): " in r.stderr and "not of a GPU" in r.stderr
+          and "its checks found 0\n" in r.stderr, r)
+r = run("llmir-run", fake, "-p", "abc", "-n", 3, "--ignore-eos", "--device", "sim")
+check("speeds of the simulator are marked", "/s (simulated), stopped by length; code for cuda:sm_80" in r.stderr, r)
+r = run("llmir-run", fake, "-p", "abc", "--device", "sim:sm_75")
+check("code for sm_80 on an sm_75", r.returncode == 5 and "cuda:sm_80 (lacking compute capability 8.0 or higher, it is 7.5)" in r.stderr, r)
+r = run("llmir-run", fake, "-p", "abc", "--device", "sim", env={**os.environ, "LLMIR_PTXSIM_LIBRARY": "/no/sim.so"})
+check("no simulator", r.returncode == 5 and "no simulator: /no/sim.so" in r.stderr, r)
+r = run("llmir-bench", fake, "-p", "16", "-n", "2", "-r", "1", "--device", "sim", "--profile", "-o", "jsonl")
+rows = [json.loads(x) for x in r.stdout.splitlines()]
+check("bench of the simulator", len(rows) == 2 and all(x["backend"] == "simulator" and x["device"] == "sim (simulator of sm_80)" for x in rows)
+      and "the simulator's, not a GPU's" in r.stderr and "combine" in r.stderr, r)
 check("missing module", run("llmir-run", "/nonexistent.so", "-p", "a").returncode == 4)
 check("no module", run("llmir-run", __file__, "-p", "a").returncode == 4)
 check("a prompt file that is a folder", run("llmir-run", fake, "-f", "/").returncode == 4)
@@ -182,7 +201,8 @@ check("info json", j["module"]["arch"] == "sums" and len(j["module"]["kernels"])
 check("info targets", [(t["name"], t["kernels"], t["programs"], t["in_use"], bool(t["missing"])) for t in j["module"]["targets"]]
       == [("cpu:x86-64", 10, 9, True, False), ("cuda:sm_80", 10, 9, False, True)]
       and [k["target"] for k in j["module"]["kernels"]] == [0] * 10 + [1] * 10, j["module"]["targets"])
-check("info devices", [d["device"] for d in j["devices"]] == ["cpu", "cuda"] and all("target" in d or "missing" in d or "note" in d for d in j["devices"]))
+check("info devices", [d["device"] for d in j["devices"]][0] == "cpu" and j["devices"][-1]["device"] == "sim" and len(j["devices"]) >= 3
+      and all("target" in d or "missing" in d or "name" in d for d in j["devices"]), j["devices"])
 r = run("llmir-info", fake, "--traces")
 check("info traces", "split i 3" in r.stdout and "def x" in r.stdout, r)
 r = run("llmir-info")

@@ -10,8 +10,18 @@
 #include "schedule/loop.h"
 #include "target/target.h"
 
+/* How a CUDA kernel is launched (module_abi.h: LLMIR_SEC_LAUNCH). */
+typedef struct cg_launch {
+    char entry[128];   /* name of the .entry                                                    */
+    uint32_t block[3]; /* threads                                                               */
+    uint32_t shared;   /* dynamic shared memory, bytes                                          */
+    te_ref grid[3];    /* blocks: extents of the @block loops, over dims of the function's graph;
+                          NULL: 1 */
+} cg_launch;
+
 typedef struct cg_code {
-    void *object; size_t object_bytes;  /* relocatable ELF (CPU) or PTX text */
+    void *object; size_t object_bytes;  /* relocatable ELF (CPU); PTX text with its NUL (CUDA) */
+    cg_launch launch;                   /* CUDA */
     char *llvm_ir, *assembly;           /* when asked for; NUL-ended         */
     size_t scratch_bytes;               /* per thread                        */
     double seconds;                     /* in LLVM and around it             */

@@ -339,6 +339,55 @@ static lp_stmt *list(th *t, lp_stmt *s)
     return t->code ? NULL : all;
 }
 
+/* ---- registers have no addresses ------------------------------------------------------------- */
+
+typedef struct numbering { const lp_func *f; te_ref var; bool yes; } numbering;
+
+static void note_register(numbering *w, const lp_buf *b, const te_ref *idx)
+{
+    for (int i = 0; b && b->scope == LP_REG && i < b->t->ndim; i++)
+        w->yes = w->yes || te_uses(idx[i], w->var);
+}
+
+static bool note_register_load(te_ref a, void *ctx)
+{
+    numbering *w = ctx;
+    if (a->op == TE_LOAD) note_register(w, lp_buf_of(w->f, a->u.t), a->src);
+    return !w->yes;
+}
+
+static te_ref note_registers_in(te_ref e, void *ctx)
+{
+    te_walk(e, note_register_load, ctx);
+    return e;
+}
+
+static bool note_registers(lp_stmt *s, void *ctx)
+{
+    numbering *w = ctx;
+    lp_each_expr(s, note_registers_in, w);
+    if (s->kind == LP_STORE) note_register(w, s->u.store.buf, s->u.store.idx);
+    if (s->kind == LP_REDUCE) note_register(w, s->u.reduce.buf, s->u.reduce.idx);
+    if (s->kind == LP_SHUFFLE) {
+        note_register(w, s->u.shuffle.src, s->u.shuffle.src_at);
+        note_register(w, s->u.shuffle.dst, s->u.shuffle.dst_at);
+    }
+    return !w->yes;
+}
+
+/* A loop that numbers registers is unrolled. */
+static bool unroll_numbering(lp_stmt *s, void *ctx)
+{
+    enum { MOST = 256 };
+    if (s->kind != LP_FOR || s->u.loop.how != LP_SERIAL) return true;
+    te_ref var = s->u.loop.var, n = var->u.axis->extent;
+    numbering w = {ctx, var, false};
+    if (n->op != TE_INT || n->u.i > MOST || s->u.loop.opaque) return true;
+    lp_walk(s->u.loop.body, note_registers, &w);
+    if (w.yes) s->u.loop.how = LP_UNROLL;
+    return true;
+}
+
 /* The block loops (with the lets between them) stay; what is inside becomes the loop @spmd. */
 static lp_stmt *blocks(th *t, lp_stmt *s)
 {
@@ -369,6 +418,7 @@ ll_code lp_threads(lp_func *f, int max_threads, ll_error *err)
     if (t.code) return t.code;
     f->body = body;
     lp_simplify(f);
+    lp_walk(f->body, unroll_numbering, f);
     const ll_error *e = te_error(t.g);
     return e ? ll_fail(err, e->code, "threads: %s: %s", f->name, e->msg) : LL_OK;
 }

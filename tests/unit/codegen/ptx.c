@@ -1,5 +1,5 @@
 /* ptx.c: a kernel's text -> PTX -> the PTX machine with all checks on, beside lp_eval on the same
- * memory. SHOW=1 prints the PTX. */
+ * memory. SHOW=1 prints the PTX, PTX_DIR=FOLDER keeps it in files (for ptxas). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,6 +73,15 @@ static void run_once(kernel *k, uint64_t seed, int extra)
     ptxsim_destroy(m);
 }
 
+static void keep(const kernel *k)
+{
+    char path[4096];
+    if (!getenv("PTX_DIR")) return;
+    snprintf(path, sizeof path, "%s/%s_sm_%d.ptx", getenv("PTX_DIR"), k->f->name, k->target.sm);
+    FILE *f = fopen(path, "w");
+    if (f) fputs(k->job.code.object, f), fclose(f);
+}
+
 void ptx_check(const ptx_run *r)
 {
     kernel k;
@@ -80,6 +89,7 @@ void ptx_check(const ptx_run *r)
     unsigned want = getenv("SHOW") ? CG_WANT_LLVM : 0;
     if (!kernel_compile(&k, r->text, r->target, want, &err)) fail_msg("%s", err.msg);
     if (want) fprintf(stderr, "%s\n%s\n", k.job.code.llvm_ir, (char *)k.job.code.object);
+    keep(&k);
     assert_int_equal(strlen(k.job.code.object) + 1, k.job.code.object_bytes);
     for (uint64_t seed = 0; seed < 3; seed++) {
         kernel_fill(&k, r->dim, seed);

@@ -357,6 +357,7 @@ static cg_v float_op(cg *c, te_ref e, cg_v *s, bool is_double)
     case TE_ABS: return cg_call1(c, "llvm.fabs", s[0]);
     case TE_SQRT: return cg_call1(c, "llvm.sqrt", s[0]);
     case TE_RSQRT:
+        if (c->gpu && !is_double) return cg_gpu_math(c, TE_RSQRT, s[0]);
         return LLVMBuildFDiv(B, cg_real(c, LLVMTypeOf(s[0]), 1), cg_call1(c, "llvm.sqrt", s[0]),
                              "");
     case TE_ROUND: return cg_call1(c, "llvm.roundeven", s[0]);

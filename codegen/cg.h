@@ -1,4 +1,4 @@
-/* cg.h: what the files of the CPU emitter share. An lp_func is walked once; every statement becomes
+/* cg.h: what the files of the emitter share, for CPUs and for the threads of a GPU. An lp_func is walked once; every statement becomes
  * explicit vector IR. The parts, each of which knows only those above it:
  *
  *   llvm.c    types, constants, shuffles, intrinsics
@@ -10,7 +10,8 @@
  *   dot.c     nests that are one instruction
  *   promote.c thread buffers that are registers while a loop runs
  *   loop.c    loops and branches;  stmt.c: the other statements
- *   x86.c     the two functions of a kernel, object files
+ *   x86.c     the two functions of a CPU kernel, object files
+ *   gpu.c     statements of GPU threads: barriers, copies, shuffles;  nvptx.c: a kernel, its PTX
  *
  * Values. Inside @vector loops an expression is an LLVM vector over exactly the vector axes it
  * depends on; `axes` has bit i for the i-th open vector loop (outermost is 0). The innermost axis
@@ -143,6 +144,13 @@ typedef struct cg {
     ll_map info;  /* te node -> cg_info, of the statement at hand */
     ll_map chunk; /* (axis, width) -> axis of the lanes of one piece */
     int64_t scratch_used, scratch_max;
+    bool gpu;     /* the thread-level function of a kernel for NVPTX */
+    int threads;  /* of a block                                      */
+    cg_v tid;     /* i32, warp-uniform number of the warp            */
+    cg_v warp, shared;      /* shared: the block's memory            */
+    cg_bb leave;            /* where surplus blocks go               */
+    ll_map placed;          /* shared lp_buf -> its offset + 1       */
+    int64_t shared_used;
     bool claimed; /* the claim loop was emitted */
     /* the running claim loop */
     cg_v team, thread, first_part;
@@ -258,6 +266,24 @@ void cg_return_from(cg *c, cg_spot s);
 
 /* ---- dot.c ---- */
 void cg_dot(cg *c, lp_stmt *nest);
+
+/* ---- gpu.c ---- */
+void cg_gpu_stmt(cg *c, lp_stmt *s);
+void cg_gpu_loop(cg *c, lp_stmt *s); /* @block.x .y .z, @spmd */
+void cg_alloc_shared(cg *c, cg_buf *b);
+cg_v cg_gpu_load(cg *c, const cg_place *p, cg_t elt, cg_v ptrs, int align, cg_v mask);
+void cg_gpu_store(cg *c, cg_v v, cg_v ptrs, int align, cg_v mask);
+/* f32 functions that the machine has: exp, exp2, rsqrt (errors: gpu.c). NULL: not this one. */
+cg_v cg_gpu_math(cg *c, te_op op, cg_v x);
+
+/* ---- nvptx.c ---- */
+ll_code cg_build_ptx(cg *c, cg_job *job, ll_error *err);
+
+/* ---- x86.c ---- */
+void cg_fresh_scope(cg *c);
+bool cg_writes_storage(const cg *c, const lp_buf *b);
+int cg_whole_align(const lp_buf *b);
+cg_v cg_constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name);
 
 /* ---- promote.c ---- */
 enum { CG_MAX_PROMOTED = 8 };

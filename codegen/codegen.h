@@ -34,6 +34,7 @@ typedef struct cg_job {
     const lp_func *fn;
     const ll_target *target;
     unsigned want;
+    const char *note; /* lines for the head of a PTX text (its trace), or NULL */
     cg_code code;   /* result */
     ll_error error; /* per job */
 } cg_job;

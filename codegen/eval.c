@@ -441,12 +441,43 @@ static cg_val operator_node(cg *c, te_ref e)
     return (cg_val){cg_apply(c, e, v), axes};
 }
 
+static bool fits32(te_ref e)
+{
+    te_range r = te_range_of(e);
+    return r.lo >= INT32_MIN && r.hi <= INT32_MAX;
+}
+
+static cg_v narrowed(cg *c, cg_v v)
+{
+    LLVMOpcode op = LLVMIsAInstruction(v) ? LLVMGetInstructionOpcode(v) : LLVMRet;
+    if ((op == LLVMSExt || op == LLVMZExt) && LLVMTypeOf(LLVMGetOperand(v, 0)) == c->i32)
+        return LLVMGetOperand(v, 0);
+    return LLVMBuildTrunc(B, v, c->i32, "");
+}
+
+/* GPUs: index arithmetic whose operands and result fit 32 bits is done in 32 bits (64-bit division
+ * is a subroutine there, the rest two instructions each). */
+static bool narrow_node(cg *c, te_ref e, cg_val *out)
+{
+    bool compare = e->op >= TE_LT && e->op <= TE_NE, arith = e->op >= TE_ADD && e->op < TE_LT;
+    if (!c->gpu || e->n != 2 || e->src[0]->dtype != LL_S64 || e->src[1]->dtype != LL_S64) return false;
+    if (!compare && !(arith && e->dtype == LL_S64 && fits32(e))) return false;
+    if (!fits32(e->src[0]) || !fits32(e->src[1])) return false;
+    cg_v s[3] = {cg_eval(c, e->src[0]).v, cg_eval(c, e->src[1]).v};
+    for (int i = 0; i < 2; i++) s[i] = narrowed(c, s[i]);
+    if (c->mask.v && may_divide_by_zero(e)) return false;
+    cg_v v = cg_apply(c, e, s);
+    *out = (cg_val){compare ? v : LLVMBuildSExt(B, v, c->i64, ""), 0};
+    return true;
+}
+
 static cg_val eval_node(cg *c, te_ref e, unsigned axes)
 {
     cg_val v;
     if (e->n == 0) return leaf(c, e);
     if (e->op == TE_LOAD) return load(c, e);
     if (e->op == TE_SELECT) return select_node(c, e);
+    if (!axes && narrow_node(c, e, &v)) return v;
     if (axes && lane_index(c, e, axes, &v)) return v;
     if (axes && lane_compare(c, e, axes, &v)) return v;
     return operator_node(c, e);

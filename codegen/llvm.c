@@ -13,7 +13,10 @@ void cg_fail(cg *c, ll_code code, const char *fmt, ...)
     longjmp(c->fail, 1);
 }
 
-bool cg_has(const cg *c, ll_cpu_feature f) { return ll_target_has(c->target, f); }
+bool cg_has(const cg *c, ll_cpu_feature f)
+{
+    return c->gpu ? f == LL_FEAT_FMA : ll_target_has(c->target, f);
+}
 
 /* bf16 and the 8-bit floats are held as their bits; codes of fewer than 8 bits as exact integers.
  */

@@ -544,6 +544,11 @@ void cg_for(cg *c, lp_stmt *s)
         claim_loop(c, s);
         return;
     }
+    if (c->gpu && (s->u.loop.how == LP_SPMD || s->u.loop.how <= LP_BLOCK_Z) &&
+        s->u.loop.how >= LP_BLOCK_X) {
+        cg_gpu_loop(c, s);
+        return;
+    }
     if (s->u.loop.how >= LP_BLOCK_X)
         cg_fail(c, LL_NOT_LEGAL, "codegen: loop '%s' is bound to a GPU, the target is %s",
                 te_show(var), c->target->name);

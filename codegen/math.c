@@ -1,4 +1,4 @@
-/* math.c: functions of f32 as polynomials, on scalars and vectors alike. Errors against the exact
+/* math.c: functions of f32 (exp and exp2 of GPUs: gpu.c) as polynomials, on scalars and vectors alike. Errors against the exact
  * value, over all finite arguments unless said otherwise (held by tests/unit/codegen/test_math.c):
  *
  *   exp, exp2   1.5 ulp; exp(-inf) = 0, subnormal results rounded twice at most
@@ -87,6 +87,7 @@ static cg_v exp_core(cg *c, cg_v v)
 
 static cg_v exp_e(cg *c, cg_v v)
 {
+    if (c->gpu) return cg_gpu_math(c, TE_EXP, v);
     v = clamp(c, v, -104, 89);
     cg_v n = cg_call1(c, "llvm.roundeven", mul(c, v, K(1.44269504088896341)));
     cg_v r = cg_fma(c, n, K(-0.693359375), v);
@@ -96,6 +97,7 @@ static cg_v exp_e(cg *c, cg_v v)
 
 static cg_v exp_2(cg *c, cg_v v)
 {
+    if (c->gpu) return cg_gpu_math(c, TE_EXP2, v);
     v = clamp(c, v, -151, 129);
     cg_v n = cg_call1(c, "llvm.roundeven", v);
     return scale(c, exp_core(c, mul(c, sub(c, v, n), K(0.693147180559945309))), n);

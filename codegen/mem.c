@@ -177,6 +177,9 @@ static cg_v zero_page(cg *c)
 static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v mask, bool row)
 {
     int n = p->lanes;
+    if (c->gpu)
+        return cg_gpu_load(c, p, elt, lane_ptrs(c, p, more), p->dyn ? 0 : cg_place_align(p, more),
+                           mask);
     if (n == 1) {
         cg_v at = LLVMBuildSelect(B, mask, lane_ptrs(c, p, more), zero_page(c), "");
         return finish_load(c, p, LLVMBuildLoad2(B, elt, at, ""),
@@ -196,10 +199,11 @@ static cg_v load_masked(cg *c, const cg_place *p, cg_t elt, int64_t more, cg_v m
 /* One access per lane at run-time addresses, nothing masked. */
 static cg_v load_each(cg *c, const cg_place *p, cg_t elt, int64_t more)
 {
+    int align = p->bits < 8 ? 1 : p->bits / 8; /* elements lie at multiples of their size */
     cg_v at = lane_ptrs(c, p, more), v = LLVMGetPoison(cg_wide(elt, p->lanes));
     for (int i = 0; i < p->lanes; i++) {
         cg_v one = LLVMBuildLoad2(B, elt, cg_extract(c, at, i), "");
-        finish_load(c, p, one, 1);
+        finish_load(c, p, one, c->gpu ? align : 1);
         v = p->lanes == 1 ? one : cg_insert(c, v, one, i);
     }
     return v;
@@ -323,6 +327,10 @@ static cg_v sink(cg *c, cg_t elt)
 static void store_masked(cg *c, const cg_place *p, cg_t elt, cg_v v, cg_v mask, bool row)
 {
     int n = p->lanes;
+    if (c->gpu) {
+        cg_gpu_store(c, v, lane_ptrs(c, p, 0), p->dyn ? 0 : cg_place_align(p, 0), mask);
+        return;
+    }
     if (n == 1) {
         store_at(c, v, LLVMBuildSelect(B, mask, lane_ptrs(c, p, 0), sink(c, elt), ""), 1);
         return;
@@ -372,7 +380,7 @@ static void store_whole(cg *c, cg_place *p, cg_t elt, int size, cg_v v, cg_v mas
         }
         cg_v at = lane_ptrs(c, p, 0);
         for (int i = 0; i < p->lanes; i++)
-            store_at(c, cg_extract(c, v, i), cg_extract(c, at, i), 1);
+            store_at(c, cg_extract(c, v, i), cg_extract(c, at, i), c->gpu ? size : 1);
         return;
     }
     for (int i = 0; i < p->lanes; i++) byte[i] = p->off[i] / 8;
@@ -433,6 +441,11 @@ static bool store_bit_row(cg *c, cg_place *p, cg_v v)
 static void store_bits(cg *c, cg_place *p, cg_v v, cg_v mask)
 {
     if (!mask && !p->dyn && store_bit_row(c, p, v)) return;
+    if (c->gpu)
+        cg_fail(c, LL_UNSUPPORTED,
+                "codegen: codes of '%s' are stored without their neighbours in the byte, which "
+                "other threads may store",
+                p->buf->lp->t->name);
     cg_v ptrs = lane_ptrs(c, p, 0), spare = mask ? sink(c, c->i16) : NULL;
     for (int i = 0; i < p->lanes; i++) {
         cg_v one = LLVMBuildZExt(B, cg_extract(c, v, i), c->i16, ""), at = cg_extract(c, ptrs, i),

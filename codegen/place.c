@@ -168,7 +168,7 @@ static cg_v cursor(cg *c, cg_loop *l, cg_v p, int64_t step)
     if (l->n_cursor == CG_MAX_SCALED) return NULL;
     cg_bb at = LLVMGetInsertBlock(c->b);
     LLVMPositionBuilderBefore(c->b, LLVMGetFirstInstruction(l->head));
-    cg_v phi = LLVMBuildPhi(c->b, c->ptr, "");
+    cg_v phi = LLVMBuildPhi(c->b, LLVMTypeOf(p), "");
     LLVMAddIncoming(phi, &p, &l->pre, 1);
     l->cursor[l->n_cursor].step = step;
     l->cursor[l->n_cursor++].phi = phi;

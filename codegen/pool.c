@@ -22,6 +22,7 @@ enum { TIME_LIMIT = 120, MAX_WORKERS = 64 };
 typedef struct head {
     uint64_t object, ir, assembly, scratch;
     double seconds;
+    cg_launch launch; /* without its grid: expressions do not leave a process */
     ll_error error;
     int32_t code;
 } head;
@@ -66,6 +67,7 @@ _Noreturn static void work(cg_job *job, int fd)
     h.assembly = k->assembly ? strlen(k->assembly) : 0;
     h.scratch = k->scratch_bytes;
     h.seconds = k->seconds;
+    h.launch = k->launch;
     send_all(fd, &h, sizeof h);
     if (h.object) send_all(fd, k->object, h.object);
     if (h.ir) send_all(fd, k->llvm_ir, h.ir);
@@ -126,6 +128,8 @@ static ll_code receive(child *c)
     j->error = h.error;
     j->code.scratch_bytes = h.scratch;
     j->code.seconds = h.seconds;
+    j->code.launch = h.launch;
+    cg_grid_of(j->fn, j->code.launch.grid);
     if (h.code != LL_OK)
         return j->error.code == LL_OK ? ll_fail(&j->error, LL_FAILED, "codegen: failed") : LL_OK;
     j->code.object = take(&c->got, &at, h.object);

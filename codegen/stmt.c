@@ -64,11 +64,13 @@ static void alloc_stmt(cg *c, lp_stmt *s)
     int64_t used = c->scratch_used;
     if (b->lp->scope == LP_REG)
         alloc_registers(c, b);
-    else if (b->lp->scope == LP_THREAD)
+    else if (b->lp->scope == LP_THREAD && !c->gpu)
         alloc_scratch(c, b);
+    else if (b->lp->scope >= LP_SHARED && c->gpu)
+        cg_alloc_shared(c, b);
     else
         cg_fail(c, LL_NOT_LEGAL,
-                "codegen: buffer '%s' is of a scope that a CPU thread does not have",
+                "codegen: buffer '%s' is of a scope that threads of the target do not have",
                 b->lp->t->name);
     ll_map_set_ptr(&c->bufs, b->lp, b);
     cg_touch(c);
@@ -310,7 +312,7 @@ static void prefetch_stmt(cg *c, lp_stmt *s)
     cg_buf *b = cg_buf_of(c, s->u.prefetch.buf->t);
     te_ref idx[TE_MAX_DIM];
     for (int i = 0; i < b->lp->t->ndim; i++) idx[i] = cg_prep(c, s->u.prefetch.idx[i]);
-    if (b->e) return;
+    if (b->e || c->gpu) return;
     cg_place p;
     cg_place_of(c, b, idx, &p);
     int level = s->u.prefetch.level;
@@ -345,6 +347,10 @@ static void stmt(cg *c, lp_stmt *s)
     case LP_LET: let_stmt(c, s); return;
     case LP_PREFETCH: prefetch_stmt(c, s); return;
     default:
+        if (c->gpu) {
+            cg_gpu_stmt(c, s);
+            return;
+        }
         cg_fail(c, LL_NOT_LEGAL, "codegen: kernel '%s' has a statement that only GPUs have: %s",
                 c->fn->name, lp_show(s));
     }

@@ -51,6 +51,10 @@ static void init_once(void)
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
 }
 
 void cg_init(void)
@@ -151,7 +155,7 @@ static void begin_function(cg *c, const char *suffix, cg_t type)
     c->args = LLVMGetParam(c->fnv, 0);
 }
 
-static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name)
+cg_v cg_constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *name)
 {
     cg_v off = cg_int(c, c->i64, index);
     cg_v v =
@@ -163,8 +167,8 @@ static cg_v constant_load(cg *c, cg_t type, cg_v p, int64_t index, const char *n
 
 static void load_arguments(cg *c)
 {
-    c->args_buf = constant_load(c, c->ptr, c->args, 0, "buf");
-    c->args_dim = constant_load(c, c->ptr, c->args, 1, "dim");
+    c->args_buf = cg_constant_load(c, c->ptr, c->args, 0, "buf");
+    c->args_dim = cg_constant_load(c, c->ptr, c->args, 1, "dim");
 }
 
 static lp_stmt *find_claim(lp_stmt *s)
@@ -190,7 +194,7 @@ static void parts_function(cg *c)
     LLVMBuildRet(B, v);
 }
 
-static bool writes_storage(const cg *c, const lp_buf *b)
+bool cg_writes_storage(const cg *c, const lp_buf *b)
 {
     for (int i = 0; i < c->fn->n_param; i++) {
         const lp_buf *p = c->fn->param[i];
@@ -202,9 +206,9 @@ static bool writes_storage(const cg *c, const lp_buf *b)
     return false;
 }
 
-static int whole_align(const lp_buf *b)
+int cg_whole_align(const lp_buf *b)
 {
-    if (b->within) return whole_align(b->within);
+    if (b->within) return cg_whole_align(b->within);
     int bits = ll_dtype_bits((ll_dtype)b->t->dtype);
     return b->align ? b->align : bits < 8 ? 1 : bits / 8;
 }
@@ -221,12 +225,12 @@ static void bind_parameters(cg *c)
                     outer->t->name, c->fn->name);
         if (!base[outer->param])
             base[outer->param] =
-                constant_load(c, c->ptr, c->args_buf, outer->param, outer->t->name);
+                cg_constant_load(c, c->ptr, c->args_buf, outer->param, outer->t->name);
         cg_buf *k = LL_NEW(&c->arena, cg_buf);
         k->lp = b;
         k->base = base[outer->param];
-        k->align = whole_align(b);
-        k->constant = !writes_storage(c, b);
+        k->align = cg_whole_align(b);
+        k->constant = !cg_writes_storage(c, b);
         ll_map_set_ptr(&c->bufs, b, k);
     }
 }
@@ -266,7 +270,7 @@ static void types(cg *c)
     c->none = LLVMVoidTypeInContext(c->ctx);
 }
 
-static void fresh_scope(cg *c)
+void cg_fresh_scope(cg *c)
 {
     ll_map_finish(&c->scope[0].memo);
     memset(&c->scope[0], 0, sizeof c->scope[0]);
@@ -285,9 +289,9 @@ static ll_code build(cg *c, cg_job *job, ll_error *err)
     LLVMSetTarget(c->mod, "x86_64-pc-linux-gnu");
     volatile ll_code r = LL_OK;
     if (setjmp(c->fail) == 0) {
-        fresh_scope(c);
+        cg_fresh_scope(c);
         parts_function(c);
-        fresh_scope(c);
+        cg_fresh_scope(c);
         run_function(c);
         if (te_error(c->g))
             r = ll_fail(err, te_error(c->g)->code, "codegen: %s", te_error(c->g)->msg);
@@ -310,8 +314,6 @@ ll_code cg_compile_here(cg_job *job, ll_error *err)
 {
     double start = now();
     ll_error mine = {0};
-    if (job->target->kind != LL_CPU)
-        return ll_fail(err, LL_UNSUPPORTED, "codegen: no code is made for '%s'", job->target->name);
     cg *c = calloc(1, sizeof *c);
     if (!c) return ll_fail(err, LL_NO_SPACE, "codegen: out of memory");
     ll_arena_init(&c->arena);
@@ -323,7 +325,8 @@ ll_code cg_compile_here(cg_job *job, ll_error *err)
     c->mod = LLVMModuleCreateWithNameInContext(job->fn->name, c->ctx);
     c->b = LLVMCreateBuilderInContext(c->ctx);
     types(c);
-    ll_code r = build(c, job, &mine);
+    c->gpu = job->target->kind == LL_CUDA;
+    ll_code r = c->gpu ? cg_build_ptx(c, job, &mine) : build(c, job, &mine);
     job->code.scratch_bytes = (size_t)c->scratch_max;
     job->code.seconds = now() - start;
     job->error = mine;
@@ -335,6 +338,7 @@ ll_code cg_compile_here(cg_job *job, ll_error *err)
     ll_map_finish(&c->bufs);
     ll_map_finish(&c->info);
     ll_map_finish(&c->chunk);
+    ll_map_finish(&c->placed);
     te_graph_destroy(c->g);
     ll_arena_finish(&c->arena);
     free(c);

@@ -468,6 +468,7 @@ static bool uses_here(lp_stmt *st, const lp_buf *b)
         return u.yes || st->u.copy.dst == b || st->u.copy.src == b || st->u.copy.mbar == b;
     case LP_MBAR: return u.yes || st->u.mbar.buf == b;
     case LP_PREFETCH: return u.yes || st->u.prefetch.buf == b;
+    case LP_SHUFFLE: return u.yes || st->u.shuffle.dst == b || st->u.shuffle.src == b;
     default: return u.yes;
     }
 }

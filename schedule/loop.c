@@ -254,6 +254,11 @@ void lp_each_expr(lp_stmt *s, te_ref (*fn)(te_ref e, void *ctx), void *ctx)
         if (s->u.mbar.arg) s->u.mbar.arg = fn(s->u.mbar.arg, ctx);
         break;
     case LP_PREFETCH: each_idx(s->u.prefetch.idx, s->u.prefetch.buf, fn, ctx); break;
+    case LP_SHUFFLE:
+        each_idx(s->u.shuffle.dst_at, s->u.shuffle.dst, fn, ctx);
+        each_idx(s->u.shuffle.src_at, s->u.shuffle.src, fn, ctx);
+        if (s->u.shuffle.lane) s->u.shuffle.lane = fn(s->u.shuffle.lane, ctx);
+        break;
     case LP_ALLOC: case LP_SYNC: case LP_COMMIT: case LP_WAIT: case LP_ROLES: break;
     }
 }
@@ -349,6 +354,10 @@ static bool rebuf_stmt(lp_stmt *s, void *ctx)
     case LP_REDUCE: rename_buf(&s->u.reduce.buf, w); break;
     case LP_MBAR: rename_buf(&s->u.mbar.buf, w); break;
     case LP_PREFETCH: rename_buf(&s->u.prefetch.buf, w); break;
+    case LP_SHUFFLE:
+        rename_buf(&s->u.shuffle.dst, w);
+        rename_buf(&s->u.shuffle.src, w);
+        break;
     case LP_COPY:
         rename_buf(&s->u.copy.dst, w);
         rename_buf(&s->u.copy.src, w);

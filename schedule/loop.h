@@ -18,7 +18,7 @@
  *
  * GPU code is written at block level: `for @thread.x` loops are data-parallel statements, `sync`
  * stands between them, and register tiles shared by a warp or block are buffers with a distributed
- * layout.
+ * layout. threads.c turns that into what one thread does: one loop `@spmd` over the threads.
  *
  * The tree is plain data in the function's graph arena; rewriting makes new nodes or edits in
  * place. The invariants are in verify.c; what a statement means is in loop_eval.c. */
@@ -50,14 +50,16 @@ typedef struct lp_buf {
 
 typedef enum lp_kind {
     LP_FOR, LP_ALLOC, LP_STORE, LP_REDUCE, LP_IF, LP_LET,
-    LP_SYNC, LP_COPY, LP_COMMIT, LP_WAIT, LP_MBAR, LP_ROLES, LP_PREFETCH,
+    LP_SYNC, LP_COPY, LP_COMMIT, LP_WAIT, LP_MBAR, LP_ROLES, LP_PREFETCH, LP_SHUFFLE,
 } lp_kind;
 
 typedef enum lp_how { /* how a loop runs */
     LP_SERIAL, LP_UNROLL, LP_VECTOR, LP_PARALLEL,
     LP_CLAIM,  /* parts of a CPU kernel: own range first, then stealing; one, at top level */
     LP_ROTATE, /* serial, body copied `rotate` times: the ring index is constant in each */
-    LP_BLOCK_X, LP_BLOCK_Y, LP_BLOCK_Z, LP_THREAD_X, LP_THREAD_Y, LP_THREAD_Z, LP_WARP, LP_N_HOW
+    LP_BLOCK_X, LP_BLOCK_Y, LP_BLOCK_Z, LP_THREAD_X, LP_THREAD_Y, LP_THREAD_Z, LP_WARP,
+    LP_SPMD, /* the threads of a block, which may meet at barriers: only threads.c makes it */
+    LP_N_HOW
 } lp_how;
 
 struct lp_intrin; /* intrin.h: a row of intrin.def */
@@ -105,6 +107,12 @@ struct lp_stmt {
             te_ref idx[TE_MAX_DIM];
             int level;
         } prefetch;
+        struct { /* dst = src of another lane of the warp; all lanes take part. Inside @spmd */
+            lp_buf *dst, *src;
+            te_ref dst_at[TE_MAX_DIM], src_at[TE_MAX_DIM];
+            te_ref lane; /* number of that lane, or... */
+            int mask;    /* ...with lane NULL: own number ^ mask */
+        } shuffle;
     } u;
 };
 
@@ -166,6 +174,11 @@ lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_
                   te_tensor *const *params, int n_params, ll_error *err);
 /* The nest of one definition: for axes { buf = init; for reduction axes { buf op= body } }. */
 lp_stmt *lp_nest(lp_func *f, te_tensor *def, ll_error *err);
+
+/* ---- block level to thread level (threads.c) ---------------------------------------------------- */
+/* f's body becomes what each thread of a block does. LL_UNSUPPORTED with a sentence for what has no
+ * such form yet. `max_threads`: limit of the target (1024). */
+ll_code lp_threads(lp_func *f, int max_threads, ll_error *err);
 
 /* ---- text (loop_print.c, loop_parse.c) ------------------------------------------------------- */
 void lp_print(ll_str *out, const lp_func *f);

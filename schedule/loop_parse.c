@@ -491,6 +491,23 @@ static lp_stmt *parse_roles(parser *w)
     return s;
 }
 
+static lp_stmt *parse_shuffle(parser *w)
+{
+    lp_stmt *s = new_stmt(w, LP_SHUFFLE);
+    s->u.shuffle.dst = buf(w);
+    if (w->ok) indices(w, s->u.shuffle.dst_at, s->u.shuffle.dst->t->ndim);
+    want(w, "<-");
+    s->u.shuffle.src = buf(w);
+    if (w->ok) indices(w, s->u.shuffle.src_at, s->u.shuffle.src->t->ndim);
+    if (take(w, "lane")) {
+        s->u.shuffle.lane = expr(w, NULL);
+    } else {
+        want(w, "xor");
+        s->u.shuffle.mask = (int)number(w, 1, 31);
+    }
+    return s;
+}
+
 static lp_stmt *parse_small(parser *w)
 {
     lp_stmt *s = NULL;
@@ -510,6 +527,8 @@ static lp_stmt *parse_small(parser *w)
         s->u.prefetch.buf = buf(w);
         if (w->ok) indices(w, s->u.prefetch.idx, s->u.prefetch.buf->t->ndim);
         if (take(w, "level")) s->u.prefetch.level = (int)number(w, 0, 3);
+    } else if (take(w, "shuffle")) {
+        s = parse_shuffle(w);
     }
     return s;
 }

@@ -26,7 +26,7 @@ const char *const lp_how_text[LP_N_HOW] = {
     [LP_PARALLEL] = "parallel", [LP_CLAIM] = "claim",       [LP_ROTATE] = "rotate",
     [LP_BLOCK_X] = "block.x",   [LP_BLOCK_Y] = "block.y",   [LP_BLOCK_Z] = "block.z",
     [LP_THREAD_X] = "thread.x", [LP_THREAD_Y] = "thread.y", [LP_THREAD_Z] = "thread.z",
-    [LP_WARP] = "warp",
+    [LP_WARP] = "warp",         [LP_SPMD] = "spmd",
 };
 const char *const lp_scope_text[LP_N_SCOPE] = {
     [LP_GLOBAL] = "global", [LP_THREAD] = "thread", [LP_REG] = "reg", [LP_SHARED] = "shared",
@@ -250,6 +250,18 @@ static void print_small(ll_str *out, const lp_stmt *s)
         ll_str_add(out, "prefetch ");
         element(out, s->u.prefetch.buf, s->u.prefetch.idx);
         if (s->u.prefetch.level) ll_str_addf(out, " level %d", s->u.prefetch.level);
+        break;
+    case LP_SHUFFLE:
+        ll_str_add(out, "shuffle ");
+        element(out, s->u.shuffle.dst, s->u.shuffle.dst_at);
+        ll_str_add(out, " <- ");
+        element(out, s->u.shuffle.src, s->u.shuffle.src_at);
+        if (s->u.shuffle.lane) {
+            ll_str_add(out, " lane ");
+            expr(out, s->u.shuffle.lane);
+        } else {
+            ll_str_addf(out, " xor %d", s->u.shuffle.mask);
+        }
         break;
     default: break;
     }

@@ -17,6 +17,9 @@
  *   verify_run.c      initialisation, waits, ring reuse, missing barriers, deadlocks of roles: the
  *                     function is run for a few small dims on made-up values
  *
+ * A function in which a loop @spmd stands (thread level, made by threads.c from a function that was
+ * verified) is held to scopes, types, structure and bounds only.
+ *
  * What is taken on trust: a store whose index is read from an index tensor hits distinct elements
  * for distinct iterations (te_update demands it), and index tensors keep their declared ranges (the
  * evaluator checks that). */
@@ -141,6 +144,18 @@ static bool check_copy(vf *v, const lp_stmt *s)
     return true;
 }
 
+static bool check_shuffle(vf *v, const lp_stmt *s)
+{
+    const lp_buf *dst = s->u.shuffle.dst, *src = s->u.shuffle.src;
+    if (!check_indices(v, s, dst, s->u.shuffle.dst_at) ||
+        !check_indices(v, s, src, s->u.shuffle.src_at))
+        return false;
+    if (!v->spmd) return vf_fail(v, s, "a shuffle outside of a loop @spmd");
+    if (dst->scope != LP_REG || src->scope != LP_REG || dst->layout || src->layout)
+        return vf_fail(v, s, "a shuffle is between registers of threads");
+    return dst->t->dtype == src->t->dtype || vf_fail(v, s, "a shuffle does not convert");
+}
+
 static bool check_types(vf *v, const lp_stmt *s)
 {
     switch (s->kind) {
@@ -161,6 +176,7 @@ static bool check_types(vf *v, const lp_stmt *s)
         return s->u.let.var->dtype == s->u.let.value->dtype ||
                vf_fail(v, s, "the value has another type");
     case LP_PREFETCH: return check_indices(v, s, s->u.prefetch.buf, s->u.prefetch.idx);
+    case LP_SHUFFLE: return check_shuffle(v, s);
     case LP_MBAR:
         return known_buf(v, s->u.mbar.buf) || vf_fail(v, s, "the mbarrier is not in scope");
     default: return true;
@@ -287,8 +303,9 @@ static bool enter_loop(vf *v, const lp_stmt *s)
         v->n_let++;
     }
     if (extent->op != TE_INT && lasts(v, extent, s->u.loop.body)) vf_assume_le(v, var, extent, 1);
+    if (s->u.loop.how == LP_SPMD) v->spmd = true; /* apart by its barriers: proved at block level */
     bool ok = list(v, s->u.loop.body) && (!s->u.loop.intrin || vf_intrin(v, s)) &&
-              (!lp_is_parallel(s->u.loop.how) || vf_races(v, s));
+              (!lp_is_parallel(s->u.loop.how) || v->spmd || vf_races(v, s));
     if (claim) v->in_claim = false;
     v->n_loop--;
     v->n_let = let;
@@ -474,7 +491,8 @@ ll_code lp_verify(const lp_func *f, ll_error *err)
     names n = {.v = v};
     lp_walk(f->body, note_loop, &n);
     v->has_claim = n.claim != NULL;
-    if (v->code == LL_OK && check_params(v) && list(v, f->body)) vf_small_runs(v);
+    if (v->code == LL_OK && check_params(v) && list(v, f->body) && !v->spmd)
+        vf_small_runs(v);
     te_graph_destroy(v->g);
     te_graph_use(before);
     return v->code;

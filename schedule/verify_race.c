@@ -219,6 +219,25 @@ static te_ref step_of(vf *v, te_ref f, te_ref i)
     return te_uses(c, i) ? NULL : c;
 }
 
+/* d without its multiples of c * n, n the iterations of i: inside a turn of that length i reaches
+ * all its elements, so whole turns do not bring two iterations together (i + 128 * k, i < 128).
+ * NULL: there are none. */
+static te_ref without_turns(vf *v, te_ref d, te_ref c, te_ref i)
+{
+    te_ref n = i->u.axis->extent, e;
+    int64_t turn;
+    if (i->op != TE_AXIS || c->op != TE_INT || n->op != TE_INT) return NULL;
+    if (__builtin_mul_overflow(c->u.i, n->u.i, &turn) || turn < 1) return NULL;
+    te_affine f = te_affine_of(v->g, d);
+    bool found = false;
+    e = te_int(v->g, f.c);
+    for (int k = 0; k < f.n; k++) {
+        if (f.coef[k] % turn == 0) found = true;
+        else e = te_add(e, te_muli(f.atom[k], f.coef[k]));
+    }
+    return found ? te_simplify(v->g, e) : NULL;
+}
+
 /* Is f(i) != h(j) for all i != j? */
 static bool apart_in(vf *v, te_ref f, te_ref i, te_ref h, te_ref j)
 {
@@ -231,7 +250,9 @@ static bool apart_in(vf *v, te_ref f, te_ref i, te_ref h, te_ref j)
         c = te_neg(c);
     }
     te_ref d = te_simplify(v->g, te_sub(x, y));
-    return vf_prove(v, d, c, 1) && vf_prove(v, te_neg(d), c, 1);
+    if (vf_prove(v, d, c, 1) && vf_prove(v, te_neg(d), c, 1)) return true;
+    te_ref left = without_turns(v, d, c, i);
+    return left && vf_prove(v, left, c, 1) && vf_prove(v, te_neg(left), c, 1);
 }
 
 static te_ref row_major(vf *v, const lp_buf *b, const te_ref *idx)

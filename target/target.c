@@ -160,6 +160,7 @@ static ll_code parse_cuda(const char *text, const char *p, ll_target *out, ll_er
             out->max_threads = row[i].threads;
             out->max_regs = 65536;
             out->sms = row[i].sms;
+            out->vector_bytes = 16; /* the widest access of a thread */
             return LL_OK;
         }
     return bad(text, "no such compute capability", err);

@@ -16,7 +16,7 @@ typedef struct ll_target {
     char name[160];        /* canonical text form; equal targets have equal names               */
     /* CPU */
     uint64_t features;     /* bit set of ll_cpu_feature                                         */
-    int vector_bytes;      /* 16, 32 or 64                                                      */
+    int vector_bytes;      /* 16, 32 or 64; CUDA: the widest access of a thread                 */
     int n_vector_regs;     /* 16 or 32                                                          */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* data caches as found, or a modest default          */
     int cores;

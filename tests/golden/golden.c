@@ -6,6 +6,7 @@
  *     kernel ... { ... }                     the input: a loop function, or te definitions that
  *                                            are lowered (roots: those that nothing else reads)
  *     # run: split y.n 16 n.o n.i            trace lines, in order; a refused one changes nothing
+ *     # threads: 1024                        then to thread level (lp_threads)
  *     # ---
  *     the result: refused lines with their sentence as comments, then the loop function
  *
@@ -116,6 +117,18 @@ static void check_round_trip(golden *c)
     te_graph_destroy(g);
 }
 
+/* "# threads: MOST": the result is what one thread does. */
+static void to_threads(golden *c)
+{
+    ll_error err = {0};
+    char *most = first_directive(c, "# threads: ", "");
+    if (*most && lp_threads(c->s->fn, atoi(most), &err) != LL_OK)
+        ll_str_addf(&c->got, "# refused: %s\n", err.msg);
+    else if (*most && lp_verify(c->s->fn, &err) != LL_OK)
+        ll_str_addf(&c->got, "# verify: %s\n", err.msg);
+    free(most);
+}
+
 static void run_lines(golden *c)
 {
     const char *p = c->text;
@@ -127,6 +140,7 @@ static void run_lines(golden *c)
     if (c->s->approx) ll_str_addf(&c->got, "# approx: %s\n", c->s->approx);
     ll_error err = {0};
     if (lp_verify(c->s->fn, &err) != LL_OK) ll_str_addf(&c->got, "# verify: %s\n", err.msg);
+    to_threads(c);
     check_round_trip(c);
     lp_print(&c->got, c->s->fn);
 }

@@ -209,13 +209,25 @@ static void compare(kernel *k, int i, double tol)
     }
 }
 
-bool kernel_try_check(kernel *k, double tol, ll_error *err)
+ll_code kernel_eval(kernel *k, ll_error *err)
 {
     lp_run run = {k->want, k->bytes, dim_of, k, 0};
-    if (lp_eval(k->f, &run, err) != LL_OK) return false;
-    kernel_run(k);
+    return lp_eval(k->f, &run, err);
+}
+
+void kernel_compare(kernel *k, double tol)
+{
     for (int i = 0; i < k->f->n_param; i++)
         if (k->arg[i]) compare(k, i, tol);
+}
+
+int64_t kernel_number(kernel *k, te_ref e) { return number(k, e); }
+
+bool kernel_try_check(kernel *k, double tol, ll_error *err)
+{
+    if (kernel_eval(k, err) != LL_OK) return false;
+    kernel_run(k);
+    kernel_compare(k, tol);
     return true;
 }
 

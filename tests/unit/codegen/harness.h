@@ -39,6 +39,24 @@ bool kernel_try_check(kernel *k, double tol, ll_error *err);
 void same_as_eval(const char *text, const int64_t *dim, double tol);
 /* Compiling for `target` is refused with a sentence that holds `part`. */
 void refused(const char *text, const char *target, const char *part);
+/* Elements of the parameters against lp_eval's, after a run. */
+void kernel_compare(kernel *k, double tol);
+/* lp_eval on `want`. */
+ll_code kernel_eval(kernel *k, ll_error *err);
+int64_t kernel_number(kernel *k, te_ref e); /* a size over dims */
+
+/* ---- ptx.c: the same for kernels of GPUs, on the PTX machine with all checks ---- */
+/* Compiles for `target`, runs on a machine of its generation in three orders; any finding, any
+ * difference from lp_eval fails the test. `extra`: blocks more than the launch rule says. */
+void ptx_same_as_eval(const char *text, const char *target, const int64_t *dim, double tol);
+typedef struct ptx_run {
+    const char *text, *target;
+    const int64_t *dim;
+    double tol;
+    int extra;                /* blocks more than the launch rule says             */
+    void (*fill)(kernel *k);  /* changes what kernel_fill made, or NULL (arg and want) */
+} ptx_run;
+void ptx_check(const ptx_run *r);
 uint32_t random_bits(void);
 /* Greatest random u8. Bytes that become f16 stay below NaN (whose bits lp_eval does not keep): 119. */
 extern int random_u8_max;

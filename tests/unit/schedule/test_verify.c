@@ -116,6 +116,10 @@ static void iterations_that_meet(void **state)
             "iterations of i are not proved to keep apart in y");
     refuses(kernel("y[0, 0] = 0.0\nfor i < T @parallel { y[0, 0] += 1.0 }"), "keep apart");
     accepts(kernel("for i < 4 @parallel { for j < 16 { y[0, i * 16 + j] = 0.0 } }"));
+    accepts(kernel("for i < 16 @parallel { for j < 4 { y[0, j * 16 + i] = 0.0 } }"));
+    accepts(kernel("for i < 8 @parallel { for j < 4 { for v < 2 { y[0, j * 16 + i * 2 + v] = 0.0 } } }"));
+    refuses(kernel("for i < 16 @parallel { for j < 4 { y[0, j * 8 + i] = 0.0 } }"), "keep apart");
+    refuses(kernel("for i < 8 @parallel { for j < 4 { for v < 3 { y[0, j * 16 + i * 2 + v] = 0.0 } } }"), "");
     refuses(kernel("for i < 3 @parallel { for j < 17 { y[0, i * 16 + j] = 0.0 } }"), "keep apart");
     accepts(kernel("for f < 64 @parallel { y[0, f % 4 * 16 + f / 4] = 0.0 }"));
     refuses(kernel("for f < 64 @parallel { y[0, f / 2] = 0.0 }"), "keep apart");

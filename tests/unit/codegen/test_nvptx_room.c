@@ -1,0 +1,100 @@
+/* The block-level texts of tests/golden/room (GEMM through a ring, grouped GEMM, paged attention,
+ * decoding over warps) run on the PTX machine as lp_eval says, for trip counts round the depth of
+ * their rings. The one with roles is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "harness.h"
+
+static char *text_of(const char *name)
+{
+    char path[512];
+    ll_error err = {0};
+    void *all;
+    size_t n;
+    snprintf(path, sizeof path, "%s/%s.txt", ROOM_DIR, name);
+    if (ll_file_read(path, 1 << 20, &all, &n, &err) != LL_OK) fail_msg("%s", err.msg);
+    *strstr(all, "# ---\n") = 0;
+    return all;
+}
+
+static void room(const char *name, const int64_t *dim, double tol, void (*fill)(kernel *k))
+{
+    char *text = text_of(name);
+    static const char *const target[] = {"cuda:sm_80", "cuda:sm_75"};
+    for (int i = 0; i < 2; i++)
+        ptx_check(&(ptx_run){text, target[i], dim, tol, 1, fill});
+    free(text);
+}
+
+static void set(kernel *k, const char *name, int at, int v)
+{
+    for (int i = 0; i < k->f->n_param; i++)
+        if (!strcmp(k->f->param[i]->t->name, name))
+            ((int32_t *)k->arg[i])[at] = ((int32_t *)k->want[i])[at] = v;
+}
+
+static void gemm_through_a_ring(void **state)
+{
+    static const int64_t dim[][3] = {{67, 32, 35}, {3, 96, 70}, {64, 160, 64}}; /* M K N */
+    for (int i = 0; i < 3; i++) room("gemm_ring", dim[i], 1e-4, NULL);
+}
+
+static void one_sequence(kernel *k) { set(k, "len", 0, 1); }
+
+static void decode_over_warps(void **state)
+{
+    room("decode_warps", (int64_t[]){3, 40}, 1e-3, NULL);
+    room("decode_warps", (int64_t[]){1, 40}, 1e-3, one_sequence);
+}
+
+static void two_items(kernel *k)
+{
+    set(k, "item.seq", 0, 1), set(k, "item.row0", 0, 0), set(k, "item.rows", 0, 16), set(k, "item.pos", 0, 50);
+    set(k, "item.seq", 1, 0), set(k, "item.row0", 1, 16), set(k, "item.rows", 1, 3), set(k, "item.pos", 1, 0);
+}
+
+static void paged_attention(void **state) /* T P S W */
+{
+    room("flash_paged", (int64_t[]){19, 40, 2, 2}, 1e-3, two_items);
+}
+
+static void two_experts(kernel *k)
+{
+    set(k, "item.expert", 0, 2), set(k, "item.row0", 0, 0), set(k, "item.rows", 0, 20);
+    set(k, "item.expert", 1, 0), set(k, "item.row0", 1, 20), set(k, "item.rows", 1, 32);
+    set(k, "item.expert", 2, 1), set(k, "item.row0", 2, 52), set(k, "item.rows", 2, 1);
+}
+
+static void grouped_gemm(void **state) /* T K E W */
+{
+    room("gemm_grouped", (int64_t[]){53, 128, 3, 3}, 1e-3, two_experts);
+    room("gemm_grouped", (int64_t[]){53, 32, 3, 3}, 1e-3, two_experts);
+}
+
+static void roles_are_refused(void **state)
+{
+    char *text = text_of("gemm_roles");
+    refused(text, "cuda:sm_90a", "roles and mbarriers have no thread-level form yet");
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gemm_through_a_ring),
+        cmocka_unit_test(decode_over_warps),
+        cmocka_unit_test(paged_attention),
+        cmocka_unit_test(grouped_gemm),
+        cmocka_unit_test(roles_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

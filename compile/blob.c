@@ -32,6 +32,8 @@ static uint32_t record_size(enum llmir_section_kind kind)
     case LLMIR_SEC_PROGRAM: return sizeof(llmir_program_rec);
     case LLMIR_SEC_STEP: return sizeof(llmir_step_rec);
     case LLMIR_SEC_BINDING: return sizeof(llmir_binding_rec);
+    case LLMIR_SEC_TARGET: return sizeof(llmir_target_rec);
+    case LLMIR_SEC_LAUNCH: return sizeof(llmir_launch_rec);
     case LLMIR_SEC_PROVENANCE: return sizeof(llmir_pair_rec);
     default: return 1;
     }
@@ -72,10 +74,11 @@ uint32_t cc_blob_add(cc_blob *b, enum llmir_section_kind kind, const void *recor
 
 uint32_t cc_blob_count(const cc_blob *b, enum llmir_section_kind kind) { return b->count[kind]; }
 
-void cc_blob_bytes(cc_blob *b, enum llmir_section_kind kind, const void *p, size_t n)
+uint64_t cc_blob_bytes(cc_blob *b, enum llmir_section_kind kind, const void *p, size_t n)
 {
-    ll_str_clear(&b->section[kind]);
+    uint64_t at = b->section[kind].n;
     ll_str_addn(&b->section[kind], p, n);
+    return at;
 }
 
 llmir_linear cc_linear(cc_blob *b, int64_t base, const int64_t *coef, uint32_t n)

@@ -24,8 +24,8 @@ llmir_str cc_blob_str(cc_blob *b, const char *s);
 uint32_t cc_blob_add(cc_blob *b, enum llmir_section_kind kind, const void *record);
 /* How many records of the kind there are: the index the next one gets. */
 uint32_t cc_blob_count(const cc_blob *b, enum llmir_section_kind kind);
-/* The bytes of a section of plain bytes (tokenizer, chat template). */
-void cc_blob_bytes(cc_blob *b, enum llmir_section_kind kind, const void *p, size_t n);
+/* Appends to a section of plain bytes (tokenizer, chat template, PTX); the offset of the first. */
+uint64_t cc_blob_bytes(cc_blob *b, enum llmir_section_kind kind, const void *p, size_t n);
 
 /* base + sum of coef[i] * dim number i, for i < n; terms with coefficient 0 are left out. */
 llmir_linear cc_linear(cc_blob *b, int64_t base, const int64_t *coef, uint32_t n);

@@ -78,16 +78,6 @@ static ll_code pad_to(cc_sink *s, uint64_t at, ll_error *err)
     return LL_OK;
 }
 
-static void digest_of(const void *p, size_t n, uint64_t out[2])
-{
-    ll_hash h = {0, 0};
-    for (size_t at = 0; at < n; at += LLMIR_DIGEST_PIECE) {
-        size_t m = n - at < LLMIR_DIGEST_PIECE ? n - at : LLMIR_DIGEST_PIECE;
-        h = ll_hash_combine(h, ll_hash_bytes((const char *)p + at, m));
-    }
-    out[0] = h.lo, out[1] = h.hi;
-}
-
 /* ---- linking ---------------------------------------------------------------------------- */
 typedef struct link_dir {
     char path[256];
@@ -340,8 +330,8 @@ ll_code cc_image_write(const char *path, const cc_image *im, ll_error *err)
     const llmir_blob_head *h = im->blob;
     if (im->blob_size < sizeof *h || h->magic != LLMIR_BLOB_MAGIC || h->size != im->blob_size)
         return ll_fail(err, LL_USAGE, "%s: the tables of the module are not complete", path);
-    uint64_t digest[2];
-    digest_of(im->blob, im->blob_size, digest);
+    ll_hash blob = ll_hash_pieces(im->blob, im->blob_size, LLMIR_DIGEST_PIECE);
+    const uint64_t digest[2] = {blob.lo, blob.hi};
     void *so = NULL;
     size_t n = 0;
     LL_TRY(link_image(im, digest, &so, &n, err));

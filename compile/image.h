@@ -24,7 +24,7 @@ ll_code cc_sink_write(cc_sink *s, const void *p, size_t n, ll_error *err);
 typedef struct cc_image {
     const cc_object *object; /* relocatable ELF that defines the kernels' functions */
     size_t n_object;
-    const cc_kernel_symbols *kernel; /* in the order of LLMIR_SEC_KERNEL */
+    const cc_kernel_symbols *kernel; /* by llmir_kernel_rec.code of CPU kernels */
     uint32_t n_kernel;
     const void *blob; /* from cc_blob_finish; its weight records say where weights go */
     size_t blob_size;

@@ -56,6 +56,8 @@ static void place_planes(cc_packing *p)
     p->super_bytes = codes + unit_codes * units;
 }
 
+int cc_lanes(const ll_target *t) { return t->vector_bytes >= 64 ? 16 : 8; }
+
 ll_code cc_packing_make(const te_quant *q, ll_dtype plain, int64_t rows, int64_t cols, const ll_target *t,
                         cc_packing *p, ll_error *err)
 {
@@ -77,8 +79,8 @@ ll_code cc_packing_make(const te_quant *q, ll_dtype plain, int64_t rows, int64_t
     p->group = p->unit % PREFERRED_GROUP ? 1 : PREFERRED_GROUP;
     if (super % p->unit || (finest != INT64_MAX && p->unit % finest && finest < p->unit))
         return ll_fail(err, LL_UNSUPPORTED, "scales over %lld columns do not fit units of %d in blocks of %lld", (long long)finest, p->unit, (long long)super);
-    p->lanes = t->vector_bytes >= 64 ? 16 : 8;
-    p->rows = 2 * p->lanes;
+    p->lanes = cc_lanes(t);
+    p->rows = CC_PANEL_VECTORS * p->lanes;
     place_planes(p);
     int64_t panels = (rows + p->rows - 1) / p->rows;
     if (!ll_mul_i64(p->super_bytes, cols / super, &p->panel_bytes) || !ll_mul_i64(p->panel_bytes, panels, &p->bytes))

@@ -37,6 +37,8 @@ typedef struct cc_packing {
     int64_t n_rows, n_cols, super_bytes, panel_bytes, bytes;
 } cc_packing;
 
+enum { CC_PANEL_VECTORS = 2 };
+int cc_lanes(const ll_target *t); /* of a vector of 32-bit numbers, as packings use it */
 /* The packing of a [rows, cols] weight: of a quantised type, or (q NULL) of plain elements. */
 ll_code cc_packing_make(const te_quant *q, ll_dtype plain, int64_t rows, int64_t cols, const ll_target *t,
                         cc_packing *out, ll_error *err);

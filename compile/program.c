@@ -5,26 +5,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "compile/splitk.h"
 
-const char *const cc_dim_name[CC_N_DIM] = {"T", "S", "R", "PAGES", "BLOCKS", "KEYS", "PAIRS", "W.items"};
+const char *const cc_dim_name[CC_W] = {"T", "S", "R", "PAGES", "BLOCKS", "KEYS", "PAIRS"};
 
-enum { ITEMS_PLAN = 0, DECODE_PARTS = 4, MAX_WEIGHTS = 16 };
+enum { MAX_WEIGHTS = 16 };
 
-int cc_dim_index(void *unused, const char *name)
+int cc_dim_index(void *target, const char *name)
 {
-    for (int i = 0; i < CC_N_DIM; i++)
+    const cc_target_build *t = target;
+    for (int i = 0; i < CC_W; i++)
         if (!strcmp(cc_dim_name[i], name)) return i;
-    return -1;
+    return strcmp(name, "W.items") ? -1 : CC_W + (int)t->plan;
 }
 
 typedef struct program {
     cc_builder *b;
+    cc_target_build *t;
     mdl_graph *mg;
     te_graph *g;
     cc_fusion fusion;
     cc_instance *instance; /* per kernel */
-    int *built;            /* per kernel: index into b->kernel */
+    int *built;            /* per kernel: index into t->kernel */
     cc_arena *arena;
     te_tensor *logits;
     uint32_t kv_index;
@@ -37,7 +40,7 @@ typedef struct program {
 static const char *pool_layout(const program *p, const te_tensor *pool, bool keys)
 {
     long long B = p->block, H = pool->shape[2]->u.i, D = pool->shape[3]->u.i, b = ll_dtype_bits(p->kv);
-    long long L = p->b->target.vector_bytes >= 64 ? 16 : 8;
+    long long L = p->t->wants.key_lanes;
     ll_arena *a = te_arena(p->g);
     if (keys) return ll_sprintf(a, "layout(...@%lld | %lld@%lld ...@%lld | ...@%lld | ...@%lld)", H * B * D * b, L, b, L * D * b, B * D * b, L * b);
     return ll_sprintf(a, "layout(...@%lld | ...@%lld | ...@%lld | ...@%lld)", H * B * D * b, D * b, B * D * b, b);
@@ -96,80 +99,93 @@ static ll_code fill_params(cc_builder *b, cc_built *k, const cc_instance *in)
         if (!strcmp(f->param[i]->t->name, "items")) k->param[i].number = -1;
         else LL_TRY(param_number(b, in, f->param[i]->t->name, &k->param[i].number));
     }
-    f->dim_slot = LL_NEW_N(te_arena(k->s->g), int, f->n_dim + 1);
-    for (int i = 0; i < f->n_dim; i++) {
-        f->dim_slot[i] = cc_dim_index(NULL, f->dim[i]->u.dim->name);
-        if (f->dim_slot[i] < 0) return ll_fail(b->err, LL_FAILED, "kernel %s reads an unknown size %s", k->name, f->dim[i]->u.dim->name);
-    }
     return LL_OK;
 }
 
 static const char *class_name(cc_class c) { return c == CC_MATMUL ? "matmul" : c == CC_RAGGED ? "ragged" : "rows"; }
 
+/* Code is cached by what it is made from, its name included, so the name must not depend on what
+ * else is built. No two kernels of the module have one name: more digits where that takes them. */
+static void name_kernel(const cc_builder *b, const cc_target_build *t, cc_built *k)
+{
+    char hex[LL_HASH_HEX];
+    ll_hash h = ll_hash_bytes(k->text, strlen(k->text));
+    ll_hash_hex(ll_hash_combine(h, ll_hash_bytes(t->target.name, strlen(t->target.name))), hex);
+    bool taken = true;
+    for (int digits = 8; taken && digits < LL_HASH_HEX; digits++) {
+        snprintf(k->name, sizeof k->name, "llmir_%s_%.*s", class_name(k->of->class), digits, hex);
+        taken = false;
+        for (const cc_target_build *o = b->target; o <= t; o++)
+            for (int i = 0; i < o->n_kernel; i++)
+                taken = taken || (&o->kernel[i] != k && !strcmp(o->kernel[i].name, k->name));
+    }
+}
+
 static ll_code build_kernel(program *p, int at)
 {
     cc_builder *b = p->b;
+    cc_target_build *t = p->t;
     cc_kernel *ck = p->fusion.kernel[at];
     const cc_instance *in = &p->instance[at];
     const char *text = ll_sprintf(te_arena(p->g), "T %lld..%lld\n%s", (long long)p->t_min, (long long)p->t_max, in->text);
-    intptr_t known = (intptr_t)ll_map_get_str(&b->by_text, text);
+    intptr_t known = (intptr_t)ll_map_get_str(&t->by_text, text);
     if (known) {
         p->built[at] = (int)known - 1;
         return LL_OK;
     }
-    LL_TRY(grow((void **)&b->kernel, b->n_kernel, &b->cap_kernel, sizeof *b->kernel, b->err));
-    cc_built *k = &b->kernel[b->n_kernel];
+    LL_TRY(grow((void **)&t->kernel, t->n_kernel, &t->cap_kernel, sizeof *t->kernel, b->err));
+    cc_built *k = &t->kernel[t->n_kernel];
     *k = (cc_built){.text = text, .of = ck, .in = in};
-    snprintf(k->name, sizeof k->name, "llmir_%s_%d", class_name(ck->class), b->n_kernel);
+    name_kernel(b, t, k);
     cc_pool_layout pools[4];
-    cc_site_options o = {.target = &b->target, .act_block = b->o->f32_activations ? 0 : 32, .one_row = p->t_max == 1, .min_rows = p->t_min,
+    cc_site_options o = {.target = &t->target, .act_block = t->wants.act_block, .one_row = p->t_max == 1, .min_rows = p->t_min,
                          .max_rows = p->t_max, .page = p->block, .items = p->t_max == 1 ? NULL : "items"};
     o.pool = pools;
     o.n_pool = pool_layouts(p, in, pools, 4);
     k->s = cc_site_schedule(p->g, ck, k->name, &o, b->err);
     if (!k->s) return b->err->code;
-    b->n_kernel++;
-    p->built[at] = b->n_kernel - 1;
+    t->n_kernel++;
+    p->built[at] = t->n_kernel - 1;
     k->te = strdup(in->text);
     k->trace = strdup(ll_str_cstr(&k->s->trace));
-    if (!k->te || !k->trace || !ll_map_set_str(&b->by_text, text, (void *)(intptr_t)b->n_kernel)) return ll_fail(b->err, LL_NO_SPACE, "no memory for the build's tables");
+    if (!k->te || !k->trace || !ll_map_set_str(&t->by_text, text, (void *)(intptr_t)t->n_kernel)) return ll_fail(b->err, LL_NO_SPACE, "no memory for the build's tables");
     return fill_params(b, k, in);
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */
 
+static const mdl_weight *constant(const cc_builder *b, const char *name)
+{
+    for (size_t i = 0; i < b->constants->n_weight; i++)
+        if (!strcmp(b->constants->weight[i].t->name, name)) return &b->constants->weight[i];
+    return NULL;
+}
+
+/* A constant is stored once for each packing that some target wants. */
 static ll_code weight_index(program *p, const te_tensor *t, uint32_t *out)
 {
     cc_builder *b = p->b;
-    intptr_t known = (intptr_t)ll_map_get_str(&b->by_weight, t->name);
-    if (known) {
-        *out = (uint32_t)known - 1;
-        return LL_OK;
+    cc_stored s = {.w = constant(b, t->name), .of = p->t};
+    if (!s.w) return ll_fail(b->err, LL_FAILED, "%s is no constant of the model", t->name);
+    cc_packing pk = {.name = "dense"};
+    if (t->ndim == 2) LL_TRY(cc_packing_of(t, &p->t->target, &pk, b->err));
+    snprintf(s.packing, sizeof s.packing, "%s", pk.name);
+    const char *key = ll_sprintf(te_arena(p->g), "%s\n%s", t->name, s.packing);
+    intptr_t known = (intptr_t)ll_map_get_str(&b->by_weight, key);
+    if (!known) {
+        LL_TRY(grow((void **)&b->weight, b->n_weight, &b->cap_weight, sizeof *b->weight, b->err));
+        b->weight[b->n_weight++] = s;
+        known = b->n_weight;
+        if (!ll_map_set_str(&b->by_weight, key, (void *)known))
+            return ll_fail(b->err, LL_NO_SPACE, "no memory for the build's tables");
     }
-    const mdl_weight *w = NULL;
-    for (size_t i = 0; i < p->mg->n_weight && !w; i++)
-        if (p->mg->weight[i].t == t) w = &p->mg->weight[i];
-    if (!w) return ll_fail(b->err, LL_FAILED, "%s is no constant of the model", t->name);
-    LL_TRY(grow((void **)&b->weight, b->n_weight, &b->cap_weight, sizeof *b->weight, b->err));
-    cc_stored *s = &b->weight[b->n_weight++];
-    *s = (cc_stored){.w = w};
-    if (t->ndim == 2) {
-        cc_packing pk;
-        LL_TRY(cc_packing_of(t, &b->target, &pk, b->err));
-        s->bytes = (uint64_t)pk.bytes;
-        snprintf(s->packing, sizeof s->packing, "%s", pk.name);
-    } else {
-        s->bytes = (uint64_t)t->shape[0]->u.i * (uint64_t)ll_dtype_bits((ll_dtype)t->dtype) / 8;
-        snprintf(s->packing, sizeof s->packing, "dense");
-    }
-    if (!ll_map_set_str(&b->by_weight, t->name, (void *)(intptr_t)b->n_weight)) return ll_fail(b->err, LL_NO_SPACE, "no memory for the build's tables");
-    *out = (uint32_t)b->n_weight - 1;
+    *out = (uint32_t)known - 1;
     return LL_OK;
 }
 
 /* ---- bindings ------------------------------------------------------------------------------------------------------------ */
 
-static llmir_linear linear(cc_builder *b, const cc_bytes *v) { return cc_linear(b->blob, v->base, v->coef, CC_N_DIM); }
+static llmir_linear linear(cc_builder *b, const cc_bytes *v) { return cc_linear(b->blob, v->base, v->coef, CC_MAX_DIM); }
 
 static bool input_of(const program *p, const te_tensor *t, uint32_t *index)
 {
@@ -207,7 +223,7 @@ static ll_code bind(program *p, const te_tensor *t, llmir_binding_rec *out)
     if (input_of(p, t, &out->index)) return out->space = LLMIR_SPACE_INPUT, LL_OK;
     if (pool_of(p, t, &out->index)) return out->space = LLMIR_SPACE_KV, LL_OK;
     if (!cc_arena_find(p->arena, t, &at)) return ll_fail(p->b->err, LL_FAILED, "%s has no place in memory", t->name);
-    LL_TRY(cc_tensor_bytes(t, cc_dim_index, NULL, &size, p->b->err));
+    LL_TRY(cc_tensor_bytes(t, cc_dim_index, p->t, &size, p->b->err));
     out->space = LLMIR_SPACE_ARENA;
     out->at = linear(p->b, &at);
     out->size = linear(p->b, &size);
@@ -234,7 +250,7 @@ static ll_code plan_arena(program *p)
             te_tensor *t = p->fusion.kernel[k]->root[i];
             cc_bytes size;
             if (t->kind == TE_UPDATE || t == p->logits) continue;
-            LL_TRY(cc_tensor_bytes(t, cc_dim_index, NULL, &size, p->b->err));
+            LL_TRY(cc_tensor_bytes(t, cc_dim_index, p->t, &size, p->b->err));
             LL_TRY(cc_arena_add(p->arena, t, &size, k, last_reader(p, t, k), p->b->err));
         }
     return LL_OK;
@@ -250,7 +266,7 @@ static ll_code estimate(program *p, const cc_kernel *k, cc_bytes *bytes, cc_byte
     bool one = p->t_max == 1;
     for (int i = 0; i < n; i++) {
         cc_packing pk;
-        LL_TRY(cc_packing_of(w[i], &p->b->target, &pk, p->b->err));
+        LL_TRY(cc_packing_of(w[i], &p->t->target, &pk, p->b->err));
         if (k->class == CC_MATMUL) bytes->base += pk.bytes;
         else bytes->coef[CC_T] += pk.panel_bytes / pk.rows;
     }
@@ -260,7 +276,7 @@ static ll_code estimate(program *p, const cc_kernel *k, cc_bytes *bytes, cc_byte
             int64_t flops = 2 * t->shape[1]->u.i * t->body->src[1]->u.axis->extent->u.i;
             te_ref rows = t->shape[0];
             if (one || rows->op != TE_DIM) ops->base += flops;
-            else ops->coef[cc_dim_index(NULL, rows->u.dim->name)] += flops;
+            else ops->coef[cc_dim_index(p->t, rows->u.dim->name)] += flops;
         }
     }
     if (k->class == CC_RAGGED) {
@@ -277,16 +293,17 @@ static ll_code estimate(program *p, const cc_kernel *k, cc_bytes *bytes, cc_byte
 static ll_code add_step(program *p, int at, uint32_t *first)
 {
     cc_builder *b = p->b;
-    const cc_built *k = &b->kernel[p->built[at]];
+    const cc_built *k = &p->t->kernel[p->built[at]];
     const cc_instance *in = &p->instance[at];
     lp_func *f = k->s->fn;
     cc_bytes bytes, ops;
     LL_TRY(estimate(p, p->fusion.kernel[at], &bytes, &ops));
-    llmir_step_rec step = {.kernel = (uint32_t)p->built[at], .site = (uint32_t)p->built[at], .n_binding = (uint32_t)f->n_param};
+    uint32_t number = p->t->first_kernel + (uint32_t)p->built[at];
+    llmir_step_rec step = {.kernel = number, .site = number, .n_binding = (uint32_t)f->n_param};
     step.binding = cc_blob_count(b->blob, LLMIR_SEC_BINDING);
     for (int i = 0; i < f->n_param; i++) {
         llmir_binding_rec r = {0};
-        if (k->param[i].number < 0) r = (llmir_binding_rec){.space = LLMIR_SPACE_INPUT, .index = LLMIR_IN_PLAN + 2 * ITEMS_PLAN};
+        if (k->param[i].number < 0) r = (llmir_binding_rec){.space = LLMIR_SPACE_INPUT, .index = LLMIR_IN_PLAN + 2 * p->t->plan};
         else LL_TRY(bind(p, in->tensor[k->param[i].number], &r));
         cc_blob_add(b->blob, LLMIR_SEC_BINDING, &r);
     }
@@ -310,10 +327,11 @@ static ll_code cut(program *p)
         wanted[n++] = m->layer[i].v_new;
     }
     wanted[n++] = m->logits;
-    if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, DECODE_PARTS, p->block < 64 ? p->block : 64, b->err));
+    const cc_wants *w = &p->t->wants;
+    int64_t page = p->block < w->part_page ? p->block : w->part_page;
+    if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, w->parts, page, b->err));
     p->logits = wanted[n - 1];
-    int64_t panel = b->target.vector_bytes >= 64 ? 32 : 16;
-    return cc_fuse(p->g, wanted, n, p->t_max == 1, panel, &p->fusion, b->err);
+    return cc_fuse(p->g, wanted, n, p->t_max == 1, w->panel, &p->fusion, b->err);
 }
 
 static ll_code run(program *p)
@@ -332,28 +350,37 @@ static ll_code run(program *p)
     for (int k = 0; k < n; k++) LL_TRY(add_step(p, k, &first));
     cc_bytes arena = cc_arena_size(p->arena);
     llmir_program_rec r = {.kv = p->kv_index, .t_min = (uint32_t)p->t_min, .t_max = (uint32_t)p->t_max, .step = first, .n_step = (uint32_t)n,
-                           .multiple = p->t_max == 1 ? 1 : CC_PLAN_ROWS};
+                           .multiple = p->t_max == 1 ? 1 : (uint32_t)p->t->wants.multiple};
     r.name = cc_blob_str(b->blob, p->t_max == 1 ? "one" : "many");
     r.arena = linear(b, &arena);
     cc_blob_add(b->blob, LLMIR_SEC_PROGRAM, &r);
     b->report->kernel_calls += n;
+    p->t->n_program++;
     if (p->t_max == 1) b->report->decode_steps = n;
     return LL_OK;
 }
 
-ll_code cc_add_program(cc_builder *b, ll_dtype kv, int64_t block, uint32_t kv_index, int64_t t_min, int64_t t_max)
+/* The graph lives until the target's code is made; the first of the build to its end. */
+static ll_code keep_graph(cc_builder *b, cc_target_build *t, mdl_graph *mg)
 {
-    mdl_options mo = {.kv = kv, .kv_block = block, .max_tokens = t_max, .multiple = t_max == 1 ? 1 : CC_PLAN_ROWS, .act_block = b->o->f32_activations ? 0 : 32, .act_granule = 32};
-    mdl_graph *mg;
-    LL_TRY(mdl_build_graph(b->model, &mo, &mg, b->err));
-    mdl_graph **v = realloc(b->graph, sizeof *v * (size_t)(b->n_graph + 1));
+    if (!b->constants) return b->constants = mg, LL_OK;
+    mdl_graph **v = realloc(t->graph, sizeof *v * (size_t)(t->n_graph + 1));
     if (!v) {
         mdl_graph_destroy(mg);
         return ll_fail(b->err, LL_NO_SPACE, "no memory for the build's tables");
     }
-    b->graph = v;
-    v[b->n_graph++] = mg;
-    program p = {.b = b, .mg = mg, .g = mg->g, .kv_index = kv_index, .kv = kv, .block = block, .t_min = t_min, .t_max = t_max};
+    t->graph = v;
+    v[t->n_graph++] = mg;
+    return LL_OK;
+}
+
+ll_code cc_add_program(cc_builder *b, cc_target_build *t, ll_dtype kv, int64_t block, uint32_t kv_index, int64_t t_min, int64_t t_max)
+{
+    mdl_options mo = {.kv = kv, .kv_block = block, .max_tokens = t_max, .multiple = t_max == 1 ? 1 : t->wants.multiple, .act_block = t->wants.act_block, .act_granule = 32};
+    mdl_graph *mg;
+    LL_TRY(mdl_build_graph(b->model, &mo, &mg, b->err));
+    LL_TRY(keep_graph(b, t, mg));
+    program p = {.b = b, .t = t, .mg = mg, .g = mg->g, .kv_index = kv_index, .kv = kv, .block = block, .t_min = t_min, .t_max = t_max};
     te_graph *before = te_graph_use(mg->g);
     ll_code rc = run(&p);
     te_graph_use(before);

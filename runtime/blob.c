@@ -36,6 +36,9 @@ static const struct shape {
     [LLMIR_SEC_PROVENANCE] = {"provenance", sizeof(llmir_pair_rec), 4, 1u << 16},
     [LLMIR_SEC_TOKENIZER] = {"tokenizer", 1, 1, 1u << 30},
     [LLMIR_SEC_CHAT] = {"chat template", 1, 1, 1u << 24},
+    [LLMIR_SEC_TARGET] = {"targets", sizeof(llmir_target_rec), 4, 64},
+    [LLMIR_SEC_PTX] = {"PTX", 1, 1, 1u << 30},
+    [LLMIR_SEC_LAUNCH] = {"launches", sizeof(llmir_launch_rec), 8, 1u << 16},
 };
 
 typedef struct check {
@@ -154,7 +157,7 @@ static ll_code check_model(check *c)
 {
     if (rt_blob_n(c->b, LLMIR_SEC_MODEL) != 1) return BAD(c, "%s: no model record", c->file);
     const llmir_model_rec *m = rt_blob_model(c->b);
-    const llmir_str s[] = {m->name, m->arch, m->quant, m->target, m->features};
+    const llmir_str s[] = {m->name, m->arch, m->quant};
     for (size_t i = 0; i < sizeof s / sizeof *s; i++) LL_TRY(str(c, s[i], "model", 0));
     if (m->vocab < 1 || m->vocab > 1u << 24 || m->context < 1 || m->context > 1u << 28)
         return BAD(c, "%s: model: vocabulary %u, context %u: out of range", c->file, m->vocab,
@@ -176,13 +179,104 @@ static ll_code check_dims(check *c)
     return LL_OK;
 }
 
+/* ---- targets and code ------------------------------------------------------------------- */
+static ll_code check_target(check *c, uint32_t i, uint32_t *program)
+{
+    const llmir_target_rec *t = rt_blob_target(c->b, i);
+    LL_TRY(str(c, t->name, "target", i));
+    LL_TRY(str(c, t->features, "target", i));
+    const char *name = rt_blob_str(c->b, t->name);
+    if (!*name || strnlen(name, LLMIR_TARGET_NAME) == LLMIR_TARGET_NAME)
+        return BAD(c, "%s: target %u: its name is empty or longer than %d bytes", c->file, i,
+                   LLMIR_TARGET_NAME - 1);
+    for (uint32_t j = 0; j < i; j++)
+        if (!strcmp(name, rt_blob_str(c->b, rt_blob_target(c->b, j)->name)))
+            return BAD(c, "%s: target %u: a second %s", c->file, i, name);
+    bool cuda = t->kind == LLMIR_ON_CUDA;
+    if (t->kind >= LLMIR_ON_END_)
+        return BAD(c, "%s: target %u: kind %u is unknown", c->file, i, t->kind);
+    if (cuda ? t->sm < 10 || t->sm > 9999 || t->sm_exact > 1 : t->sm || t->sm_exact)
+        return BAD(c, "%s: target %u: compute capability %u, exact %u: out of range", c->file, i,
+                   t->sm, t->sm_exact);
+    LL_TRY(range_of(c, LLMIR_SEC_PROGRAM, t->program, t->n_program, "target", i));
+    if (t->program != *program || !t->n_program)
+        return BAD(c, "%s: target %u: %u programs from number %u, wanted some from number %u",
+                   c->file, i, t->n_program, t->program, *program);
+    *program += t->n_program;
+    return LL_OK;
+}
+
+static ll_code check_targets(check *c)
+{
+    uint32_t program = 0, n = rt_blob_n(c->b, LLMIR_SEC_TARGET);
+    if (!n) return BAD(c, "%s: no target", c->file);
+    for (uint32_t i = 0; i < n; i++) LL_TRY(check_target(c, i, &program));
+    if (program != rt_blob_n(c->b, LLMIR_SEC_PROGRAM))
+        return BAD(c, "%s: targets: %u programs of %u belong to one", c->file, program,
+                   rt_blob_n(c->b, LLMIR_SEC_PROGRAM));
+    return LL_OK;
+}
+
+/* A text begins where the section or an earlier text ends, has its only NUL at its end, and is
+ * looked at once: *last is the launch before. */
+static ll_code check_ptx(check *c, uint32_t i, const llmir_launch_rec *l,
+                         const llmir_launch_rec *last)
+{
+    const rt_table *t = &c->b->table[LLMIR_SEC_PTX];
+    if (last && last->ptx == l->ptx && last->ptx_size == l->ptx_size) return LL_OK;
+    uint64_t from = last ? last->ptx + last->ptx_size : 0;
+    if (l->ptx < from || l->ptx_size < 2 || l->ptx > t->n || l->ptx_size > t->n - l->ptx)
+        return BAD(c,
+                   "%s: launch %u: %llu bytes of PTX at %llu: wanted some from %llu on, inside %u",
+                   c->file, i, (unsigned long long)l->ptx_size, (unsigned long long)l->ptx,
+                   (unsigned long long)from, t->n);
+    if (memchr(t->p + l->ptx, 0, l->ptx_size) != t->p + l->ptx + l->ptx_size - 1)
+        return BAD(c, "%s: launch %u: its PTX does not end in its first NUL", c->file, i);
+    return LL_OK;
+}
+
+static ll_code check_launch(check *c, uint32_t i)
+{
+    const llmir_launch_rec *l = rt_blob_launch(c->b, i);
+    LL_TRY(check_ptx(c, i, l, i ? rt_blob_launch(c->b, i - 1) : NULL));
+    LL_TRY(str(c, l->entry, "launch", i));
+    if (!*rt_blob_str(c->b, l->entry)) return BAD(c, "%s: launch %u: no entry", c->file, i);
+    uint64_t threads = 1; /* a factor that passed leaves at most LLMIR_MAX_BLOCK: no overflow */
+    for (int d = 0; d < 3 && threads && threads <= LLMIR_MAX_BLOCK; d++) threads *= l->block[d];
+    if (!threads || threads > LLMIR_MAX_BLOCK)
+        return BAD(c, "%s: launch %u: blocks of %u x %u x %u threads, wanted 1 to %d", c->file, i,
+                   l->block[0], l->block[1], l->block[2], LLMIR_MAX_BLOCK);
+    if (l->shared > LLMIR_MAX_SHARED)
+        return BAD(c, "%s: launch %u: %u bytes of shared memory, at most %d are possible", c->file,
+                   i, l->shared, LLMIR_MAX_SHARED);
+    for (int d = 0; d < 3; d++) {
+        LL_TRY(linear(c, &l->grid[d].n, "launch", i));
+        if (!l->grid[d].div) return BAD(c, "%s: launch %u: a grid divided by 0", c->file, i);
+    }
+    return LL_OK;
+}
+
+static ll_code check_code(check *c, uint32_t i, const llmir_kernel_rec *k, uint32_t n_cpu)
+{
+    LL_TRY(index_of(c, LLMIR_SEC_TARGET, k->target, "kernel", i));
+    if (k->kind != rt_blob_target(c->b, k->target)->kind)
+        return BAD(c, "%s: kernel %u: kind %u, its target's is %u", c->file, i, k->kind,
+                   rt_blob_target(c->b, k->target)->kind);
+    if (k->kind == LLMIR_ON_CUDA) return index_of(c, LLMIR_SEC_LAUNCH, k->code, "kernel", i);
+    if (k->code < n_cpu) return LL_OK;
+    return BAD(c, "%s: kernel %u: code number %u of %u", c->file, i, k->code, n_cpu);
+}
+
 static ll_code check_kernels(check *c)
 {
+    uint32_t n_cpu = rt_blob_n_kernel_on(c->b, LLMIR_ON_CPU);
+    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_LAUNCH); i++) LL_TRY(check_launch(c, i));
     for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_KERNEL); i++) {
         const llmir_kernel_rec *k = rt_blob_kernel(c->b, i);
         LL_TRY(str(c, k->name, "kernel", i));
         LL_TRY(str(c, k->te, "kernel", i));
         LL_TRY(str(c, k->trace, "kernel", i));
+        LL_TRY(check_code(c, i, k, n_cpu));
         if (k->scratch > 1u << 30)
             return BAD(c, "%s: kernel %u: %llu bytes of scratch, at most 1 GiB is possible",
                        c->file, i, (unsigned long long)k->scratch);
@@ -292,7 +386,7 @@ static ll_code check_binding(check *c, uint32_t i, const llmir_kv_rec *kv)
     return LL_OK;
 }
 
-static ll_code check_program(check *c, uint32_t i, uint64_t *visits)
+static ll_code check_program(check *c, uint32_t i, uint32_t target, uint64_t *visits)
 {
     const llmir_program_rec *p = rt_blob_program(c->b, i);
     LL_TRY(str(c, p->name, "program", i));
@@ -307,6 +401,10 @@ static ll_code check_program(check *c, uint32_t i, uint64_t *visits)
     for (uint32_t j = p->step; j < p->step + p->n_step; j++) {
         const llmir_step_rec *s = rt_blob_step(c->b, j);
         LL_TRY(index_of(c, LLMIR_SEC_KERNEL, s->kernel, "step", j));
+        if (rt_blob_kernel(c->b, s->kernel)->target != target)
+            return BAD(c,
+                       "%s: step %u: kernel %u is code for target %u, the program is of target %u",
+                       c->file, j, s->kernel, rt_blob_kernel(c->b, s->kernel)->target, target);
         if (s->site != UINT32_MAX) LL_TRY(index_of(c, LLMIR_SEC_SITE, s->site, "step", j));
         LL_TRY(range_of(c, LLMIR_SEC_BINDING, s->binding, s->n_binding, "step", j));
         LL_TRY(linear(c, &s->bytes, "step", j));
@@ -320,15 +418,15 @@ static ll_code check_program(check *c, uint32_t i, uint64_t *visits)
     return LL_OK;
 }
 
-/* The programs of KV layout `kv` cover 1..max: follow the chain of ranges from 1. */
-static ll_code check_cover(check *c, uint32_t kv)
+/* The programs of a target for KV layout `kv` cover 1..max: follow the chain of ranges from 1. */
+static ll_code check_cover(check *c, uint32_t target, uint32_t kv)
 {
-    uint32_t n = 0, linked = 0, next = 1;
-    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++)
-        n += rt_blob_program(c->b, i)->kv == kv;
+    const llmir_target_rec *of = rt_blob_target(c->b, target);
+    uint32_t n = 0, linked = 0, next = 1, end = of->program + of->n_program;
+    for (uint32_t i = of->program; i < end; i++) n += rt_blob_program(c->b, i)->kv == kv;
     for (bool more = true; more;) {
         uint32_t hits = 0, to = 0;
-        for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++) {
+        for (uint32_t i = of->program; i < end; i++) {
             const llmir_program_rec *p = rt_blob_program(c->b, i);
             if (p->kv == kv && p->t_min == next) hits++, to = p->t_max;
         }
@@ -338,18 +436,20 @@ static ll_code check_cover(check *c, uint32_t kv)
     }
     if (n && linked == n) return LL_OK;
     return BAD(c,
-               "%s: programs of KV layout %u: %u in all, but they do not cover 1 token and up "
-               "without gap or "
-               "overlap (trouble at %u tokens)",
-               c->file, kv, n, next);
+               "%s: programs of target %u for KV layout %u: %u in all, but they do not cover 1 "
+               "token and up without gap or overlap (trouble at %u tokens)",
+               c->file, target, kv, n, next);
 }
 
 static ll_code check_programs(check *c)
 {
     uint64_t visits = 0;
-    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_PROGRAM); i++)
-        LL_TRY(check_program(c, i, &visits));
-    for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_KV); i++) LL_TRY(check_cover(c, i));
+    for (uint32_t t = 0; t < rt_blob_n(c->b, LLMIR_SEC_TARGET); t++) {
+        const llmir_target_rec *of = rt_blob_target(c->b, t);
+        for (uint32_t i = 0; i < of->n_program; i++)
+            LL_TRY(check_program(c, of->program + i, t, &visits));
+        for (uint32_t i = 0; i < rt_blob_n(c->b, LLMIR_SEC_KV); i++) LL_TRY(check_cover(c, t, i));
+    }
     if (!rt_blob_n(c->b, LLMIR_SEC_KV)) return BAD(c, "%s: no KV layout and no program", c->file);
     return LL_OK;
 }
@@ -364,6 +464,7 @@ ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weigh
     LL_TRY(check_strings(&c));
     LL_TRY(check_model(&c));
     LL_TRY(check_dims(&c));
+    LL_TRY(check_targets(&c));
     LL_TRY(check_kernels(&c));
     LL_TRY(check_kv(&c));
     LL_TRY(check_plans(&c));
@@ -371,8 +472,16 @@ ll_code rt_blob_parse(rt_blob *b, const void *bytes, size_t size, uint64_t weigh
     return check_programs(&c);
 }
 
-ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what,
-                  uint64_t *out, ll_error *err)
+uint32_t rt_blob_n_kernel_on(const rt_blob *b, enum llmir_on kind)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_KERNEL); i++)
+        n += rt_blob_kernel(b, i)->kind == (uint32_t)kind;
+    return n;
+}
+
+static ll_code evaluate(const rt_blob *b, const llmir_linear *l, const int64_t *dim,
+                        const char *what, int64_t *out, ll_error *err)
 {
     int64_t v = l->base, t;
     bool fits = true;
@@ -380,8 +489,27 @@ ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, c
         const llmir_term *x = rt_blob_term(b, l->term + i);
         fits = ll_mul_i64(x->coef, dim[x->dim], &t) && ll_add_i64(v, t, &v);
     }
-    if (!fits || v < 0 || v > (int64_t)1 << 62)
-        return ll_fail(err, LL_BAD_INPUT, "%s: a size or offset is out of range", what);
+    *out = v;
+    return fits && v <= (int64_t)1 << 62
+               ? LL_OK
+               : ll_fail(err, LL_BAD_INPUT, "%s: a size or offset is out of range", what);
+}
+
+ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what,
+                  uint64_t *out, ll_error *err)
+{
+    int64_t v;
+    LL_TRY(evaluate(b, l, dim, what, &v, err));
+    if (v < 0) return ll_fail(err, LL_BAD_INPUT, "%s: a size or offset is negative", what);
     *out = (uint64_t)v;
+    return LL_OK;
+}
+
+ll_code rt_extent(const rt_blob *b, const llmir_extent *x, const int64_t *dim, const char *what,
+                  uint64_t *out, ll_error *err)
+{
+    int64_t v;
+    LL_TRY(evaluate(b, &x->n, dim, what, &v, err));
+    *out = v <= 0 ? 0 : ((uint64_t)v + x->div - 1) / x->div;
     return LL_OK;
 }

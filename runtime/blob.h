@@ -1,8 +1,8 @@
 /* blob.h: the tables of a module, validated once and read in place.
  *
  * rt_blob_parse checks everything that later code relies on: section bounds, every string, every
- * index, every range, plan groups, and that the programs of each KV layout cover T without gap or
- * overlap. After it returned LL_OK the accessors below need no checks of their own. It never
+ * index, every range, PTX texts and launch rules, plan groups, and that the programs of each
+ * target and KV layout cover T without gap or overlap. After it returned LL_OK the accessors below need no checks of their own. It never
  * executes anything and reads only the bytes given. */
 #ifndef LLMIR_RUNTIME_BLOB_H
 #define LLMIR_RUNTIME_BLOB_H
@@ -45,6 +45,8 @@ static inline const char *rt_blob_str(const rt_blob *b, llmir_str s)
     }
 RT_REC(dim, llmir_dim_rec, LLMIR_SEC_DIM)
 RT_REC(term, llmir_term, LLMIR_SEC_TERM)
+RT_REC(target, llmir_target_rec, LLMIR_SEC_TARGET)
+RT_REC(launch, llmir_launch_rec, LLMIR_SEC_LAUNCH)
 RT_REC(kernel, llmir_kernel_rec, LLMIR_SEC_KERNEL)
 RT_REC(site, llmir_site_rec, LLMIR_SEC_SITE)
 RT_REC(variant, llmir_variant_rec, LLMIR_SEC_VARIANT)
@@ -57,13 +59,23 @@ RT_REC(step, llmir_step_rec, LLMIR_SEC_STEP)
 RT_REC(binding, llmir_binding_rec, LLMIR_SEC_BINDING)
 RT_REC(fact, llmir_pair_rec, LLMIR_SEC_PROVENANCE)
 #undef RT_REC
+static inline const char *rt_blob_ptx(const rt_blob *b, const llmir_launch_rec *l)
+{
+    return (const char *)b->table[LLMIR_SEC_PTX].p + l->ptx;
+}
 static inline const llmir_model_rec *rt_blob_model(const rt_blob *b)
 {
     return (const llmir_model_rec *)(const void *)b->table[LLMIR_SEC_MODEL].p;
 }
 
+/* Kernels of a kind of device. */
+uint32_t rt_blob_n_kernel_on(const rt_blob *b, enum llmir_on kind);
+
 /* The value of a linear form for the given dims; LL_BAD_INPUT when it is negative or above 2^62. */
 ll_code rt_linear(const rt_blob *b, const llmir_linear *l, const int64_t *dim, const char *what,
+                  uint64_t *out, ll_error *err);
+/* Blocks of a grid's extent for the given dims. */
+ll_code rt_extent(const rt_blob *b, const llmir_extent *x, const int64_t *dim, const char *what,
                   uint64_t *out, ll_error *err);
 
 #endif

@@ -48,9 +48,10 @@ static ll_code choose_layout(llmir_engine *e, const llmir_engine_params *p, ll_e
 static ll_code choose_limits(llmir_engine *e, const llmir_engine_params *p, ll_error *err)
 {
     const llmir_model_rec *m = rt_blob_model(&e->model->blob);
+    const llmir_target_rec *of = e->model->target;
     uint32_t t_max = 0;
-    for (uint32_t i = 0; i < rt_blob_n(&e->model->blob, LLMIR_SEC_PROGRAM); i++) {
-        const llmir_program_rec *r = rt_blob_program(&e->model->blob, i);
+    for (uint32_t i = 0; i < of->n_program; i++) {
+        const llmir_program_rec *r = rt_blob_program(&e->model->blob, of->program + i);
         if (r->kv == e->kv_no && r->t_max > t_max) t_max = r->t_max;
     }
     if (p->context > m->context)
@@ -119,11 +120,11 @@ static ll_code pick_programs(llmir_engine *e, ll_error *err)
 {
     const rt_blob *b = &e->model->blob;
     size_t n_step = 0, n_buf = 0;
-    uint32_t n = rt_blob_n(b, LLMIR_SEC_PROGRAM);
+    uint32_t n = e->model->target->n_program;
     e->program = calloc(n, sizeof *e->program);
     if (!e->program) return ll_fail(err, LL_NO_SPACE, "no memory for %u programs", n);
     for (uint32_t i = 0; i < n; i++) {
-        const llmir_program_rec *r = rt_blob_program(b, i);
+        const llmir_program_rec *r = rt_blob_program(b, e->model->target->program + i);
         if (r->kv != e->kv_no || r->t_min > e->max.batch) continue;
         rt_program *p = &e->program[e->n_program++];
         p->rec = r;
@@ -281,7 +282,8 @@ static ll_code bind_program(llmir_engine *e, rt_program *p, void ***next, ll_err
     LL_TRY(rt_linear(b, &p->rec->arena, dim, e->model->path, &arena, err));
     for (uint32_t i = 0; i < p->rec->n_step; i++) {
         const llmir_step_rec *s = rt_blob_step(b, p->rec->step + i);
-        p->step[i] = (rt_step){e->model->code->kernel[s->kernel], {*next, e->dim}};
+        const llmir_kernel_rec *kernel = rt_blob_kernel(b, s->kernel);
+        p->step[i] = (rt_step){e->model->code->kernel[kernel->code], {*next, e->dim}};
         for (uint32_t k = 0; k < s->n_binding; k++) {
             const llmir_binding_rec *x = rt_blob_binding(b, s->binding + k);
             if (x->space == LLMIR_SPACE_INPUT && x->index >= LLMIR_IN_PLAN)
@@ -411,8 +413,11 @@ static ll_code build(llmir_engine *e, const llmir_engine_params *p, ll_error *er
     LL_TRY(bind_all(e, err));
     if (p->profile) LL_TRY(make_profile(e, err));
     LL_TRY(rt_sampler_init(&e->sampler, rt_blob_model(b)->vocab, err));
-    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_KERNEL); i++)
-        if (rt_blob_kernel(b, i)->scratch > scratch) scratch = rt_blob_kernel(b, i)->scratch;
+    for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_KERNEL); i++) {
+        const llmir_kernel_rec *k = rt_blob_kernel(b, i);
+        if (rt_blob_target(b, k->target) == e->model->target && k->scratch > scratch)
+            scratch = k->scratch;
+    }
     return rt_team_create(p->threads ? p->threads : rt_cpu_count(), scratch, &e->team, err);
 }
 

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "runtime/modfile.h"
+#include "runtime/pick.h"
 #include "runtime/rt.h"
 #include "target/target.h"
 
@@ -35,16 +36,6 @@ void llmir_close(llmir_model *m)
 }
 
 /* ---- tables ----------------------------------------------------------------------------- */
-static void digest_of(const void *p, size_t n, uint64_t out[2])
-{
-    ll_hash h = {0, 0};
-    for (size_t at = 0; at < n; at += LLMIR_DIGEST_PIECE) {
-        size_t m = n - at < LLMIR_DIGEST_PIECE ? n - at : LLMIR_DIGEST_PIECE;
-        h = ll_hash_combine(h, ll_hash_bytes((const char *)p + at, m));
-    }
-    out[0] = h.lo, out[1] = h.hi;
-}
-
 static ll_code read_blob(llmir_model *m, ll_error *err)
 {
     const llmir_note *n = &m->note;
@@ -53,9 +44,8 @@ static ll_code read_blob(llmir_model *m, ll_error *err)
         return ll_fail(err, LL_NO_SPACE, "%s: no memory for %llu bytes of tables", m->path,
                        (unsigned long long)n->blob_size);
     LL_TRY(ll_file_pread(m->fd, m->path, m->blob_bytes, n->blob_size, n->blob_offset, err));
-    uint64_t d[2];
-    digest_of(m->blob_bytes, n->blob_size, d);
-    if (memcmp(d, n->blob_digest, sizeof d))
+    ll_hash h = ll_hash_pieces(m->blob_bytes, n->blob_size, LLMIR_DIGEST_PIECE);
+    if (h.lo != n->blob_digest[0] || h.hi != n->blob_digest[1])
         return ll_fail(err, LL_BAD_INPUT, "%s: tables: damaged (digest differs)", m->path);
     return rt_blob_parse(&m->blob, m->blob_bytes, n->blob_size, n->weights_size, m->path, err);
 }
@@ -105,26 +95,15 @@ static ll_code verify(llmir_model *m, const llmir_open_params *p, ll_error *err)
     return ll_fail(err, LL_BAD_INPUT, "%s: weights: damaged (digest differs)", m->path);
 }
 
-ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_error *err)
+/* The target in use. Without `must`, a module with none for this machine is fine. */
+static ll_code pick(llmir_model *m, const char *device, bool must, ll_error *err)
 {
-    for (const char *p = list; *p;) {
-        char name[32];
-        size_t n = strcspn(p, ",");
-        ll_cpu_feature f;
-        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 0, p);
-        if (n && !ll_cpu_feature_parse(name, &f))
-            return ll_fail(err, LL_NO_DEVICE,
-                           "%s: its code needs the CPU feature %.*s, which this library does not "
-                           "know",
-                           file, n > 64 ? 64 : (int)n, p);
-        if (n && !(have >> f & 1))
-            return ll_fail(err, LL_NO_DEVICE,
-                           "%s: its code needs the CPU feature %s, which this machine lacks: build "
-                           "it for another target (llmir-build --target)",
-                           file, name);
-        p += n + (p[n] == ',');
-    }
-    return LL_OK;
+    ll_target here;
+    uint32_t i;
+    ll_target_native(&here);
+    ll_code rc = rt_pick_target(&m->blob, device, here.features, m->path, &i, must ? err : NULL);
+    if (rc == LL_OK) m->target = rt_blob_target(&m->blob, i);
+    return must ? rc : LL_OK;
 }
 
 /* ---- code and weights ------------------------------------------------------------------- */
@@ -143,13 +122,53 @@ static ll_code load_code(llmir_model *m, ll_error *err)
     if (!c || c->magic != LLMIR_MODULE_MAGIC || c->abi != LLMIR_MODULE_ABI || c->size < sizeof *c)
         return ll_fail(err, LL_BAD_INPUT, "%s: no usable table " LLMIR_MODULE_SYMBOL, m->path);
     if (memcmp(c->blob_digest, m->note.blob_digest, sizeof c->blob_digest) ||
-        c->n_kernel != rt_blob_n(&m->blob, LLMIR_SEC_KERNEL))
+        c->n_kernel != rt_blob_n_kernel_on(&m->blob, LLMIR_ON_CPU))
         return ll_fail(err, LL_BAD_INPUT, "%s: code and tables are of different modules", m->path);
     for (uint64_t i = 0; i < c->n_kernel; i++)
         if (!c->kernel[i].parts || !c->kernel[i].run)
             return ll_fail(err, LL_BAD_INPUT, "%s: kernel %llu has no code", m->path,
                            (unsigned long long)i);
     m->code = c;
+    return LL_OK;
+}
+
+/* Per weight record: do programs of the target in use read it? malloc'ed. */
+static bool *used_weights(const llmir_model *m, ll_error *err)
+{
+    const rt_blob *b = &m->blob;
+    uint32_t n = rt_blob_n(b, LLMIR_SEC_WEIGHT), end = m->target->program + m->target->n_program;
+    bool *used = calloc(n + (size_t)1, sizeof *used);
+    if (!used) ll_fail(err, LL_NO_SPACE, "%s: no memory for a list of %u weights", m->path, n);
+    for (uint32_t i = m->target->program; used && i < end; i++) {
+        const llmir_program_rec *p = rt_blob_program(b, i);
+        for (uint32_t k = 0; k < p->n_step; k++) {
+            const llmir_step_rec *s = rt_blob_step(b, p->step + k);
+            for (uint32_t j = 0; j < s->n_binding; j++) {
+                const llmir_binding_rec *x = rt_blob_binding(b, s->binding + j);
+                if (x->space == LLMIR_SPACE_WEIGHT) used[x->index] = true;
+            }
+        }
+    }
+    return used;
+}
+
+static ll_code read_weights(llmir_model *m, const bool *used, const llmir_open_params *p,
+                            ll_error *err)
+{
+    uint64_t total = 0, done = 0;
+    uint32_t n = rt_blob_n(&m->blob, LLMIR_SEC_WEIGHT);
+    for (uint32_t i = 0; i < n; i++) total += used[i] ? rt_blob_weight(&m->blob, i)->size : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const llmir_weight_rec *w = rt_blob_weight(&m->blob, i);
+        for (uint64_t at = 0, k; used[i] && at < w->size; at += k, done += k) {
+            k = w->size - at < LLMIR_DIGEST_PIECE ? w->size - at : LLMIR_DIGEST_PIECE;
+            uint64_t from = w->offset + at;
+            LL_TRY(ll_file_pread(m->fd, m->path, m->weights + from, (size_t)k,
+                                 m->note.weights_offset + from, err));
+            if (p->progress && p->progress(p->user, done + k, total))
+                return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
+        }
+    }
     return LL_OK;
 }
 
@@ -165,12 +184,10 @@ static ll_code copy_weights(llmir_model *m, const llmir_open_params *p, ll_error
     }
     m->weights = (char *)(((uintptr_t)m->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
     madvise(m->weights, (size_t)n, MADV_HUGEPAGE);
-    for (uint64_t at = 0; at < n; at += LLMIR_DIGEST_PIECE) {
-        size_t k = n - at < LLMIR_DIGEST_PIECE ? (size_t)(n - at) : LLMIR_DIGEST_PIECE;
-        LL_TRY(ll_file_pread(m->fd, m->path, m->weights + at, k, m->note.weights_offset + at, err));
-        if (p->progress && p->progress(p->user, at + k, n))
-            return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);
-    }
+    bool *used = used_weights(m, err);
+    ll_code rc = used ? read_weights(m, used, p, err) : LL_NO_SPACE;
+    free(used);
+    LL_TRY(rc);
     return mprotect(m->map, m->map_bytes, PROT_READ)
                ? ll_fail(err, LL_FAILED, "%s: mprotect: %s", m->path, strerror(errno))
                : LL_OK;
@@ -196,10 +213,7 @@ static ll_code open_checked(const char *path, const llmir_open_params *p, bool c
 {
     llmir_model *m;
     LL_TRY(read_module(path, &m, err));
-    ll_target here;
-    ll_target_native(&here);
-    const char *features = rt_blob_str(&m->blob, rt_blob_model(&m->blob)->features);
-    ll_code rc = rt_check_features(features, here.features, m->path, err);
+    ll_code rc = pick(m, p->device, true, err);
     if (rc == LL_OK && p->verify) rc = verify(m, p, err);
     if (rc == LL_OK && code) rc = load_code(m, err);
     if (rc == LL_OK && code)
@@ -245,7 +259,11 @@ llmir_status llmir_open_info(const char *path, llmir_model **out, llmir_error *e
     ll_error *err = rt_err(error);
     RT_NOT_NULL(err, path);
     RT_NOT_NULL(err, out);
-    return (llmir_status)read_module(path, out, err);
+    llmir_model *m;
+    RT_TRY(read_module(path, &m, err));
+    pick(m, NULL, false, NULL);
+    *out = m;
+    return LLMIR_OK;
 }
 
 /* ---- questions -------------------------------------------------------------------------- */
@@ -261,8 +279,8 @@ llmir_status llmir_model_get_info(const llmir_model *m, llmir_model_info *info, 
     r = (llmir_model_info){.name = rt_blob_str(&m->blob, rec->name),
                            .arch = rt_blob_str(&m->blob, rec->arch),
                            .quant = rt_blob_str(&m->blob, rec->quant),
-                           .target = rt_blob_str(&m->blob, rec->target),
-                           .features = rt_blob_str(&m->blob, rec->features),
+                           .target = rt_blob_str(&m->blob, m->target ? m->target->name : 0),
+                           .features = rt_blob_str(&m->blob, m->target ? m->target->features : 0),
                            .vocab = rec->vocab,
                            .layers = rec->layers,
                            .context = rec->context,
@@ -270,6 +288,7 @@ llmir_status llmir_model_get_info(const llmir_model *m, llmir_model_info *info, 
                            .n_sites = rt_blob_n(&m->blob, LLMIR_SEC_SITE),
                            .n_kv = rt_blob_n(&m->blob, LLMIR_SEC_KV),
                            .n_facts = rt_blob_n(&m->blob, LLMIR_SEC_PROVENANCE),
+                           .n_targets = rt_blob_n(&m->blob, LLMIR_SEC_TARGET),
                            .parameters = rec->parameters,
                            .model_bytes = rec->model_bytes,
                            .file_bytes = m->note.file_size,
@@ -291,6 +310,29 @@ static void hash_text(const uint64_t h[2], char out[33])
     ll_hash_hex((ll_hash){h[0], h[1]}, out);
 }
 
+llmir_status llmir_model_target(const llmir_model *m, uint32_t i, llmir_target_info *out,
+                                llmir_error *error)
+{
+    ll_error *err = rt_err(error);
+    RT_NOT_NULL(err, m);
+    RT_NOT_NULL(err, out);
+    llmir_target_info r;
+    RT_TRY(rt_params(&r, sizeof r, sizeof r, out, "llmir_target_info", err));
+    RT_TRY(item_no(i, rt_blob_n(&m->blob, LLMIR_SEC_TARGET), "target", err));
+    const llmir_target_rec *t = rt_blob_target(&m->blob, i);
+    ll_target here;
+    ll_target_native(&here);
+    r.name = rt_blob_str(&m->blob, t->name);
+    r.features = rt_blob_str(&m->blob, t->features);
+    r.n_programs = t->n_program;
+    for (uint32_t k = 0; k < rt_blob_n(&m->blob, LLMIR_SEC_KERNEL); k++)
+        r.n_kernels += rt_blob_kernel(&m->blob, k)->target == i;
+    r.in_use = t == m->target;
+    rt_missing(&m->blob, t, here.features, r.missing);
+    rt_results(out, &r, sizeof r);
+    return LLMIR_OK;
+}
+
 llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_info *out,
                                 llmir_error *error)
 {
@@ -304,6 +346,7 @@ llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_i
     r.name = rt_blob_str(&m->blob, k->name);
     r.te = rt_blob_str(&m->blob, k->te);
     r.trace = rt_blob_str(&m->blob, k->trace);
+    r.target = k->target;
     hash_text(k->hash, r.hash);
     rt_results(out, &r, sizeof r);
     return LLMIR_OK;

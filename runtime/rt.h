@@ -40,14 +40,12 @@ struct llmir_model {
     char *chat;  /* NULL: none */
     void *lib;   /* NULL: opened for information only */
     const llmir_module *code;
+    const llmir_target_rec *target; /* the one in use; NULL: this machine runs none */
     char *weights; /* the weights range in memory */
     void *map;
     size_t map_bytes;
 };
 void rt_model_ref(llmir_model *m);
-/* LL_NO_DEVICE naming the first CPU feature of the comma-separated list that is not in `have` (bits
- * of ll_cpu_feature) or not known. */
-ll_code rt_check_features(const char *list, uint64_t have, const char *file, ll_error *err);
 
 typedef struct rt_program {
     const llmir_program_rec *rec;

@@ -64,7 +64,7 @@ static void set_if(int64_t *out, int name)
 
 void ll_target_native(ll_target *out)
 {
-    ll_target_from_features(out, probe());
+    ll_target_of_features(out, probe());
     set_if(&out->l1_bytes, _SC_LEVEL1_DCACHE_SIZE);
     set_if(&out->l2_bytes, _SC_LEVEL2_CACHE_SIZE);
     set_if(&out->l3_bytes, _SC_LEVEL3_CACHE_SIZE);

@@ -93,7 +93,7 @@ static void finish_cpu(ll_target *t)
             n += snprintf(t->name + n, sizeof t->name - (size_t)n, "+%s", feature_row[i].name);
 }
 
-void ll_target_from_features(ll_target *t, uint64_t features)
+void ll_target_of_features(ll_target *t, uint64_t features)
 {
     memset(t, 0, sizeof *t);
     t->features = features;
@@ -133,7 +133,7 @@ static ll_code parse_cpu(const char *text, const char *p, ll_target *out, ll_err
         if (!ll_cpu_feature_parse(name, &one)) return bad(text, "no such CPU feature", err);
         f |= UINT64_C(1) << one;
     }
-    ll_target_from_features(out, f);
+    ll_target_of_features(out, f);
     return LL_OK;
 }
 

@@ -52,6 +52,8 @@ const char *ll_cpu_feature_name(ll_cpu_feature f); /* LLVM's spelling */
 bool ll_cpu_feature_parse(const char *name, ll_cpu_feature *out);
 /* LL_USAGE "target 'x': ..." listing the forms understood. */
 ll_code ll_target_parse(const char *text, ll_target *out, ll_error *err);
+/* A CPU target with these features (and what they imply), its name, and defaults for the rest. */
+void ll_target_of_features(ll_target *t, uint64_t features);
 /* This machine: cpuid and /sys; never fails (x86-64 baseline at worst). */
 void ll_target_native(ll_target *out);
 /* Can code for `need` run on `have`? When not, *missing names the first feature that lacks. */

@@ -15,7 +15,7 @@
 #include "tools/tool.h"
 
 enum { MAX_LIST = 16, MAX_REPS = 1000, MAX_BATCH = 1024 };
-enum { OPT_KV = 256, OPT_BLOCK, OPT_BATCH, OPT_PROFILE, OPT_COPY };
+enum { OPT_KV = 256, OPT_BLOCK, OPT_BATCH, OPT_PROFILE, OPT_COPY, OPT_DEVICE };
 enum format { MD, CSV, JSON, JSONL, SQL };
 
 typedef struct list {
@@ -60,6 +60,8 @@ static const struct argp_option option_list[] =
      {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 2},
      {"kv-block", OPT_BLOCK, "N", 0, "Tokens per block of the KV cache (the module's first)", 2},
      {"max-batch", OPT_BATCH, "N", 0, "Prompt tokens computed at once (512)", 2},
+     {"device", OPT_DEVICE, "cpu|TARGET", 0,
+      "cpu: the best code of the module for this machine (default); TARGET: that code", 2},
      {"copy-weights", OPT_COPY, 0, 0,
       "Read the weights into huge pages instead of mapping the file", 2},
      {"output", 'o', "md|csv|json|jsonl|sql", 0, "Format of the rows (md)", 3},
@@ -104,6 +106,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_BATCH:
         b->engine.max_batch = (uint32_t)tool_number(state, arg, "--max-batch", 1, 1 << 20);
         break;
+    case OPT_DEVICE: b->open.device = arg; break;
     case OPT_COPY: b->open.weights = LLMIR_WEIGHTS_COPIED; break;
     case 'o': b->format = parse_format(state, arg); break;
     case OPT_PROFILE: b->profile = true; break;

@@ -8,25 +8,28 @@
 #include <unistd.h>
 
 #include "compile/build.h"
+#include "compile/cache.h"
 #include "tools/tool.h"
 
-enum { MAX_BLOCKS = 8, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET };
+enum { MAX_BLOCKS = 8, MAX_TARGETS = 32, KEY_ACT = 256, KEY_DUMP, KEY_TIME, KEY_BLOCKS, KEY_TOKENS, KEY_TARGET, KEY_NO_CACHE };
 
 typedef struct options {
     const char *model, *out;
     cc_options build;
     int64_t block[MAX_BLOCKS];
-    bool time_passes, verbose;
+    const char *target[MAX_TARGETS];
+    bool time_passes, verbose, no_cache;
 } options;
 
 static const struct argp_option option_list[] = {
     {"output", 'o', "FILE", 0, "Write the module here (required)", 0},
-    {"target", KEY_TARGET, "TARGET", 0, "cpu (this machine, the default), cpu:x86-64-v3, cpu:x86-64-v4, cpu:x86-64-v4+avx512vnni+gfni", 0},
+    {"target", KEY_TARGET, "TARGET", 0, "cpu (this machine, the default), cpu:x86-64-v3, cpu:x86-64-v4, cpu:x86-64-v4+avx512vnni+gfni; several give a module for each of them", 0},
     {"activations", KEY_ACT, "int8|f32", 0, "What matrix products read: 8-bit blocks (default) or floats", 0},
     {"kv-blocks", KEY_BLOCKS, "N,...", 0, "Tokens per KV block to build for (default 16,32,64,128,256)", 0},
     {"max-tokens", KEY_TOKENS, "N", 0, "Longest step in tokens (default 512)", 0},
     {"dump", KEY_DUMP, "LEVEL,..[:DIR]", 0, "Print te, sched, loop, llvm, asm of every kernel, or write them to DIR", 0},
     {"jobs", 'j', "N", 0, "Processes and threads at once (default: one per core)", 0},
+    {"no-cache", KEY_NO_CACHE, 0, 0, "Compile every kernel, keep none for later builds", 0},
     {"time-passes", KEY_TIME, 0, 0, "Print where the time went", 0},
     {"verbose", 'v', 0, 0, "Print what is being done", 0},
     {0}};
@@ -60,8 +63,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'o': o->out = arg; break;
     case KEY_TARGET:
-        if (o->build.target) argp_error(state, "--target was given twice; one module holds one CPU target");
-        o->build.target = arg;
+        if (o->build.n_target == MAX_TARGETS) argp_error(state, "more than %d targets", MAX_TARGETS);
+        o->target[o->build.n_target++] = arg;
+        o->build.target = o->target;
         break;
     case KEY_ACT:
         if (!strcmp(arg, "f32")) o->build.f32_activations = true;
@@ -81,6 +85,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_TOKENS: o->build.max_tokens = (int64_t)tool_number(state, arg, "--max-tokens", 1, 8192); break;
     case KEY_DUMP: parse_dump(state, o, arg); break;
     case 'j': o->build.jobs = (int)tool_number(state, arg, "--jobs", 1, 1024); break;
+    case KEY_NO_CACHE: o->no_cache = true; break;
     case KEY_TIME: o->time_passes = true; break;
     case 'v': o->verbose = true; break;
     case ARGP_KEY_ARG:
@@ -130,12 +135,15 @@ int main(int argc, char **argv)
     tool_begin("llmir-build");
     static options o;
     static const struct argp parser = {option_list, parse, "MODEL", "Compiles a model (GGUF) to a module that libllmir runs.\v"
+        "Kernels are kept in $LLMIR_CACHE_DIR/kernels, else llmir/kernels in $XDG_CACHE_HOME or ~/.cache, for builds that need them again.\n"
         "Prints one line: architecture, layers, quantisation, kernels (distinct / in all programs), seconds, peak memory.\n"
         "Exit codes: 0 ok, 1 failed, 2 wrong use, 3 unsupported model, 4 bad input file, 6 out of memory or disk.", 0, 0, 0};
     argp_parse(&parser, argc, argv, 0, 0, &o);
     o.build.progress = progress;
     o.build.user = &o;
     o.build.version = llmir_version();
+    static char cache[4096];
+    if (!o.no_cache && cc_cache_folder(cache, sizeof cache)) o.build.cache = cache;
     int bad = check_output(o.out);
     if (bad) return bad;
     double t0 = tool_now();
@@ -144,10 +152,14 @@ int main(int argc, char **argv)
     ll_code rc = cc_build(o.model, o.out, &o.build, &r, &e);
     tool_progress("", 1, 1);
     if (rc != LL_OK) return tool_fail((int)rc, e.msg);
-    printf("%s: %s, %lld layers, %s, %s; kernels %d distinct / %d; weights %.1f MB; %.1f s, peak %.0f MiB\n", o.out, r.arch, (long long)r.layers, r.quant, r.target,
+    printf("%s: %s, %lld layers, %s, %s; kernels %d distinct / %d; weights %.1f MB; %.1f s, peak %.0f MiB\n", o.out, r.arch, (long long)r.layers, r.quant, r.targets,
            r.kernels, r.kernel_calls, (double)r.weight_bytes / 1e6, tool_now() - t0, peak_mib());
     if (o.time_passes)
         printf("read %.2f s, graph and schedule %.2f s, code %.2f s, weights and link %.2f s; %d steps a token\n", r.seconds_graph, r.seconds_schedule, r.seconds_code,
                r.seconds_weights, r.decode_steps);
+    if (o.time_passes || o.verbose) {
+        if (r.no_cache[0] || !o.build.cache) printf("no kernel cache: %s\n", r.no_cache[0] ? r.no_cache : o.no_cache ? "--no-cache" : "no folder for it");
+        else printf("kernel cache %s: %d found, %d made\n", cache, r.cache_hits, r.cache_misses);
+    }
     return tool_flush();
 }

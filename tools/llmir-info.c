@@ -112,13 +112,30 @@ static json_t *cuda_device(void)
 }
 
 /* ---- module ----------------------------------------------------------------------------- */
+static json_t *targets(const llmir_model *m, uint32_t n)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        llmir_target_info t = LLMIR_INIT(llmir_target_info);
+        if (llmir_model_target(m, i, &t, NULL) != LLMIR_OK) continue;
+        json_array_append_new(list,
+                              json_pack("{s:o,s:o,s:I,s:I,s:b,s:o}", "name", text(t.name),
+                                        "features", text(t.features), "programs",
+                                        (json_int_t)t.n_programs, "kernels",
+                                        (json_int_t)t.n_kernels, "in_use", (int)t.in_use, "missing",
+                                        *t.missing ? text(t.missing) : json_null()));
+    }
+    return list;
+}
+
 static json_t *kernels(const llmir_model *m, uint32_t n, bool traces)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < n; i++) {
         llmir_kernel_info k = LLMIR_INIT(llmir_kernel_info);
         if (llmir_model_kernel(m, i, &k, NULL) != LLMIR_OK) continue;
-        json_t *o = json_pack("{s:o,s:s}", "name", text(k.name), "hash", k.hash);
+        json_t *o = json_pack("{s:o,s:s,s:I}", "name", text(k.name), "hash", k.hash, "target",
+                              (json_int_t)k.target);
         if (traces)
             json_object_set_new(o, "te", text(k.te)),
                 json_object_set_new(o, "trace", text(k.trace));
@@ -175,9 +192,8 @@ static int module_info(const options *opt, json_t *out)
     if ((rc = llmir_model_get_info(m, &i, &err)) == LLMIR_OK) {
         llmir_error why;
         int runs = llmir_check(opt->module, NULL, &why);
-        json_t *o = json_pack("{s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "name",
-                              text(i.name), "arch", text(i.arch), "quant", text(i.quant), "target",
-                              text(i.target), "features", text(i.features), "vocab",
+        json_t *o = json_pack("{s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "name",
+                              text(i.name), "arch", text(i.arch), "quant", text(i.quant), "vocab",
                               (json_int_t)i.vocab, "layers", (json_int_t)i.layers, "context",
                               (json_int_t)i.context, "parameters", (json_int_t)i.parameters,
                               "model_bytes", (json_int_t)i.model_bytes, "file_bytes",
@@ -188,6 +204,7 @@ static int module_info(const options *opt, json_t *out)
         json_object_set_new(o, "eos", i.eos < 0 ? json_null() : json_integer(i.eos));
         json_object_set_new(o, "chat_template",
                             i.chat_template ? text(i.chat_template) : json_null());
+        json_object_set_new(o, "targets", targets(m, i.n_targets));
         json_object_set_new(o, "kv", kv_layouts(m, i.n_kv));
         json_object_set_new(o, "kernels", kernels(m, i.n_kernels, opt->traces || opt->json));
         json_object_set_new(o, "sites", sites(m, i.n_sites));
@@ -254,8 +271,19 @@ static void print_module(const json_t *m, bool traces)
            num(m, "vocab"), num(m, "context"), (double)num(m, "parameters") / 1e6);
     printf("  %.1f MiB, of them weights %.1f MiB\n", (double)num(m, "file_bytes") / 1048576,
            (double)num(m, "weight_bytes") / 1048576);
-    printf("  target %s; needs %s; runs here: %s\n", str(m, "target"),
-           *str(m, "features") ? str(m, "features") : "nothing special", str(m, "runs_here"));
+    printf("  runs here: %s\n", str(m, "runs_here"));
+    puts("targets (cpu takes the one with the widest vectors, then the most features)");
+    json_array_foreach(json_object_get(m, "targets"), i, x)
+    {
+        const char *missing = json_string_value(json_object_get(x, "missing"));
+        printf("  %-24s %lld kernels, %lld programs; %s%s\n", str(x, "name"), num(x, "kernels"),
+               num(x, "programs"),
+               missing                                      ? "not here: lacking "
+               : json_is_true(json_object_get(x, "in_use")) ? "what this machine runs"
+                                                            : "runs here, with --device",
+               missing ? missing : "");
+        if (*str(x, "features")) printf("      needs %s\n", str(x, "features"));
+    }
     puts("KV cache layouts");
     json_array_foreach(json_object_get(m, "kv"), i, x)
         printf("  %-5s blocks of %3lld tokens, %lld bytes per token\n", str(x, "dtype"),
@@ -269,7 +297,9 @@ static void print_module(const json_t *m, bool traces)
     printf("kernels (%zu)\n", json_array_size(kern));
     json_array_foreach(kern, i, x)
     {
-        printf("  %-40s %s\n", str(x, "name"), str(x, "hash"));
+        printf("  %-40s %s %s\n", str(x, "name"), str(x, "hash"),
+               str(json_array_get(json_object_get(m, "targets"), (size_t)num(x, "target")),
+                   "name"));
         if (!traces) continue;
         print_lines("      ", str(x, "te"));
         print_lines("    | ", str(x, "trace"));

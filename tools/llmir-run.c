@@ -33,7 +33,8 @@ enum {
     OPT_TOKENIZE_SPECIAL,
     OPT_DETOKENIZE,
     OPT_VERIFY,
-    OPT_COPY
+    OPT_COPY,
+    OPT_DEVICE
 };
 
 typedef struct options {
@@ -82,6 +83,10 @@ static const struct argp_option option_list[] =
      {"seed", OPT_SEED, "N", 0, "Random numbers; the same seed gives the same text (0)", 2},
      {0, 0, 0, 0, "Running:", 3},
      {"context", 'c', "N", 0, "Longest sequence in tokens (the model's)", 3},
+     {"device", OPT_DEVICE, "cpu|TARGET", 0,
+      "cpu: the best code of the module for this machine (default); TARGET, as llmir-info shows "
+      "them (cpu:x86-64-v3): that code",
+      3},
      {"threads", 't', "N", 0, "CPU threads (all); the text does not depend on it", 3},
      {"kv", OPT_KV, "f16|f32", 0, "Storage of keys and values (the module's first)", 3},
      {"kv-block", OPT_BLOCK, "N", 0, "Tokens per block of the KV cache (the module's first)", 3},
@@ -147,6 +152,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_JSON: o->json = true; break;
     case OPT_LOGITS: o->logits = arg; break;
     case OPT_ALL_LOGITS: o->all_logits = true; break;
+    case OPT_DEVICE: o->open.device = arg; break;
     case OPT_VERIFY: o->open.verify = 1; break;
     case OPT_COPY: o->open.weights = LLMIR_WEIGHTS_COPIED; break;
     case OPT_TOKENIZE:
@@ -404,8 +410,9 @@ static int report(run *r)
     double prefill = (double)r->n_prompt / r->prefill,
            decode = r->n_decoded ? (double)r->n_decoded / r->decode : 0;
     if (!r->o.json) {
-        fprintf(stderr, "\n%zu prompt tokens: %.1f/s, %zu generated: %.1f/s, stopped by %s\n",
-                r->n_prompt, prefill, r->n_ids, decode, r->stop);
+        fprintf(stderr,
+                "\n%zu prompt tokens: %.1f/s, %zu generated: %.1f/s, stopped by %s; code for %s\n",
+                r->n_prompt, prefill, r->n_ids, decode, r->stop, r->info.target);
         return 0;
     }
     size_t n = 0;

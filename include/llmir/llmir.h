@@ -80,7 +80,8 @@ typedef int (*llmir_progress_fn)(void *user, uint64_t done, uint64_t total);
 enum llmir_weights {
     /* pages come from the file when first touched; shared between processes */
     LLMIR_WEIGHTS_MAPPED = 0,
-    /* read into huge pages at open: slower to open, a few per cent faster */
+    /* those that the target in use needs are read into huge pages at open: slower to open, a few
+     * per cent faster */
     LLMIR_WEIGHTS_COPIED = 1 
 };
 
@@ -90,11 +91,14 @@ typedef struct llmir_open_params {
     uint32_t verify;            /* 1: read all weights and compare their digest */
     llmir_progress_fn progress; /* bytes verified or copied; may be NULL */
     void *user;
+    /* "cpu" or NULL: of the module's CPU targets that this machine has everything for, the one with
+     * the widest vectors, then the most features, then the first. "cpu:x86-64-v3": that target. */
+    const char *device;
 } llmir_open_params;
 
 /* Everything that can be found wrong without running code: ELF structure, digests, tables, CPU
- * features. With params->verify also the weights. Errors: LLMIR_BAD_INPUT, _UNSUPPORTED,
- * _NO_DEVICE, _NO_SPACE. */
+ * features of the device. With params->verify also the weights. Errors: LLMIR_BAD_INPUT,
+ * _UNSUPPORTED, _NO_DEVICE, _NO_SPACE. */
 LLMIR_API llmir_status llmir_check(const char *path, const llmir_open_params *params,
                                    llmir_error *err);
 
@@ -108,10 +112,11 @@ LLMIR_API void llmir_close(llmir_model *model);
 typedef struct llmir_model_info {
     size_t size;
     const char *name, *arch, *quant; /* "SmolLM2 135M Instruct", "llama", "Q4_1" */
-    /* "cpu:x86-64-v4"; CPU features its code needs, comma-separated */
+    /* the target in use, "cpu:x86-64-v4", and the CPU features its code needs, comma-separated;
+     * both "" when llmir_open_info found none that this machine runs */
     const char *target, *features;
     uint32_t vocab, layers, context; /* context: tokens the model was made for */
-    uint32_t n_kernels, n_sites, n_kv, n_facts;
+    uint32_t n_kernels, n_sites, n_kv, n_facts, n_targets; /* kernels: of all targets */
     /* weights (elements); bytes of tensors in the original file */
     uint64_t parameters, model_bytes;
     uint64_t file_bytes, weight_bytes; /* of the module */
@@ -125,7 +130,15 @@ typedef struct llmir_kernel_info {
     size_t size;
     const char *name, *te, *trace; /* canonical expressions; schedule, one primitive a line */
     char hash[33];
+    uint32_t target; /* number of its target */
 } llmir_kernel_info;
+typedef struct llmir_target_info {
+    size_t size;
+    const char *name, *features; /* "cpu:x86-64-v4"; what its code needs, comma-separated */
+    uint32_t n_programs, n_kernels;
+    uint32_t in_use;  /* 1: the one the model was opened with, or would be */
+    char missing[64]; /* the first thing it needs that this machine lacks; "": it runs here */
+} llmir_target_info;
 typedef struct llmir_site_info {
     size_t size;
     const char *name, *te, *klass;
@@ -141,6 +154,8 @@ typedef struct llmir_kv_info {
     uint64_t bytes_per_token; /* all layers, keys and values */
 } llmir_kv_info;
 /* i counts from 0 to the number in llmir_model_info - 1; LLMIR_USAGE beyond. */
+LLMIR_API llmir_status llmir_model_target(const llmir_model *model, uint32_t i,
+                                          llmir_target_info *out, llmir_error *err);
 LLMIR_API llmir_status llmir_model_kernel(const llmir_model *m, uint32_t i, llmir_kernel_info *out,
                                           llmir_error *err);
 LLMIR_API llmir_status llmir_model_site(const llmir_model *m, uint32_t i, llmir_site_info *out,

@@ -5,13 +5,17 @@
  *     0            elf_size     blob_offset              weights_offset (aligned)      file_size
  *     +------------+---+--------+------------------------+----+-----------------------------+
  *     | ELF: code, |pad| blob: tables, tokenizer, texts  | pad| weights, packed for the     |
- *     | note       |   | (sections of fixed records)     |    | target, mapped lazily       |
+ *     | note       |   | (sections of fixed records)     |    | targets, mapped lazily      |
  *     +------------+---+--------+------------------------+----+-----------------------------+
  *
  * The note (`.note.llmir`, one `llmir_note`) says where they are and carries digests. A loader
  * reads ELF headers, note and blob with bounded `pread` and validates all of it BEFORE `dlopen`;
  * `dlopen` then only supplies function pointers through the one exported symbol,
  * `llmir_module_v1`, a const `llmir_module`. Everything is little-endian.
+ *
+ * A module holds code for one or several targets (LLMIR_SEC_TARGET): each has its own kernels and
+ * programs; dims, plans, KV layouts and the tokenizer are shared, and so is a weight wherever two
+ * targets pack it alike.
  *
  * Kernels on the CPU. A step of a program runs one kernel on the whole team:
  *
@@ -24,14 +28,20 @@
  * llmir_kernel_rec.scratch bytes, contents undefined), then part after part. A call of `claim`
  * also reports the part claimed before as finished, so results of a part must be stored by then.
  * The number of parts (below 2^24) depends on the arguments only, never on the thread count:
- * results have the same bits for any team. */
+ * results have the same bits for any team.
+ *
+ * Kernels on a CUDA device are PTX texts (LLMIR_SEC_PTX) with a launch rule each
+ * (LLMIR_SEC_LAUNCH). Their parameters: one 64-bit device pointer per buffer, in the order of the
+ * parameter list, then one 64-bit device pointer to the dims, `const int64_t dim[]`, indexed as
+ * llmir_args.dim is. A kernel reads its extents from there; blocks beyond them do nothing, so a
+ * grid may be larger than its rule says. */
 #ifndef LLMIR_MODULE_ABI_H
 #define LLMIR_MODULE_ABI_H
 
 #include <stdint.h>
 
 #define LLMIR_MODULE_MAGIC 0x314d524d4c4cu /* "LLMRM1" */
-#define LLMIR_MODULE_ABI 1u
+#define LLMIR_MODULE_ABI 2u
 #define LLMIR_MODULE_SYMBOL "llmir_module_v1"
 #define LLMIR_NOTE_SECTION ".note.llmir"
 #define LLMIR_NOTE_NAME "LLMIR" /* namesz 6 with its NUL, padded to 8 */
@@ -63,7 +73,7 @@ typedef struct llmir_module {
     uint32_t abi, size;      /* LLMIR_MODULE_ABI; of this struct */
     uint64_t blob_digest[2]; /* the blob this code belongs to: equal to the note's */
     uint64_t n_kernel;
-    const llmir_kernel_code *kernel; /* in the order of LLMIR_SEC_KERNEL */
+    const llmir_kernel_code *kernel; /* llmir_kernel_rec.code of CPU kernels is an index here */
 } llmir_module;
 
 /* ---- the note --------------------------------------------------------------------------- */
@@ -84,7 +94,7 @@ typedef struct llmir_note {
     uint64_t note_digest[2];    /* plain XXH3-128 of all fields above */
 } llmir_note;
 
-enum llmir_required { LLMIR_REQUIRED_KNOWN = 0 }; /* no bit is defined in ABI 1 */
+enum llmir_required { LLMIR_REQUIRED_KNOWN = 0 }; /* no bit is defined in ABI 2 */
 enum { LLMIR_WEIGHTS_ALIGN = 4096, LLMIR_DIGEST_PIECE = 1 << 20 };
 
 /* ---- the blob ---------------------------------------------------------------------------
@@ -121,6 +131,9 @@ enum llmir_section_kind {
     LLMIR_SEC_PROVENANCE, /* llmir_pair_rec: input hash, versions, options; no paths, no times */
     LLMIR_SEC_TOKENIZER,  /* bytes: <llmir/tokenizer_abi.h>; absent when the model has none */
     LLMIR_SEC_CHAT,       /* bytes: the chat template's text; absent when there is none */
+    LLMIR_SEC_TARGET,
+    LLMIR_SEC_PTX,    /* bytes: PTX texts, one after the other, each ending in a NUL */
+    LLMIR_SEC_LAUNCH,
     LLMIR_SEC_END_
 };
 
@@ -140,13 +153,24 @@ typedef struct llmir_term {
 
 typedef struct llmir_model_rec {
     llmir_str name, arch, quant; /* "SmolLM2 135M Instruct", "llama", "Q4_1": for people */
-    llmir_str target;            /* "cpu:x86-64-v4" */
-    /* CPU features the code needs: "avx2,fma,avx512vnni" (LLVM's names) */
-    llmir_str features;
     uint32_t vocab, layers, context; /* context: longest sequence the model was made for */
     uint64_t parameters;             /* number of weights (elements) */
     uint64_t model_bytes;            /* size of the tensors in the file it was made from */
 } llmir_model_rec;
+
+/* ---- targets: the kinds of machine there is code for, in the order they were asked for --- */
+enum llmir_on { LLMIR_ON_CPU, LLMIR_ON_CUDA, LLMIR_ON_END_ };
+typedef struct llmir_target_rec {
+    llmir_str name;     /* "cpu:x86-64-v4", "cuda:sm_80"; no two are equal */
+    llmir_str features; /* CPU: what its code needs, "avx2,fma,avx512vnni" (LLVM's names) */
+    uint32_t kind;      /* enum llmir_on */
+    /* CUDA: compute capability, 80 for 8.0; exact: runs on that one only (sm_90a), else on it and
+     * on newer ones. CPU: 0 */
+    uint32_t sm, sm_exact;
+    uint32_t program, n_program; /* a range of LLMIR_SEC_PROGRAM; the ranges follow one another */
+    uint32_t reserved;
+} llmir_target_rec;
+enum { LLMIR_TARGET_NAME = 160 }; /* bytes of a target's name at most, its NUL included */
 
 /* The dims that a kernel reads. The runtime knows a dim by its kind; the name is for people. */
 enum llmir_dim_kind {
@@ -169,10 +193,29 @@ typedef struct llmir_kernel_rec {
     llmir_str name;  /* the symbol a profiler shows */
     llmir_str te;    /* canonical tensor expressions */
     llmir_str trace; /* the schedule, one primitive a line */
-    uint32_t reserved;
+    uint32_t target; /* LLMIR_SEC_TARGET */
+    uint32_t kind;   /* enum llmir_on: the target's */
+    uint32_t code;   /* CPU: index into llmir_module.kernel; CUDA: into LLMIR_SEC_LAUNCH */
     uint64_t hash[2]; /* of te text, trace and target */
-    uint64_t scratch; /* bytes per thread */
+    uint64_t scratch; /* CPU: bytes per thread */
 } llmir_kernel_rec;
+
+/* ceil(n / div); n <= 0: nothing to launch. */
+typedef struct llmir_extent {
+    llmir_linear n;
+    uint32_t div, reserved;
+} llmir_extent;
+
+/* How a CUDA kernel is launched. The ranges of PTX ascend; launches of one text are neighbours. */
+typedef struct llmir_launch_rec {
+    uint64_t ptx, ptx_size; /* a text of LLMIR_SEC_PTX, its NUL counted */
+    llmir_str entry;        /* name of the .entry */
+    uint32_t block[3];      /* threads; their product is at most LLMIR_MAX_BLOCK */
+    uint32_t shared;        /* dynamic shared memory in bytes, at most LLMIR_MAX_SHARED */
+    uint32_t reserved;
+    llmir_extent grid[3]; /* blocks */
+} llmir_launch_rec;
+enum { LLMIR_MAX_BLOCK = 1024, LLMIR_MAX_SHARED = 1 << 20 };
 
 /* A site is one place of the model (an expression with its dims), served by variants in rank
  * order. */
@@ -187,6 +230,8 @@ typedef struct llmir_variant_rec {
 } llmir_variant_rec;
 
 /* ---- KV cache: pools of blocks. Block b of a pool starts at b * block_bytes. ------------ */
+/* The layouts serve every target; the order inside a block is the target's own affair, so a KV
+ * cache belongs to an engine. */
 typedef struct llmir_kv_rec {
     llmir_str dtype;       /* "f16", "f32": what --kv names */
     uint32_t block;        /* tokens per block: a power of two, 16..256 */
@@ -224,7 +269,7 @@ typedef struct llmir_item {
     int32_t part, parts; /* this item is part number `part` of `parts` of its row tile */
 } llmir_item;
 
-/* ---- weights ---------------------------------------------------------------------------- */
+/* ---- weights: one record for each packing of a weight that some target wants ------------ */
 typedef struct llmir_weight_rec {
     llmir_str name, packing; /* "blk.0.attn_q.weight", id of the packing */
     uint64_t offset, size;   /* in the weights range; offset a multiple of 64, ascending */
@@ -232,8 +277,8 @@ typedef struct llmir_weight_rec {
 
 /* ---- programs: the steps, in order, for a range of T ------------------------------------
  * A program that serves T = 1 only may take T, S and R as 1: rows[0] names the token even when R
- * is 0. A program serves one KV layout and t_min <= T <= t_max; for each KV layout the programs
- * cover 1..max without gap or overlap. Sizes and offsets are linear in the dims at the bucket's
+ * is 0. A program serves one KV layout and t_min <= T <= t_max; for each target and KV layout the
+ * programs cover 1..max without gap or overlap. Sizes and offsets are linear in the dims at the bucket's
  * maximum (T = t_max or the engine's limit if that is lower, S and R at the engine's limits, W
  * at what the plan can reach); offsets in the arena are rounded up to 64 by the loader, so a
  * writer leaves 64 bytes between buffers. */

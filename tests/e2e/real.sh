@@ -12,6 +12,6 @@ fi
 dir=$(mktemp -d /tmp/llmir-e2e-XXXXXX) || exit 1
 trap 'rm -rf "$dir"' EXIT
 for act in f32 int8; do
-    "$build/tools/llmir-build" "$gguf" -o "$dir/$act.so" --activations $act || exit 1
+    "$build/tools/llmir-build" "$gguf" -o "$dir/$act.so" --activations $act --no-cache || exit 1
 done
 "$build/tests/e2e/compare" "$fixtures/$model.f32.json" "$dir/f32.so" "$fixtures/$model.quant.json" "$dir/int8.so"

@@ -314,16 +314,6 @@ static void missing_cpu_features_are_named(void **s)
 {
     (void)s;
     ll_error e = {0};
-    uint64_t have = UINT64_C(1) << LL_FEAT_AVX2 | UINT64_C(1) << LL_FEAT_FMA;
-    assert_int_equal(rt_check_features("", 0, "m.so", &e), LL_OK);
-    assert_int_equal(rt_check_features("avx2,fma", have, "m.so", &e), LL_OK);
-    assert_int_equal(rt_check_features("avx2,avx512vnni,fma", have, "m.so", &e), LL_NO_DEVICE);
-    assert_non_null(
-        strstr(e.msg, "m.so: its code needs the CPU feature avx512vnni, which this machine lacks"));
-    e.code = LL_OK;
-    assert_int_equal(rt_check_features("quantum", ~UINT64_C(0), "m.so", &e), LL_NO_DEVICE);
-    assert_non_null(strstr(e.msg, "quantum, which this library does not know"));
-    e.code = LL_OK;
     char name[] = "/tmp/llmir-fault-XXXXXX";
     close(mkstemp(name));
     assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"),
@@ -331,13 +321,206 @@ static void missing_cpu_features_are_named(void **s)
                      LL_OK);
     llmir_error err;
     assert_int_equal(llmir_check(name, NULL, &err), LLMIR_NO_DEVICE);
-    assert_non_null(strstr(err.msg, "warp-drive"));
+    assert_non_null(strstr(err.msg, "no code for this machine; it has code for cpu:x86-64 "
+                                    "(lacking warp-drive), cuda:sm_80 (lacking "));
     llmir_model *m = NULL; /* looking inside is possible all the same */
     assert_int_equal(llmir_open_info(name, &m, &err), LLMIR_OK);
     llmir_engine *engine = NULL;
     assert_int_equal(llmir_engine_create(m, NULL, &engine, &err), LLMIR_USAGE);
     llmir_close(m);
     unlink(name);
+}
+
+/* Record i of a section of `copy`. */
+static void *record(uint32_t kind, uint32_t i)
+{
+    const llmir_blob_head *h = (const void *)(copy + note.blob_offset);
+    const llmir_section *s = (const void *)(h + 1);
+    for (uint32_t k = 0; k < h->n_section; k++)
+        if (s[k].kind == kind && i < s[k].count)
+            return copy + note.blob_offset + s[k].offset + i * (size_t)s[k].record;
+    fail_msg("no record %u of section %u", i, kind);
+    return NULL;
+}
+#define TARGET(i) ((llmir_target_rec *)record(LLMIR_SEC_TARGET, (i)))
+#define KERNEL(i) ((llmir_kernel_rec *)record(LLMIR_SEC_KERNEL, (i)))
+#define LAUNCH(i) ((llmir_launch_rec *)record(LLMIR_SEC_LAUNCH, (i)))
+
+/* A module for `features` and, in its second target, `wide`, opened on `device`: the target that
+ * was taken, or the status as text. */
+static const char *taken(const char *features, const char *wide, const char *device)
+{
+    static char out[1024];
+    char name[] = "/tmp/llmir-fault-XXXXXX";
+    ll_error e = {0};
+    llmir_error err;
+    llmir_model *m = NULL;
+    close(mkstemp(name));
+    fake_options o = {.features = features, .wide = wide};
+    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &o, &e), LL_OK);
+    llmir_open_params p = {.size = sizeof p, .device = device};
+    int rc = llmir_open(name, &p, &m, &err);
+    llmir_model_info info = LLMIR_INIT(llmir_model_info);
+    if (rc == LLMIR_OK) assert_int_equal(llmir_model_get_info(m, &info, NULL), LLMIR_OK);
+    snprintf(out, sizeof out, "%s", rc == LLMIR_OK ? info.target : err.msg + strlen(name));
+    if (rc != LLMIR_OK && rc != LLMIR_NO_DEVICE) fail_msg("%d: %s", rc, err.msg);
+    llmir_close(m);
+    unlink(name);
+    return out;
+}
+
+static void the_most_capable_target_is_taken(void **s)
+{
+    (void)s;
+    ll_target here;
+    ll_target_native(&here);
+    if (here.vector_bytes < 32) skip();
+    /* more features; wider vectors before more features, wherever it stands; equal: the first */
+    assert_string_equal(taken("", "sse4.2", NULL), "cpu:x86-64-v3");
+    assert_string_equal(taken("sse4.2", "", "cpu"), "cpu:x86-64");
+    assert_string_equal(taken("avx", "sse4.2,popcnt,bmi,bmi2,lzcnt,movbe", NULL), "cpu:x86-64");
+    assert_string_equal(taken("sse4.2,popcnt,bmi,bmi2,lzcnt,movbe", "avx", NULL), "cpu:x86-64-v3");
+    assert_string_equal(taken("avx2", "avx2", NULL), "cpu:x86-64");
+    /* what does not run here is passed over, what is named is taken */
+    assert_string_equal(taken("sse4.2", "avx512f,warp-drive", NULL), "cpu:x86-64");
+    assert_string_equal(taken("sse4.2", "avx", "cpu:x86-64"), "cpu:x86-64");
+    assert_string_equal(taken("sse4.2", "warp-drive", "cpu:x86-64-v3"),
+                        ": its code for cpu:x86-64-v3 needs warp-drive, which this machine lacks");
+    assert_string_equal(taken("", NULL, "cpu:x86-64-v4"),
+                        ": no code for cpu:x86-64-v4; it has code for cpu:x86-64, cuda:sm_80 "
+                        "(lacking a library that runs CUDA)");
+    assert_string_equal(taken("sse5", "warp-drive", NULL),
+                        ": no code for this machine; it has code for cpu:x86-64 (lacking sse5), "
+                        "cpu:x86-64-v3 (lacking warp-drive), cuda:sm_80 (lacking a library that "
+                        "runs CUDA): build it for another target (llmir-build --target)");
+}
+
+static int last_total(void *user, uint64_t done, uint64_t total)
+{
+    *(uint64_t *)user = done == total ? total : 0;
+    return 0;
+}
+
+static void only_weights_of_the_target_are_copied(void **s)
+{
+    (void)s;
+    char name[] = "/tmp/llmir-fault-XXXXXX";
+    ll_error e = {0};
+    llmir_error err;
+    close(mkstemp(name));
+    fake_options o = {.wide = "", .pad_weights = 3000};
+    assert_int_equal(fake_write(name, getenv("FAKE_OBJECT"), &o, &e), LL_OK);
+    static const struct {
+        const char *device;
+        uint64_t bytes;
+    } want[] = {{"cpu:x86-64", 4 * FAKE_VOCAB + 8 + 3000}, {"cpu:x86-64-v3", 4 * FAKE_VOCAB + 8}};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t total = 0;
+        llmir_model *m;
+        llmir_open_params p = {.size = sizeof p,
+                               .device = want[i].device,
+                               .weights = LLMIR_WEIGHTS_COPIED,
+                               .progress = last_total,
+                               .user = &total};
+        if (llmir_open(name, &p, &m, &err) != LLMIR_OK) fail_msg("%s", err.msg);
+        assert_int_equal(total, want[i].bytes);
+        llmir_engine *engine; /* and they are where the programs look */
+        llmir_session *session;
+        int32_t prompt[] = {3, 4, 5}, state[3];
+        llmir_feed f = {.size = sizeof f, .tokens = prompt, .n_tokens = 3};
+        assert_int_equal(llmir_engine_create(m, NULL, &engine, &err), LLMIR_OK);
+        assert_int_equal(llmir_session_create(engine, &session, &err), LLMIR_OK);
+        f.session = session;
+        if (llmir_step(engine, &f, 1, NULL, &err) != LLMIR_OK) fail_msg("%s", err.msg);
+        fake_states(prompt, 3, state);
+        assert_int_equal(f.next, state[2] % FAKE_VOCAB);
+        llmir_session_destroy(session);
+        llmir_engine_destroy(engine);
+        llmir_close(m);
+    }
+    unlink(name);
+}
+
+static void targets_are_checked(void **s)
+{
+    (void)s;
+    enum { BAD = LLMIR_BAD_INPUT };
+    fresh();
+    TARGET(1)->name = TARGET(0)->name, sealed(BAD, "target 1: a second cpu:x86-64");
+    TARGET(1)->name = 0, sealed(BAD, "target 1: its name is empty");
+    TARGET(1)->name = UINT32_MAX, sealed(BAD, "target 1: string");
+    TARGET(0)->features = UINT32_MAX, sealed(BAD, "target 0: string");
+    TARGET(1)->kind = LLMIR_ON_END_, sealed(BAD, "target 1: kind 2 is unknown");
+    TARGET(1)->kind = LLMIR_ON_CPU, sealed(BAD, "target 1: compute capability 80");
+    TARGET(0)->sm_exact = 1, sealed(BAD, "target 0: compute capability 0");
+    TARGET(1)->sm = 0, sealed(BAD, "target 1: compute capability 0");
+    TARGET(1)->sm_exact = 2, sealed(BAD, "exact 2");
+    TARGET(1)->program--;
+    sealed(BAD, "target 1: 9 programs from number 8, wanted some from number 9");
+    TARGET(1)->n_program++, sealed(BAD, "target 1: 10 programs");
+    TARGET(1)->n_program--, sealed(BAD, "17 programs of 18");
+    TARGET(0)->n_program = 0, sealed(BAD, "wanted some");
+    TARGET(0)->n_program--, TARGET(1)->program--, TARGET(1)->n_program++;
+    sealed(BAD, "is code for target 0, the program is of target 1");
+    ((llmir_program_rec *)record(LLMIR_SEC_PROGRAM, 17))->t_min++;
+    sealed(BAD, "programs of target 1 for KV layout 2");
+}
+
+static void kernels_and_launches_are_checked(void **s)
+{
+    (void)s;
+    enum { BAD = LLMIR_BAD_INPUT, CPU = 0, CUDA = 10 };
+    fresh();
+    assert_int_equal(KERNEL(CUDA)->kind, LLMIR_ON_CUDA);
+    KERNEL(CUDA)->target = 2, sealed(BAD, "kernel 10: number 2 of targets");
+    KERNEL(CUDA)->kind = LLMIR_ON_CPU, sealed(BAD, "kernel 10: kind 0, its target's is 1");
+    KERNEL(CUDA)->code = 10, sealed(BAD, "kernel 10: number 10 of launches, there are 10");
+    KERNEL(CPU)->code = 10, sealed(BAD, "kernel 0: code number 10 of 10");
+    LAUNCH(1)->entry = UINT32_MAX, sealed(BAD, "launch 1: string");
+    LAUNCH(1)->entry = 0, sealed(BAD, "launch 1: no entry");
+    LAUNCH(1)->block[2] = 0, sealed(BAD, "launch 1: blocks of 32 x 4 x 0 threads");
+    LAUNCH(1)->block[2] = 9, sealed(BAD, "32 x 4 x 9");
+    for (int i = 0; i < 3; i++) LAUNCH(1)->block[i] = 1u << 22; /* 2^66 threads */
+    sealed(BAD, "wanted 1 to 1024");
+    LAUNCH(1)->shared = LLMIR_MAX_SHARED + 1, sealed(BAD, "launch 1: 1048577 bytes of shared");
+    LAUNCH(1)->grid[2].div = 0, sealed(BAD, "launch 1: a grid divided by 0");
+    LAUNCH(1)->grid[0].n.n_term = 17, sealed(BAD, "launch 1: 17 terms");
+    LAUNCH(1)->grid[0].n.term = UINT32_MAX, sealed(BAD, "launch 1: 1 terms from number 4294967295");
+    LAUNCH(1)->ptx--, sealed(BAD, "launch 1: 28 bytes of PTX at 27: wanted some from 28 on");
+    LAUNCH(9)->ptx_size = UINT64_MAX, sealed(BAD, "launch 9:");
+    LAUNCH(9)->ptx = UINT64_MAX, sealed(BAD, "launch 9:");
+    LAUNCH(9)->ptx_size++, sealed(BAD, "launch 9:");
+    LAUNCH(9)->ptx_size = 1, sealed(BAD, "launch 9: 1 bytes of PTX");
+    LAUNCH(9)->ptx_size--, sealed(BAD, "launch 9: its PTX does not end in its first NUL");
+    ((char *)record(LLMIR_SEC_PTX, 0))[3] = 0, sealed(BAD, "launch 0: its PTX does not end");
+    LAUNCH(1)->ptx = LAUNCH(0)->ptx; /* two kernels of one text are fine */
+    fake_seal(copy, n_good);
+    put(copy, n_good);
+    llmir_error err;
+    if (check(&err) != LLMIR_OK) fail_msg("%s", err.msg);
+}
+
+static void grids_are_rounded_up_and_may_be_empty(void **s)
+{
+    (void)s;
+    fresh();
+    rt_blob b;
+    ll_error e = {0};
+    uint64_t n;
+    int64_t dim[] = {33, 1, 1, 1, 1};
+    assert_int_equal(rt_blob_parse(&b, copy + note.blob_offset, note.blob_size, note.weights_size,
+                                   "m.so", &e), LL_OK);
+    const llmir_extent *x = &rt_blob_launch(&b, 0)->grid[0]; /* ceil(T / 16) */
+    assert_int_equal(rt_extent(&b, x, dim, "grid", &n, &e), LL_OK);
+    assert_int_equal(n, 3);
+    dim[0] = 0;
+    assert_int_equal(rt_extent(&b, x, dim, "grid", &n, &e), LL_OK);
+    assert_int_equal(n, 0);
+    dim[0] = -5;
+    assert_int_equal(rt_extent(&b, x, dim, "grid", &n, &e), LL_OK);
+    assert_int_equal(n, 0);
+    dim[0] = INT64_MAX;
+    assert_int_equal(rt_extent(&b, x, dim, "grid", &n, &e), LL_BAD_INPUT);
 }
 
 /* Each 32-bit word of the tables takes each odd value. The module must be refused, or be one that
@@ -437,6 +620,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_a_loader_would_run_or_fetch_is_refused),
         cmocka_unit_test(other_versions_are_refused_by_name),
         cmocka_unit_test(missing_cpu_features_are_named),
+        cmocka_unit_test(the_most_capable_target_is_taken),
+        cmocka_unit_test(only_weights_of_the_target_are_copied),
+        cmocka_unit_test(targets_are_checked),
+        cmocka_unit_test(kernels_and_launches_are_checked),
+        cmocka_unit_test(grids_are_rounded_up_and_may_be_empty),
         cmocka_unit_test(no_value_in_the_tables_gets_past_the_check),
         cmocka_unit_test(a_replaced_file_does_not_reach_an_open_model),
         cmocka_unit_test(opening_takes_milliseconds),

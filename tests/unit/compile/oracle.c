@@ -10,6 +10,15 @@
 
 #include <cmocka.h>
 
+ll_code oracle_collect(void *user, const void *p, size_t n, ll_error *err) {
+    oracle_bytes *b = user;
+    b->p = realloc(b->p, b->n + n);
+    assert_non_null(b->p);
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+    return LL_OK;
+}
+
 void oracle_ok(ll_code rc, const ll_error *e) {
     if (rc != LL_OK) fail_msg("%s: %s", ll_code_name(rc), e->msg);
 }

@@ -26,6 +26,13 @@ typedef struct oracle_tolerance {
     int codes;       /* integers may differ by one in this many of a thousand elements */
 } oracle_tolerance;
 
+typedef struct oracle_bytes {
+    unsigned char *p; /* malloc'ed */
+    size_t n;
+} oracle_bytes;
+/* A packer's sink: appends to the oracle_bytes that `user` is. */
+ll_code oracle_collect(void *user, const void *p, size_t n, ll_error *err);
+
 void oracle_ok(ll_code rc, const ll_error *e); /* fails the test */
 /* Binds the planes of a quantised weight from its rows as a file has them. */
 void oracle_bind_quant(te_env *env, te_tensor *w, const unsigned char *mem, size_t n_bytes);

@@ -180,29 +180,16 @@ void step_close(step *s) { te_env_destroy(s->env); }
 
 /* ---- what the oracle asks ------------------------------------------------------------------ */
 
-typedef struct buffer {
-    unsigned char **p;
-    size_t *n;
-} buffer;
-
-static ll_code collect(void *user, const void *p, size_t n, ll_error *err) {
-    buffer *b = user;
-    *b->p = realloc(*b->p, *b->n + n);
-    assert_non_null(*b->p);
-    memcpy(*b->p + *b->n, p, n);
-    *b->n += n;
-    return LL_OK;
-}
-
 static void packed(void *user, const te_tensor *w, unsigned char **out, size_t *n) {
     const step *s = user;
     ll_error e = {0};
-    buffer b = {out, n};
-    *out = NULL, *n = 0;
+    oracle_bytes b = {0};
     for (size_t i = 0; i < s->mg->n_weight; i++)
         if (s->mg->weight[i].t == w) {
-            oracle_ok(cc_packer_weight(s->packer, s->m->file, &s->mg->weight[i], collect, &b, &e),
+            oracle_ok(cc_packer_weight(s->packer, s->m->file, &s->mg->weight[i], oracle_collect, &b,
+                                       &e),
                       &e);
+            *out = b.p, *n = b.n;
             return;
         }
     fail_msg("no constant %s", w->name);

@@ -149,20 +149,6 @@ static void bind_all(world *w) {
 
 /* ---- packed weights ------------------------------------------------------------------------ */
 
-typedef struct buffer {
-    unsigned char **p;
-    size_t *n;
-} buffer;
-
-static ll_code collect(void *user, const void *p, size_t n, ll_error *err) {
-    buffer *b = user;
-    *b->p = realloc(*b->p, *b->n + n);
-    assert_non_null(*b->p);
-    memcpy(*b->p + *b->n, p, n);
-    *b->n += n;
-    return LL_OK;
-}
-
 static ll_code read_bytes(void *user, uint64_t off, void *buf, size_t n, ll_error *err) {
     const random_weight *r = user;
     if (off + n > r->n) return ll_fail(err, LL_BAD_INPUT, "beyond the end of %s", r->t->name);
@@ -173,15 +159,16 @@ static ll_code read_bytes(void *user, uint64_t off, void *buf, size_t n, ll_erro
 static void packed(void *user, const te_tensor *t, unsigned char **out, size_t *n) {
     world *w = user;
     ll_error err = {0};
-    buffer b = {out, n};
-    *out = NULL, *n = 0;
+    oracle_bytes b = {0};
     for (int i = 0; i < w->n_weight; i++) {
         if (w->weight[i].t != t) continue;
         cc_packing pk;
         oracle_ok(cc_packing_of(t, &w->target, &pk, &err), &err);
         oracle_ok(cc_packer_matrix(w->packer, &pk, type_of(t),
-                                   (cc_source){read_bytes, &w->weight[i]}, collect, &b, &err),
+                                   (cc_source){read_bytes, &w->weight[i]}, oracle_collect, &b,
+                                   &err),
                   &err);
+        *out = b.p, *n = b.n;
         return;
     }
     fail_msg("%s: no weight %s", w->file, t->name);
@@ -226,7 +213,7 @@ static void check_cut(world *w, te_tensor *const *wanted, int n, int target) {
     w->target = targets[target].target;
     w->packer = targets[target].packer;
     oracle_ok(
-        cc_fuse(w->g, wanted, n, w->one_row, w->target.vector_bytes >= 64 ? 32 : 16, &f, &err),
+        cc_fuse(w->g, wanted, n, w->one_row, CC_PANEL_VECTORS * cc_lanes(&w->target), &f, &err),
         &err);
     for (int k = 0; k < f.n_kernel; k++) check_kernel(w, f.kernel[k], k);
 }

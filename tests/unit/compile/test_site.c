@@ -89,7 +89,7 @@ static void set_target(site_run *r, const char *name) {
 static int pool_layouts(site_run *r, cc_pool_layout *out) {
     ll_arena *a = te_arena(r->mg->g);
     long long B = r->c->kv_block, b = ll_dtype_bits(r->c->kv),
-              L = r->target.vector_bytes >= 64 ? 16 : 8;
+              L = cc_lanes(&r->target);
     int n = 0;
     for (size_t i = 0; i < r->mg->n_layer && r->c->heads_apart; i++) {
         te_tensor *k = r->mg->layer[i].k_pool, *v = r->mg->layer[i].v_pool;
@@ -145,7 +145,7 @@ static void check_kernel(site_run *r, step *st, const cc_fusion *f, int k) {
 static void fuse(site_run *r, cc_fusion *f) {
     ll_error err = {0};
     oracle_ok(cc_fuse(r->mg->g, r->wanted, r->n_wanted, r->c->one_row,
-                      r->target.vector_bytes >= 64 ? 32 : 16, f, &err),
+                      CC_PANEL_VECTORS * cc_lanes(&r->target), f, &err),
               &err);
 }
 

@@ -50,7 +50,7 @@ static void add_step(cc_blob *b, uint32_t kernel, uint32_t site, const llmir_bin
                      uint32_t n)
 {
     const int64_t per_t[FAKE_N_DIM] = {[FAKE_T] = 8};
-    llmir_step_rec s = {kernel,
+    llmir_step_rec s = {cc_blob_count(b, LLMIR_SEC_KERNEL) - N_KERNEL + kernel, /* the target's */
                         site,
                         cc_blob_count(b, LLMIR_SEC_BINDING),
                         n,
@@ -67,7 +67,7 @@ static void add_step(cc_blob *b, uint32_t kernel, uint32_t site, const llmir_bin
 #define OUT(i) plain(LLMIR_SPACE_OUTPUT, LLMIR_OUT_##i)
 
 static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, uint32_t t_min,
-                        uint32_t t_max, int best)
+                        uint32_t t_max, uint32_t factors, int best)
 {
     const int64_t none[FAKE_N_DIM] = {0}, t4[FAKE_N_DIM] = {[FAKE_T] = 4},
                   w[FAKE_N_DIM] = {[FAKE_W] = 8 * FAKE_TILE},
@@ -77,7 +77,8 @@ static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, 
                            cc_linear(b, 128, all, FAKE_N_DIM), .multiple = t_min < 9 ? 1 : 8};
     STEP(K_embed, 0, IN(TOKENS), plain(LLMIR_SPACE_WEIGHT, 0), x);
     for (uint32_t l = 0; l < N_LAYER; l++) {
-        llmir_binding_rec pool = plain(LLMIR_SPACE_KV, l), factor = plain(LLMIR_SPACE_WEIGHT, 1);
+        llmir_binding_rec pool = plain(LLMIR_SPACE_KV, l),
+                          factor = plain(LLMIR_SPACE_WEIGHT, factors);
         factor.at = cc_const(4 * l);
         STEP(append, UINT32_MAX, x, IN(POS), IN(SEG), IN(TABLE), pool);
         STEP(sum, 1, IN(PLAN), IN(POS), IN(TABLE), pool, partial);
@@ -91,16 +92,75 @@ static void add_program(cc_blob *b, uint32_t kv, uint32_t append, uint32_t sum, 
     cc_blob_add(b, LLMIR_SEC_PROGRAM, &p);
 }
 
-static void add_layout(cc_blob *b, const char *dtype, uint32_t block, uint32_t bytes,
-                       uint32_t append, uint32_t sum, int best)
+static void add_layout(cc_blob *b, const char *dtype, uint32_t block, uint32_t bytes)
 {
     llmir_kv_rec kv = {cc_blob_str(b, dtype), block, cc_blob_count(b, LLMIR_SEC_POOL), N_LAYER};
     for (uint32_t l = 0; l < N_LAYER; l++)
         cc_blob_add(b, LLMIR_SEC_POOL, &(llmir_pool_rec){cc_blob_str(b, "x"), l, bytes});
-    uint32_t no = cc_blob_add(b, LLMIR_SEC_KV, &kv);
-    add_program(b, no, append, sum, 1, 1, best);
-    add_program(b, no, append, sum, 2, 8, best);
-    add_program(b, no, append, sum, 9, FAKE_T_MAX, best);
+    cc_blob_add(b, LLMIR_SEC_KV, &kv);
+}
+
+static void add_launch(cc_blob *b, const char *name)
+{
+    static const char ptx[] = ".version 8.0\n.target sm_80\n";
+    const int64_t t[FAKE_N_DIM] = {[FAKE_T] = 1};
+    llmir_launch_rec l = {.ptx = cc_blob_bytes(b, LLMIR_SEC_PTX, ptx, sizeof ptx),
+                          .ptx_size = sizeof ptx,
+                          .entry = cc_blob_str(b, name),
+                          .block = {32, 4, 1},
+                          .shared = 1024,
+                          .grid = {{cc_linear(b, 0, t, FAKE_N_DIM), 16, 0},
+                                   {cc_const(2), 1, 0},
+                                   {cc_const(1), 1, 0}}};
+    cc_blob_add(b, LLMIR_SEC_LAUNCH, &l);
+}
+
+/* A target, its kernels and its programs for every KV layout. */
+static void add_target(cc_blob *b, const llmir_target_rec *target, uint32_t factors, int best)
+{
+    static const char *const names[] = {
+#define X(name) #name,
+        FAKE_KERNELS(X)
+#undef X
+    };
+    static const uint32_t append[] = {K_append_f32_16, K_append_f32_64, K_append_f16_16},
+                          sum[] = {K_sum_f32_16, K_sum_f32_64, K_sum_f16_16};
+    llmir_target_rec r = *target;
+    uint32_t no = cc_blob_count(b, LLMIR_SEC_TARGET);
+    for (uint32_t i = 0; i < N_KERNEL; i++) {
+        if (r.kind == LLMIR_ON_CUDA) add_launch(b, names[i]);
+        cc_blob_add(b, LLMIR_SEC_KERNEL,
+                    &(llmir_kernel_rec){.name = cc_blob_str(b, names[i]),
+                                        .te = cc_blob_str(b, "def x"),
+                                        .trace = cc_blob_str(b, "split i 3"),
+                                        .target = no,
+                                        .kind = r.kind,
+                                        .code = r.kind == LLMIR_ON_CUDA ? i : no * N_KERNEL + i,
+                                        .hash = {i, 1},
+                                        .scratch = FAKE_VOCAB});
+    }
+    r.program = cc_blob_count(b, LLMIR_SEC_PROGRAM);
+    for (uint32_t kv = 0; kv < cc_blob_count(b, LLMIR_SEC_KV); kv++) {
+        add_program(b, kv, append[kv], sum[kv], 1, 1, factors, best);
+        add_program(b, kv, append[kv], sum[kv], 2, 8, factors, best);
+        add_program(b, kv, append[kv], sum[kv], 9, FAKE_T_MAX, factors, best);
+    }
+    r.n_program = cc_blob_count(b, LLMIR_SEC_PROGRAM) - r.program;
+    cc_blob_add(b, LLMIR_SEC_TARGET, &r);
+}
+
+static void add_targets(cc_blob *b, const fake_options *o)
+{
+    llmir_target_rec plain_cpu = {.name = cc_blob_str(b, "cpu:x86-64"),
+                                  .features = cc_blob_str(b, o->features)},
+                     wide = {.name = cc_blob_str(b, "cpu:x86-64-v3"),
+                             .features = cc_blob_str(b, o->wide)},
+                     cuda = {.name = cc_blob_str(b, "cuda:sm_80"),
+                             .kind = LLMIR_ON_CUDA,
+                             .sm = 80};
+    add_target(b, &plain_cpu, 1, !o->no_best);
+    if (o->wide) add_target(b, &wide, 2, !o->no_best);
+    add_target(b, &cuda, 1, !o->no_best);
 }
 
 static void add_tables(cc_blob *b, const fake_options *o)
@@ -108,16 +168,9 @@ static void add_tables(cc_blob *b, const fake_options *o)
     static const char *const dims[] = {"T", "S", "R", "W", "pages"};
     static const uint32_t kinds[] = {LLMIR_DIM_T, LLMIR_DIM_S, LLMIR_DIM_R, LLMIR_DIM_W,
                                      LLMIR_DIM_PAGES};
-    static const char *const names[] = {
-#define X(name) #name,
-        FAKE_KERNELS(X)
-#undef X
-    };
     llmir_model_rec m = {.name = cc_blob_str(b, "fake"),
                          .arch = cc_blob_str(b, "sums"),
                          .quant = cc_blob_str(b, "S32"),
-                         .target = cc_blob_str(b, "cpu"),
-                         .features = cc_blob_str(b, o->features),
                          .vocab = FAKE_VOCAB,
                          .layers = N_LAYER,
                          .context = FAKE_CONTEXT,
@@ -126,13 +179,6 @@ static void add_tables(cc_blob *b, const fake_options *o)
     cc_blob_add(b, LLMIR_SEC_MODEL, &m);
     for (uint32_t i = 0; i < FAKE_N_DIM; i++)
         cc_blob_add(b, LLMIR_SEC_DIM, &(llmir_dim_rec){cc_blob_str(b, dims[i]), kinds[i], 0, 0});
-    for (uint32_t i = 0; i < N_KERNEL; i++)
-        cc_blob_add(b, LLMIR_SEC_KERNEL,
-                    &(llmir_kernel_rec){.name = cc_blob_str(b, names[i]),
-                                        .te = cc_blob_str(b, "def x"),
-                                        .trace = cc_blob_str(b, "split i 3"),
-                                        .hash = {i, 1},
-                                        .scratch = FAKE_VOCAB});
     cc_blob_add(b, LLMIR_SEC_VARIANT, &(llmir_variant_rec){K_head, 0});
     cc_blob_add(b, LLMIR_SEC_VARIANT,
                 &(llmir_variant_rec){K_sum_f32_16, cc_blob_str(b, "any rows")});
@@ -166,12 +212,19 @@ static void add_tables(cc_blob *b, const fake_options *o)
     cc_blob_add(b, LLMIR_SEC_WEIGHT,
                 &(llmir_weight_rec){cc_blob_str(b, "factor"), 0, 1216,
                                     4 * N_LAYER + o->pad_weights});
+    if (o->wide) {
+        uint64_t at = (1216 + 4 * N_LAYER + o->pad_weights + 63) & ~(uint64_t)63;
+        cc_blob_add(b, LLMIR_SEC_WEIGHT,
+                    &(llmir_weight_rec){cc_blob_str(b, "factor"), cc_blob_str(b, "wide"), at,
+                                        4 * N_LAYER});
+    }
     cc_blob_add(b, LLMIR_SEC_PROVENANCE,
                 &(llmir_pair_rec){cc_blob_str(b, "input"), cc_blob_str(b, "none")});
     if (o->tokenizer) cc_blob_bytes(b, LLMIR_SEC_TOKENIZER, o->tokenizer, o->n_tokenizer);
-    add_layout(b, "f32", 16, 64, K_append_f32_16, K_sum_f32_16, !o->no_best);
-    add_layout(b, "f32", 64, 256, K_append_f32_64, K_sum_f32_64, !o->no_best);
-    add_layout(b, "f16", 16, 64, K_append_f16_16, K_sum_f16_16, !o->no_best);
+    add_layout(b, "f32", 16, 64);
+    add_layout(b, "f32", 64, 256);
+    add_layout(b, "f16", 16, 64);
+    add_targets(b, o);
 }
 
 static ll_code put_weight(void *user, uint32_t i, cc_sink *sink, ll_error *err)
@@ -188,7 +241,7 @@ static ll_code put_weight(void *user, uint32_t i, cc_sink *sink, ll_error *err)
             int32_t f = l + 2;
             LL_TRY(cc_sink_write(sink, &f, sizeof f, err));
         }
-        for (uint64_t n = o->pad_weights; n;) {
+        for (uint64_t n = i == 1 ? o->pad_weights : 0; n;) {
             size_t m = n < sizeof zero ? (size_t)n : sizeof zero;
             LL_TRY(cc_sink_write(sink, zero, m, err));
             n -= m;
@@ -201,7 +254,7 @@ ll_code fake_write(const char *path, const char *object, const fake_options *o, 
 {
     static const cc_kernel_symbols symbols[] = {
 #define X(name) {"fake_" #name "_parts", "fake_" #name "_run"},
-        FAKE_KERNELS(X)
+        FAKE_KERNELS(X) FAKE_KERNELS(X) /* of the second CPU target */
 #undef X
     };
     void *bytes = NULL;
@@ -217,7 +270,7 @@ ll_code fake_write(const char *path, const char *object, const fake_options *o, 
     cc_image im = {.object = &object_file,
                    .n_object = 1,
                    .kernel = symbols,
-                   .n_kernel = N_KERNEL,
+                   .n_kernel = o->wide ? 2 * N_KERNEL : N_KERNEL,
                    .blob = blob,
                    .blob_size = n_blob,
                    .weight = put_weight,

@@ -33,7 +33,10 @@ FAKE_KERNELS(X)
 #undef X
 
 typedef struct fake_options {
-    const char *features;  /* NULL: none */
+    const char *features;  /* of target cpu:x86-64; NULL: none */
+    /* a second CPU target, cpu:x86-64-v3, that needs these and is the same code with factors of its
+     * own; NULL: none. A CUDA target, cuda:sm_80, is always there, behind the CPU's. */
+    const char *wide;
     int no_best;           /* without the candidate kernel */
     const void *tokenizer; /* section bytes, or NULL */
     size_t n_tokenizer;

@@ -9,11 +9,7 @@
 
 static void digest_of(const uint8_t *p, uint64_t n, uint64_t out[2])
 {
-    ll_hash h = {0, 0};
-    for (uint64_t at = 0; at < n; at += LLMIR_DIGEST_PIECE)
-        h = ll_hash_combine(h, ll_hash_bytes(p + at, n - at < LLMIR_DIGEST_PIECE
-                                                         ? n - at
-                                                         : LLMIR_DIGEST_PIECE));
+    ll_hash h = ll_hash_pieces(p, n, LLMIR_DIGEST_PIECE);
     out[0] = h.lo, out[1] = h.hi;
 }
 

@@ -135,6 +135,14 @@ for args in ([], [fake], [fake, "-p", "a", "--tokens", "1"], [fake, "-p", "a", "
 r = run("llmir-run", fake, "-p", "a", "--tokenize")
 check("text modes take no prompt", r.returncode == 2 and "stdin" in r.stderr, r)
 check("unsupported KV type", run("llmir-run", fake, "-p", "a", "--kv", "f8").returncode == 3)
+for device in ("cpu", "cpu:x86-64"):
+    r = run("llmir-run", fake, "-p", "a", "--device", device)
+    check(f"--device {device}", r.returncode == 0 and "code for cpu:x86-64\n" in r.stderr, r)
+for device, code, words in (("cpu:x86-64-v3", 5, "no code for cpu:x86-64-v3; it has code for cpu:x86-64, cuda:sm_80 (lacking"),
+                            ("cuda:0", 5, "cuda:0"), ("cpu:arm", 2, "no such CPU level"), ("tpu", 2, "no such kind of device")):
+    for tool, *args in (["llmir-run", fake, "-p", "a"], ["llmir-bench", fake, "-p", "8", "-n", "0", "-r", "1"]):
+        r = run(tool, *args, "--device", device)
+        check(f"{tool} --device {device}", r.returncode == code and words in r.stderr, r)
 check("missing module", run("llmir-run", "/nonexistent.so", "-p", "a").returncode == 4)
 check("no module", run("llmir-run", __file__, "-p", "a").returncode == 4)
 check("a prompt file that is a folder", run("llmir-run", fake, "-f", "/").returncode == 4)
@@ -170,7 +178,10 @@ check("bench wrong format", run("llmir-bench", fake, "-o", "xml").returncode == 
 # ---- llmir-info ----
 r = run("llmir-info", "--json", fake)
 j = json.loads(r.stdout)
-check("info json", j["module"]["arch"] == "sums" and len(j["module"]["kernels"]) == 10 and j["module"]["eos"] == 256, j)
+check("info json", j["module"]["arch"] == "sums" and len(j["module"]["kernels"]) == 20 and j["module"]["eos"] == 256, j)
+check("info targets", [(t["name"], t["kernels"], t["programs"], t["in_use"], bool(t["missing"])) for t in j["module"]["targets"]]
+      == [("cpu:x86-64", 10, 9, True, False), ("cuda:sm_80", 10, 9, False, True)]
+      and [k["target"] for k in j["module"]["kernels"]] == [0] * 10 + [1] * 10, j["module"]["targets"])
 check("info devices", [d["device"] for d in j["devices"]] == ["cpu", "cuda"] and all("target" in d or "missing" in d or "note" in d for d in j["devices"]))
 r = run("llmir-info", fake, "--traces")
 check("info traces", "split i 3" in r.stdout and "def x" in r.stdout, r)
@@ -195,9 +206,14 @@ if os.path.exists("/dev/full"):
 
 # ---- llmir-build ----
 for args in ([], [fake], [fake, "-o", "x", "--no-such-flag"], [fake, fake, "-o", "x"], [fake, "-o", "x", "--kv-blocks", "17"], [fake, "-o", "x", "--dump", "c"],
-             [fake, "-o", "x", "-j", "0"], [fake, "-o", "x", "--target", "cpu", "--target", "cpu"]):
+             [fake, "-o", "x", "-j", "0"]):
     r = run("llmir-build", *args)
     check(f"build: wrong use {args}", r.returncode == 2 and r.stdout == "" and r.stderr, r)
+for a, b in (("cpu", "cpu"), ("cpu:x86-64-v3+avx2", "cpu:x86-64-v3")):
+    r = run("llmir-build", "/nonexistent.gguf", "-o", "x.so", "--target", a, "--target", b)
+    check(f"build: targets {a} and {b} are one", r.returncode == 2 and f"was given twice: '{a}' and '{b}'" in r.stderr, r)
+r = run("llmir-build", "/nonexistent.gguf", "-o", "x.so", "--target", "cpu", "--target", "cuda:sm_80")
+check("build: no code for CUDA", r.returncode == 3 and "target 'cuda:sm_80'" in r.stderr, r)
 r = run("llmir-build", "/nonexistent.gguf", "-o", "x.so")
 check("build: missing model", r.returncode == 4 and "/nonexistent.gguf" in r.stderr, r)
 for out in ("/nonexistent/x.so", "/tmp"):

@@ -22,14 +22,16 @@ typedef struct mdl_build {
     op_q8 q8;
 } mdl_build;
 
-struct mdl_arch {
+typedef enum mdl_bias { MDL_NO_BIAS, MDL_BIAS, MDL_MAYBE_BIAS } mdl_bias;
+
+struct mdl_arch { /* a row of arch.def */
     const char *name;
     void (*write)(mdl_build *b);
+    op_rope_pairs pairs;
+    mdl_bias qkv_bias, rest_bias;
 };
-#define ARCH(name) void mdl_arch_##name(mdl_build *b);
+#define ARCH(name, writer, ...) void mdl_write_##writer(mdl_build *b);
 #include "model/arch.def"
-
-typedef enum mdl_bias { MDL_NO_BIAS, MDL_BIAS, MDL_MAYBE_BIAS } mdl_bias;
 
 te_tensor *mdl_embed(mdl_build *b);         /* [T, width] */
 bool mdl_next_layer(mdl_build *b);          /* false behind the last one, and after an error */

@@ -263,7 +263,7 @@ static void read_tensor(parse *p, uint64_t i)
             FAIL(p, "%s: dimension %u is %lld, wanted 1 or more", field, d, (long long)t.dim[d]);
     }
     uint32_t id = get_u32(p, field);
-    t.at = get_u64(p, field); /* from the start of the data, for now */
+    t.at = get_u64(p, field); /* in the data; place_tensors adds where that starts */
     if (p->r.ok) check_type(p, field, id, &t);
     if (p->r.ok) check_size(p, field, &t);
     if (!p->r.ok) return;

@@ -8,7 +8,8 @@
 #include "model/build.h"
 
 static const mdl_arch archs[] = {
-#define ARCH(name) {#name, mdl_arch_##name},
+#define ARCH(name, writer, pairs, qkv, rest) \
+    {#name, mdl_write_##writer, OP_ROPE_##pairs, MDL_##qkv, MDL_##rest},
 #include "model/arch.def"
 };
 

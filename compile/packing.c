@@ -14,11 +14,19 @@ static int memory_bits(ll_dtype t)
     return b == 1 || b == 2 || b == 4 ? b : (b + 7) / 8 * 8;
 }
 
-/* U: columns worked on at a time; what the finest scale covers, or a round number that divides S. */
-static int choose_unit(int64_t super, int64_t finest)
+/* U: columns worked on at a time: whole scales of every plane that has several in a superblock, so
+ * a multiple of what each of them covers; of those that divide S the least that is a round number
+ * or more. S itself always is one. */
+static int choose_unit(const cc_packing *p)
 {
-    if (super % PREFERRED_UNIT == 0) return PREFERRED_UNIT;
-    return (int)(finest > 1 ? finest : super);
+    int best = 0;
+    for (int u = 1; u <= p->super; u++) {
+        bool ok = p->super % u == 0 && (best < PREFERRED_UNIT);
+        for (int i = 0; i < p->n_plane && ok; i++)
+            if (p->plane[i].cover < p->super) ok = u % p->plane[i].cover == 0;
+        if (ok) best = u;
+    }
+    return best;
 }
 
 static void place_code(cc_packing *p, cc_plane_place *c, int64_t *at)
@@ -56,29 +64,28 @@ static void place_planes(cc_packing *p)
     p->super_bytes = codes + unit_codes * units;
 }
 
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
 int cc_lanes(const ll_target *t) { return t->vector_bytes >= 64 ? 16 : 8; }
 
 ll_code cc_packing_make(const te_quant *q, ll_dtype plain, int64_t rows, int64_t cols, const ll_target *t,
                         cc_packing *p, ll_error *err)
 {
     *p = (cc_packing){.n_rows = rows, .n_cols = cols, .n_plane = q ? q->n_plane : 1};
-    int64_t super = 1, finest = INT64_MAX;
+    int64_t super = 1;
     for (int i = 0; i < p->n_plane; i++) {
         cc_plane_place *c = &p->plane[i];
         p->dtype[i] = q ? q->plane[i].dtype : plain;
         c->bits = memory_bits(p->dtype[i]);
         c->cover = q ? q->block / q->plane[i].count : 1;
-        if (c->cover > super) super = c->cover;
-        if (c->cover > 1 && c->cover < finest) finest = c->cover;
+        super = super / gcd(super, c->cover) * c->cover; /* divides the block, as each cover does */
     }
     if (super == 1 && cols % PREFERRED_GROUP == 0) super = q ? q->block : PREFERRED_GROUP;
     if (cols % super)
         return ll_fail(err, LL_BAD_INPUT, "a row of %lld elements is not a multiple of the block of %lld", (long long)cols, (long long)super);
     p->super = (int)super;
-    p->unit = choose_unit(super, finest == INT64_MAX ? 1 : finest);
+    p->unit = choose_unit(p);
     p->group = p->unit % PREFERRED_GROUP ? 1 : PREFERRED_GROUP;
-    if (super % p->unit || (finest != INT64_MAX && p->unit % finest && finest < p->unit))
-        return ll_fail(err, LL_UNSUPPORTED, "scales over %lld columns do not fit units of %d in blocks of %lld", (long long)finest, p->unit, (long long)super);
     p->lanes = cc_lanes(t);
     p->rows = CC_PANEL_VECTORS * p->lanes;
     place_planes(p);

@@ -248,16 +248,42 @@ static void check_cases(bool one_row) {
     assert_true(only || run > 5);
 }
 
-/* ---- every type of weights, and one that no file has --------------------------------------- */
+/* ---- every type of weights, and some that no file has --------------------------------------- */
 
-static const te_quant *made_up_type(ll_arena *a) {
+#define HALF "d = bits.f16(u16(b[0]) | u16(b[1]) << 8:u16);"
+static const struct {
+    int block, bytes;
+    const char *planes, *from_file, *value;
+} made_up[] = {
+    /* 3-bit codes in two planes, a scale and a minimum for 24 */
+    {24, 13, "f16 d[1]; f16 m[1]; u2 q[24]; u1 h[24]",
+     HALF "m = bits.f16(u16(b[2]) | u16(b[3]) << 8:u16);"
+          "q = u2(b[4 + i / 4] >> u8(i % 4 * 2)); h = u1(b[10 + i / 8] >> u8(i % 8))",
+     "f32(d) * f32(u8(q) + u8(h) * 4:u8) + f32(m)"},
+    /* the same with a scale for 24 in blocks of 96: in no unit of 32 */
+    {96, 42, "f16 d[1]; u8 sc[4]; u2 q[96]; u1 h[96]",
+     HALF "sc = b[2 + i]; q = u2(b[6 + i / 4] >> u8(i % 4 * 2)); h = u1(b[30 + i / 8] >> u8(i % 8))",
+     "f32(d) * f32(sc) * f32(u8(q) + u8(h) * 4:u8)"},
+    /* a scale that covers more than 32, and not the block */
+    {128, 68, "f16 d[1]; s8 sc[2]; u4 q[128]",
+     HALF "sc = bits.s8(b[2 + i]); q = u4(b[4 + i / 2] >> u8(i % 2 * 4))",
+     "f32(d) * (f32(sc) * f32(q))"},
+    /* scales for 40 and minima for 20 in blocks of 120 */
+    {120, 71, "f16 d[1]; u8 sc[3]; u8 mn[6]; u4 q[120]",
+     HALF "sc = b[2 + i]; mn = b[5 + i]; q = u4(b[11 + i / 2] >> u8(i % 2 * 4))",
+     "f32(d) * f32(sc) * f32(q) - f32(d) * f32(mn)"},
+    /* scales for 32 and minima for 48: neither holds the other */
+    {96, 53, "u8 sc[3]; u8 mn[2]; u4 q[96]",
+     "sc = b[i]; mn = b[3 + i]; q = u4(b[5 + i / 2] >> u8(i % 2 * 4))",
+     "f32(sc) * f32(q) - f32(mn)"},
+};
+enum { N_MADE_UP = sizeof made_up / sizeof *made_up };
+
+static const te_quant *made_up_type(ll_arena *a, int i) {
     ll_error err = {0};
     const te_quant *q =
-        te_quant_make(a, "made_up", 24, 13, "f16 d[1]; f16 m[1]; u2 q[24]; u1 h[24]",
-                      "d = bits.f16(u16(b[0]) | u16(b[1]) << 8:u16); m = bits.f16(u16(b[2]) | "
-                      "u16(b[3]) << 8:u16);"
-                      "q = u2(b[4 + i / 4] >> u8(i % 4 * 2)); h = u1(b[10 + i / 8] >> u8(i % 8))",
-                      "f32(d) * f32(u8(q) + u8(h) * 4:u8) + f32(m)", &err);
+        te_quant_make(a, ll_sprintf(a, "made_up%d", i), made_up[i].block, made_up[i].bytes,
+                      made_up[i].planes, made_up[i].from_file, made_up[i].value, &err);
     if (!q) fail_msg("%s", err.msg);
     return q;
 }
@@ -295,11 +321,11 @@ static int check_type(const te_quant *q, bool one_row, int64_t granule) {
 }
 
 static void check_types(bool one_row) {
-    static const te_quant *made_up;
-    int bad = 0;
-    if (!made_up) made_up = made_up_type(&types);
-    for (int i = 0; i <= te_n_quants(); i++) {
-        const te_quant *q = i < te_n_quants() ? te_quant_at(i) : made_up;
+    static const te_quant *own[N_MADE_UP];
+    int bad = 0, n = te_n_quants();
+    for (int i = 0; i < n + N_MADE_UP; i++) {
+        if (i >= n && !own[i - n]) own[i - n] = made_up_type(&types, i - n);
+        const te_quant *q = i < n ? te_quant_at(i) : own[i - n];
         if (only && !strstr(q->name, only)) continue;
         bad += check_type(q, one_row, 0);
         if (q->block > 1) bad += check_type(q, one_row, q->block % 32 ? q->block : 32);

@@ -63,8 +63,11 @@ ll_code ll_file_write(const char *path, const void *p, size_t n, ll_error *err)
     char tmp[4096];
     if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp)
         return ll_fail(err, LL_USAGE, "%s: path too long", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return ll_fail(err, LL_FAILED, "%s: cannot create: %s", tmp, strerror(errno));
+    struct stat st; /* devices, pipes: written into, never replaced */
+    bool direct = !stat(path, &st) && !S_ISREG(st.st_mode);
+    const char *to = direct ? path : tmp;
+    int fd = open(to, O_WRONLY | O_CLOEXEC | (direct ? 0 : O_CREAT | O_TRUNC), 0666);
+    if (fd < 0) return ll_fail(err, LL_FAILED, "%s: cannot create: %s", to, strerror(errno));
     int e = 0;
     for (size_t done = 0; done < n && !e;) {
         ssize_t r = write(fd, (const char *)p + done, n - done);
@@ -74,9 +77,9 @@ ll_code ll_file_write(const char *path, const void *p, size_t n, ll_error *err)
     }
     if (!e && fsync(fd) && errno != EINVAL) e = errno;
     if (close(fd) && !e) e = errno;
-    if (!e && rename(tmp, path)) e = errno;
+    if (!e && !direct && rename(tmp, path)) e = errno;
     if (e) {
-        unlink(tmp);
+        if (!direct) unlink(tmp);
         return ll_fail(err, e == ENOSPC || e == EFBIG || e == EDQUOT ? LL_NO_SPACE : LL_FAILED, "%s: write: %s", path, strerror(e));
     }
     return LL_OK;

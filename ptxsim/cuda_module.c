@@ -16,8 +16,8 @@
 
 /* ---- loading ---- */
 
-/* Where the caller wants the compiler's words (CU_JIT_*_LOG_BUFFER); the option that gave a buffer's
- * size receives how much of it was filled. */
+/* Where the caller wants the compiler's words (CU_JIT_*_LOG_BUFFER); the option that gave the size
+ * of a buffer receives how much of it was filled. */
 typedef struct jit_log {
     char *error, *info;
     size_t error_n, info_n;

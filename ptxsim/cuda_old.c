@@ -1,6 +1,6 @@
-/* cuda_old.c: functions under the names that drivers before CUDA 12 had, for programs that look them
- * up one by one. Today's header turns these names into the ones they stand for, so this file is not
- * compiled against it. */
+/* cuda_old.c: functions under the names that drivers before CUDA 12 had, for programs that look
+ * them up one by one. Today's header turns these names into the ones they stand for, so this file
+ * is not compiled against it. */
 #include "ptxsim/cuda_state.h"
 
 #define OLD(name, now, params, args)                                                               \

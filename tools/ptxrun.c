@@ -3,6 +3,7 @@
  * read or the PTX is not accepted; 6 out of memory or disk. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,9 @@ static bool checks_of(const char *s, uint32_t *out)
         {"uninit", PTXSIM_CHECK_UNINIT}, {"sync", PTXSIM_CHECK_SYNC},
         {"global", PTXSIM_CHECK_GLOBAL},
     };
+    size_t len = strlen(s);
     *out = 0;
+    if (!len || s[len - 1] == ',') return false;
     while (*s) {
         size_t n = strcspn(s, ","), i = 0;
         while (i < sizeof names / sizeof *names &&
@@ -240,6 +243,8 @@ static int scalar(const char *kind, const char *v, arg *a)
     bool real = kind[0] == 'f';
     unsigned bits = (unsigned)atoi(kind + 1);
     if (real ? end == v || *end : !number(v, &n)) return wrong("this is no number", v);
+    if (real && isinf(bits == 32 ? (double)strtof(v, NULL) : x) && !strpbrk(v, "iI"))
+        return wrong("this number does not fit", v);
     a->n = bits / 8;
     if (real && bits == 32) {
         float f = strtof(v, NULL);

@@ -16,7 +16,8 @@ static void tiles(run *r)
     for (int i = 0; i < T; i++) {
         int w = i / 32 * 32, e = i / 8 * 8, sum = 0, most = v[e], before = 0, upto = 0;
         for (int k = w; k < w + 32; k++) sum += v[k], upto += k <= i ? v[k] : 0;
-        for (int k = e; k < e + 8; k++) most = v[k] > most ? v[k] : most, before += k < i ? v[k] : 0;
+        for (int k = e; k < e + 8; k++)
+            most = v[k] > most ? v[k] : most, before += k < i ? v[k] : 0;
         want[4 * i] = (uint32_t)sum, want[4 * i + 1] = (uint32_t)most;
         want[4 * i + 2] = (uint32_t)before, want[4 * i + 3] = (uint32_t)upto;
     }
@@ -213,8 +214,10 @@ static void cub_segments(run *r)
     uint32_t head[192];
     float x[192], y[192];
     double want[192];
-    for (int i = 0; i < 192; i++) head[i] = next_u32() % 10 == 0, x[i] = (float)(next_u32() % 19) - 9;
-    for (int i = 0; i < 192; i++) want[i] = (double)x[i] + (i && !head[i] ? want[i - 1] : 0);
+    for (int i = 0; i < 192; i++) {
+        head[i] = next_u32() % 10 == 0, x[i] = (float)(next_u32() % 19) - 9;
+        want[i] = (double)x[i] + (i && !head[i] ? want[i - 1] : 0);
+    }
     uint64_t dh = up(r, head, sizeof head), dx = up(r, x, sizeof x), dy = room(r, sizeof y);
     LAUNCH(r, "cub_segments", D1(1), D1(192), 0, &dh, &dx, &dy);
     down(r, y, dy, sizeof y);
@@ -230,7 +233,8 @@ static void constants(run *r)
     int k = 3, seen;
     for (int i = 0; i < 64; i++) {
         int at = i * k & 63;
-        want[i] = (at < 8 ? at + 1 : 0) + 2 * (i % 3 + 1) + ((i & 7) == 0 ? .5 : (i & 7) == 1 ? .25 : 0);
+        want[i] = (at < 8 ? at + 1 : 0) + 2 * (i % 3 + 1);
+        want[i] += (i & 7) == 0 ? .5 : (i & 7) == 1 ? .25 : 0;
     }
     uint64_t dy = room(r, sizeof y), ds = room(r, 4);
     for (int call = 0; call < 2; call++) {

@@ -30,6 +30,7 @@ END:
     ld.shared.u32 %r3, [%r2]; ld.param.u64 %d1, [p]; st.global.u32 [%d1], %r3; ret;
 }
 .visible .entry spin() { L: bra L; }
+.visible .entry one(.param .f32 f) { ret; }
 P
 
 floats() { python3 -c "import struct,sys; sys.stdout.buffer.write(struct.pack('<%df' % (len(sys.argv)-1), *map(float, sys.argv[1:])))" "$@"; }
@@ -72,6 +73,27 @@ expect 1 "no-such-folder" $run in:x inout:y:no-such-folder/y scratch:16 bytes:ab
 expect 4 "no-such-file" $run in:no-such-file in:y scratch:16 bytes:ab u32:4 null
 expect 2 "unknown option" $run --frobnicate 1
 expect 2 "checks" $run --checks everything
+expect 2 "checks" $run --checks ""
+expect 2 "checks" $run --checks race,
+expect 2 "missing behind: --seed" $run --seed
+expect 2 "a number" $run --seed x
+expect 2 "grid wants" $run --grid 0
+expect 2 "grid wants" $run --grid 1,2,3,4
+expect 2 "can be sm_75" $run --sm 70
+expect 2 "out:BYTES:OUT" $run in:x in:y out:16 bytes:ab u32:4 null
+expect 2 "KIND:VALUE" $run in:x in:y x bytes:ab u32:4 null
+expect 2 "does not fit" k.ptx --kernel one --grid 1 --block 1 f32:1e99
+expect 0 "" k.ptx --kernel one --grid 1 --block 1 f32:inf
+expect 1 "host pointer" $run in:x u64:0x7fff00001000 scratch:16 bytes:ab u32:4 null
+expect 6 "are free" $run in:x in:y out:-1:o bytes:ab u32:4 null
+expect 1 "irectory" $run in:x inout:y:/tmp scratch:16 bytes:ab u32:4 null
+# a pipe (or a device) is written into, never replaced by a file
+mkfifo pipe
+timeout 20 cat pipe >got &
+expect 0 "" $run in:x inout:y:pipe scratch:16 bytes:ab u32:4 null
+wait $!
+floats 7 14 21 28 >want
+[ -p pipe ] && cmp want got || { echo "FAILED: a pipe as output"; bad=1; }
 expect 2 "" $run --block 2000 in:x in:y scratch:16 bytes:ab u32:4 null
 # PTX that is not accepted: every cut inside a kernel has a position
 lines=$(wc -l <k.ptx)

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/gpu.h"
 
@@ -33,7 +32,6 @@ typedef struct program {
 typedef struct gpu_queue {
     rt_queue base;
     rt_gpu *gpu;
-    pid_t pid;
     CUstream stream;
     CUevent *event; /* one more than steps; made when a profile is first asked for */
     uint32_t n_event, most_steps;
@@ -59,7 +57,8 @@ static CUresult launch(gpu_queue *q, const step *s)
 static CUresult submit(gpu_queue *q, const program *p, CUevent *event)
 {
     const rt_cuda *cu = &q->gpu->cu;
-    CUresult rc = cu->MemcpyHtoDAsync(p->in_device, p->in, p->in_bytes, q->stream);
+    CUresult rc = CUDA_SUCCESS;
+    if (p->in_bytes) rc = cu->MemcpyHtoDAsync(p->in_device, p->in, p->in_bytes, q->stream);
     if (!rc && event) rc = cu->EventRecord(event[0], q->stream);
     for (uint32_t i = 0; i < p->n && !rc; i++) {
         rc = launch(q, &p->step[i]);
@@ -114,7 +113,7 @@ static ll_code capture(gpu_queue *q, program *p, ll_error *err)
 {
     rt_cuda *cu = &q->gpu->cu;
     CUgraph graph = NULL;
-    CUresult rc = cu->StreamBeginCapture(q->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    CUresult rc = cu->StreamBeginCapture(q->stream, CU_STREAM_CAPTURE_MODE_RELAXED);
     if (!rc) {
         rc = submit(q, p, NULL);
         CUresult end = cu->StreamEndCapture(q->stream, &graph);
@@ -208,10 +207,6 @@ static CUresult run_once(gpu_queue *q, const rt_job *job)
 static ll_code run(rt_queue *base, const rt_job *job, ll_error *err)
 {
     gpu_queue *q = (gpu_queue *)base;
-    if (q->pid != getpid())
-        return ll_fail(err, LL_FAILED,
-                       "the process forked after this engine was created: a GPU does not follow; "
-                       "open the model in the child");
     if (job->stop && job->stop(job->user)) return ll_fail(err, LL_CANCELLED, "cancelled");
     LL_TRY(rt_gpu_enter(q->gpu, err));
     CUresult rc = run_once(q, job);
@@ -233,7 +228,7 @@ static void destroy(rt_queue *base)
 {
     gpu_queue *q = (gpu_queue *)base;
     const rt_cuda *cu = &q->gpu->cu;
-    bool entered = q->pid == getpid() && !cu->CtxPushCurrent(q->gpu->context);
+    bool entered = rt_gpu_enter_to_free(q->gpu);
     if (entered && q->stream) cu->StreamSynchronize(q->stream);
     for (uint32_t i = 0; i < q->n_program; i++) {
         if (entered && q->program[i].graph) cu->GraphExecDestroy(q->program[i].graph);
@@ -253,7 +248,6 @@ ll_code rt_gpu_queue(rt_device *d, const rt_queue_params *p, rt_queue **out, ll_
     if (!q) return ll_fail(err, LL_NO_SPACE, "no memory for %u programs", p->n_program);
     q->base.ops = &ops;
     q->gpu = (rt_gpu *)d;
-    q->pid = getpid();
     q->most_steps = p->most_steps;
     q->event = calloc(p->most_steps + (size_t)1, sizeof *q->event);
     ll_code rc = q->event ? rt_gpu_enter(q->gpu, err)

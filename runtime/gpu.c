@@ -1,11 +1,12 @@
 /* gpu.c: see gpu.h. Memory, uploads, kernels of a GPU.
  *
- * One context (the primary one, shared with whatever else the host does on the GPU), made current for
- * the length of each call only. Weights go through two pinned buffers in turn, so that reading the file
- * and copying overlap. PTX is compiled once for each text and only when an engine needs it.
+ * One context (the primary one, shared with whatever else the host does on the GPU), current only
+ * for the length of each call. Weights go through two pinned buffers in turn, so that reading the
+ * file and copying overlap. PTX is compiled once for each text, when an engine first needs it.
  *
- * A fault of a kernel (an illegal address, a trap) ends the context, for all models of the process on
- * that GPU, until the last of them is closed: `fault` remembers it and every later call says so. */
+ * A fault of a kernel (an illegal address, a trap) ends the context for all models of the
+ * process on that GPU, until the last of them is closed: `fault` remembers it, later calls say so.
+ */
 #include "runtime/gpu.h"
 
 #include <stdio.h>
@@ -40,8 +41,8 @@ static void list_all(const rt_cuda *cu, int n, char *out, size_t room)
         CUdevice d;
         rt_gpu_facts f;
         if (cu->DeviceGet(&d, i) || describe(cu, d, &f)) continue;
-        int k = snprintf(out + at, room - at, "%scuda:%d %s (sm_%u)", at ? ", " : "", i, f.name,
-                         f.sm);
+        int k =
+            snprintf(out + at, room - at, "%scuda:%d %s (sm_%u)", at ? ", " : "", i, f.name, f.sm);
         at += k > 0 ? (size_t)k : room;
     }
 }
@@ -100,8 +101,8 @@ ll_code rt_gpu_enter(rt_gpu *g, ll_error *err)
 {
     if (g->pid != getpid())
         return ll_fail(err, LL_FAILED,
-                       "%s: the process forked after the model was opened, and a GPU does not follow: "
-                       "open it in the child",
+                       "%s: the process forked after the model was opened, and a GPU does not "
+                       "follow: open it in the child",
                        g->base.name);
     if (atomic_load(&g->fault)) return lost(g, err);
     CUresult rc = g->cu.CtxPushCurrent(g->context);
@@ -162,7 +163,8 @@ static ll_code alloc(rt_device *d, enum rt_use use, uint64_t bytes, const char *
     CUdeviceptr on_device = 0;
     size_t free_bytes = 0, total = 0;
     LL_TRY(rt_gpu_enter(g, err));
-    CUresult rc = use == RT_HOST ? g->cu.MemHostAlloc(&at, bytes, 0) : g->cu.MemAlloc(&on_device, bytes);
+    CUresult rc =
+        use == RT_HOST ? g->cu.MemHostAlloc(&at, bytes, 0) : g->cu.MemAlloc(&on_device, bytes);
     if (rc && use != RT_HOST) g->cu.MemGetInfo(&free_bytes, &total);
     rt_gpu_leave(g);
     if (rc == CUDA_ERROR_OUT_OF_MEMORY)
@@ -178,8 +180,10 @@ static void release(rt_device *d, rt_memory *m)
 {
     rt_gpu *g = (rt_gpu *)d;
     if (!m->bytes || !rt_gpu_enter_to_free(g)) return;
-    if (m->use == RT_HOST) g->cu.MemFreeHost(m->at);
-    else g->cu.MemFree((CUdeviceptr)(uintptr_t)m->at);
+    if (m->use == RT_HOST)
+        g->cu.MemFreeHost(m->at);
+    else
+        g->cu.MemFree((CUdeviceptr)(uintptr_t)m->at);
     rt_gpu_leave(g);
     *m = (rt_memory){0};
 }
@@ -267,8 +271,8 @@ static ll_code grant_shared(rt_gpu *g, const llmir_launch_rec *l, CUfunction f, 
                        "%s: %s wants %u bytes of shared memory, a block has at most %d there",
                        g->base.name, name, l->shared, g->max_shared);
     if (!l->shared) return LL_OK;
-    CUresult rc = g->cu.FuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                         (int)l->shared);
+    CUresult rc =
+        g->cu.FuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)l->shared);
     return rc ? rt_gpu_fail(g, rc, err, name) : LL_OK;
 }
 
@@ -321,7 +325,8 @@ static void shut(rt_device *d)
 
 static void name_it(rt_gpu *g, const rt_gpu_want *want, const rt_gpu_facts *f)
 {
-    if (want->sim) snprintf(g->base.name, sizeof g->base.name, "sim (simulator of sm_%u)", f->sm);
+    if (want->sim)
+        snprintf(g->base.name, sizeof g->base.name, "sim (simulator of sm_%u)", f->sm);
     else
         snprintf(g->base.name, sizeof g->base.name, "cuda:%u (%s, %ssm_%u)", want->ordinal, f->name,
                  f->simulated ? "simulator of " : "", f->sm);

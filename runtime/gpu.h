@@ -58,8 +58,8 @@ ll_code rt_gpu_enter(rt_gpu *g, ll_error *err);
 /* For giving things back: also after a fault. */
 bool rt_gpu_enter_to_free(rt_gpu *g);
 void rt_gpu_leave(rt_gpu *g);
-/* rt_cuda_fail that notices faults of kernels, which end the context: with what the simulator found,
- * and what is left to do. */
+/* rt_cuda_fail that notices faults of kernels, which end the context: with what the simulator
+ * found. */
 ll_code rt_gpu_fail(rt_gpu *g, CUresult rc, ll_error *err, const char *what);
 /* The function of launch record i; its PTX is compiled when first asked for. */
 ll_code rt_gpu_function(rt_gpu *g, uint32_t i, CUfunction *out, ll_error *err);

@@ -1,10 +1,10 @@
 /* gpu_queue.c: the queue of a GPU: one stream, and a graph for each program.
  *
- * A graph is the copy of the program's stage (dims and inputs), then its kernels, captured once when the
- * engine is made. Grids are those of the largest dims; kernels read the dims and surplus blocks exit,
- * so every run of a program is one launch of the same graph. Kernels' parameters are packed
- * addresses, taken from the engine's list as it stands. With a profile the same calls are made one by
- * one, with an event after each.
+ * A graph is the copy of the program's stage (dims and inputs), then its kernels, captured once
+ * when the engine is made. Grids are those of the largest dims; kernels read the dims and surplus
+ * blocks exit, so every run of a program is one launch of the same graph. Kernels' parameters are
+ * packed addresses, taken from the engine's list as it stands. With a profile the same calls are
+ * made one by one, with an event after each.
  *
  * Cancelling is seen before a run, not in the middle of one. */
 #include <stdio.h>
@@ -93,8 +93,8 @@ static ll_code bind_step(gpu_queue *q, const rt_code *c, const llmir_step_rec *s
     CUfunction f;
     LL_TRY(rt_gpu_function(q->gpu, k->code, &f, err));
     LL_TRY(check_params(q, c, s, f, err));
-    *out = (step){f, {0}, {l->block[0], l->block[1], l->block[2]}, l->shared, arg,
-                  (s->n_binding + (size_t)1) * sizeof *arg};
+    *out = (step){f,         {0}, {l->block[0], l->block[1], l->block[2]},
+                  l->shared, arg, (s->n_binding + (size_t)1) * sizeof *arg};
     for (int d = 0; d < 3; d++) {
         uint64_t blocks;
         LL_TRY(rt_extent(c->blob, &l->grid[d], c->largest, name, &blocks, err));
@@ -121,7 +121,8 @@ static ll_code capture(gpu_queue *q, program *p, ll_error *err)
     }
     if (!rc) rc = cu->GraphInstantiateWithFlags(&p->graph, graph, 0);
     if (graph) cu->GraphDestroy(graph);
-    if (rc) return p->graph = NULL, rt_gpu_fail(q->gpu, rc, err, "cannot make a graph of a program");
+    if (rc) p->graph = NULL;
+    if (rc) return rt_gpu_fail(q->gpu, rc, err, "cannot make a graph of a program");
     q->facts.graphs++;
     return LL_OK;
 }
@@ -192,7 +193,8 @@ static CUresult run_once(gpu_queue *q, const rt_job *job)
     const program *p = &q->program[job->program];
     CUresult rc = q->copied;
     q->copied = CUDA_SUCCESS;
-    if (!rc && job->seconds) rc = run_profiled(q, p, job->seconds);
+    if (!rc && job->seconds)
+        rc = run_profiled(q, p, job->seconds);
     else if (!rc) {
         rc = cu->GraphLaunch(p->graph, q->stream);
         q->facts.graph_runs += !rc;
@@ -200,7 +202,8 @@ static CUresult run_once(gpu_queue *q, const rt_job *job)
     for (uint32_t i = 0; i < job->n_read && !rc; i++)
         rc = cu->MemcpyDtoHAsync(job->read[i].to, (CUdeviceptr)(uintptr_t)job->read[i].from,
                                  (size_t)job->read[i].bytes, q->stream);
-    CUresult end = cu->StreamSynchronize(q->stream); /* also after a failure: nothing is in flight */
+    CUresult end =
+        cu->StreamSynchronize(q->stream); /* after a failure, too: nothing is in flight */
     return rc ? rc : end;
 }
 

@@ -1,5 +1,5 @@
-/* test_gpu.c: GPUs as a device, on the simulator: finding one, choosing code for it, what is said when
- * that fails, graphs, faults. What a GPU computes is in test_engine.c.
+/* test_gpu.c: GPUs as a device, on the simulator: finding one, choosing code for it, what is said
+ * when that fails, graphs, faults. What a GPU computes is in test_engine.c.
  *
  * One process simulates one device, an sm_80 here. */
 #include <pthread.h>
@@ -44,14 +44,14 @@ static int open_as(const fake_options *o, const char *device, llmir_model **m, l
     return llmir_open(path, &p, m, err);
 }
 
-#define SAYS(words)                                                                  \
-    do {                                                                             \
-        if (!strstr(err.msg, words)) fail_msg("'%s' does not say '%s'", err.msg, words); \
+#define SAYS(words)                                                                                \
+    do {                                                                                           \
+        if (!strstr(err.msg, words)) fail_msg("'%s' does not say '%s'", err.msg, words);           \
     } while (0)
-#define OPEN_FAILS(want, device, words, ...)                                              \
-    do {                                                                                  \
-        assert_int_equal(open_as(&(fake_options){__VA_ARGS__}, device, &m, &err), want); \
-        SAYS(words);                                                                      \
+#define OPEN_FAILS(want, device, words, ...)                                                       \
+    do {                                                                                           \
+        assert_int_equal(open_as(&(fake_options){__VA_ARGS__}, device, &m, &err), want);           \
+        SAYS(words);                                                                               \
     } while (0)
 
 static void target_in_use(const char *want, const char *device, const fake_options *o)
@@ -86,7 +86,8 @@ static void code_is_chosen_by_compute_capability(void **st)
     OPEN_FAILS(LLMIR_USAGE, "cuda:999", "cuda:0", .ptx = ptx);
 }
 
-/* LLMIR_CUDA_LIBRARY names the simulator: what a machine with a driver does, the device included. */
+/* LLMIR_CUDA_LIBRARY names the simulator: what a machine with a driver does, the device included.
+ */
 static void the_driver_may_be_another_library(void **st)
 {
     (void)st;
@@ -117,8 +118,8 @@ static void the_driver_may_be_another_library(void **st)
     OPEN_FAILS(LLMIR_NO_DEVICE, "cuda:0", "no CUDA driver: /nonexistent/libcuda.so.1", .ptx = ptx);
     OPEN_FAILS(LLMIR_NO_DEVICE, "cuda:0", "it has code for cpu:x86-64, cuda:sm_80 (lacking a GPU)",
                .ptx = ptx);
-    OPEN_FAILS(LLMIR_NO_DEVICE, NULL, "no code for this machine (no CUDA driver: ",
-               .ptx = ptx, .no_cpu = 1);
+    OPEN_FAILS(LLMIR_NO_DEVICE, NULL, "no code for this machine (no CUDA driver: ", .ptx = ptx,
+               .no_cpu = 1);
     OPEN_FAILS(LLMIR_NO_DEVICE, "cuda:sm_80", "needs a GPU, which this machine lacks: no CUDA",
                .ptx = ptx);
     assert_int_equal(llmir_device(1, &d, NULL), LLMIR_OK);
@@ -154,18 +155,16 @@ static void ptx_that_does_not_compile_is_told_in_the_compilers_words(void **st)
     SAYS("CUDA_ERROR_INVALID_PTX");
     llmir_close(m);
     free(wrong);
-    assert_int_equal(
-        engine_of(&(fake_options){.ptx = ptx, .embed = "nobody"}, NULL, &m, &e, &err),
-        LLMIR_BAD_INPUT);
+    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "nobody"}, NULL, &m, &e, &err),
+                     LLMIR_BAD_INPUT);
     SAYS("no entry nobody");
     llmir_close(m);
     assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "best"}, NULL, &m, &e, &err),
                      LLMIR_BAD_INPUT);
     SAYS("kernel embed: its PTX takes other parameters than 3 addresses");
     llmir_close(m);
-    assert_int_equal(
-        engine_of(&(fake_options){.ptx = ptx, .shared = 200000}, NULL, &m, &e, &err),
-        LLMIR_NO_DEVICE);
+    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .shared = 200000}, NULL, &m, &e, &err),
+                     LLMIR_NO_DEVICE);
     SAYS("embed wants 200000 bytes of shared memory, a block has at most 166912");
     llmir_close(m);
 }
@@ -262,8 +261,7 @@ static void what_the_checks_find_is_counted_or_an_error(void **st)
     int32_t t[64], next, state[64];
     bool fatal = !strcmp(getenv("LLMIR_PTXSIM_FATAL"), "1");
     for (int i = 0; i < 64; i++) t[i] = (i * 7 + 1) % FAKE_VOCAB;
-    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "untidy"},
-                               NULL, &m, &e, &err),
+    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "untidy"}, NULL, &m, &e, &err),
                      LLMIR_OK);
     assert_int_equal(llmir_session_create(e, &s, NULL), LLMIR_OK);
     assert_int_equal(llmir_engine_get_info(e, &before, NULL), LLMIR_OK);

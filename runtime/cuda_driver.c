@@ -37,8 +37,8 @@ static bool open_sim(rt_cuda *cu)
 static ll_code find_symbols(rt_cuda *cu, ll_error *err)
 {
     const char *missing = NULL;
-#define CU_FN(name, symbol, params)                    \
-    *(void **)(void *)&cu->name = dlsym(cu->lib, symbol); \
+#define CU_FN(name, symbol, params)                                                                \
+    *(void **)(void *)&cu->name = dlsym(cu->lib, symbol);                                          \
     if (!cu->name && !missing) missing = symbol;
 #define CU_MAY(name, symbol, params) *(void **)(void *)&cu->name = dlsym(cu->lib, symbol);
 #define CU_VALUE(name, value)
@@ -49,7 +49,8 @@ static ll_code find_symbols(rt_cuda *cu, ll_error *err)
     *(void **)(void *)&cu->findings = dlsym(cu->lib, "llmir_ptxsim_findings");
     if (!missing) return LL_OK;
     return ll_fail(err, LL_NO_DEVICE,
-                   "%s: no CUDA driver, or one older than CUDA 11.4: it lacks %s", cu->path, missing);
+                   "%s: no CUDA driver, or one older than CUDA 11.4: it lacks %s", cu->path,
+                   missing);
 }
 
 static ll_code choose_sm(rt_cuda *cu, uint32_t sm, ll_error *err)

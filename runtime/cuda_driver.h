@@ -1,6 +1,7 @@
-/* cuda_driver.h: the CUDA driver's interface as a table of pointers, loaded with dlopen: our own
- * prototypes, so that no CUDA Toolkit is needed. Where one is found, cuda_prototypes.c compiles this
- * header on top of cuda.h, which proves every prototype and constant of cuda_driver.def.
+/* cuda_driver.h: the CUDA driver's interface as a table of pointers, loaded with dlopen: our
+ * own prototypes, so that no CUDA Toolkit is needed. Where one is found, cuda_prototypes.c
+ * compiles this header on top of cuda.h, which proves every prototype and constant of the list,
+ * cuda_driver.def.
  *
  * The library is libcuda.so.1, or the one that LLMIR_CUDA_LIBRARY names; for the device "sim" it is
  * libllmir_ptxsim.so.1, looked for where LLMIR_PTXSIM_LIBRARY says, beside this library, in the

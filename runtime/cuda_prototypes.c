@@ -1,9 +1,9 @@
-/* cuda_prototypes.c: compiled only where a CUDA Toolkit is found: proves that cuda_driver.def says what
- * cuda.h says. */
+/* cuda_prototypes.c: compiled only where a CUDA Toolkit is found: proves that cuda_driver.def says
+ * what cuda.h says. */
 #include "runtime/cuda_driver.h"
 
-#define CU_FN(name, symbol, params)                                                         \
-    _Static_assert(__builtin_types_compatible_p(__typeof__(&cu##name), CUresult(*) params), \
+#define CU_FN(name, symbol, params)                                                                \
+    _Static_assert(__builtin_types_compatible_p(__typeof__(&cu##name), CUresult(*) params),        \
                    "cu" #name " has another prototype");
 #if CUDA_VERSION >= 12040
 #define CU_MAY CU_FN

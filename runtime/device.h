@@ -4,8 +4,8 @@
  *     rt_queue    one for each engine: programs bound to memory, run one after the other
  *
  *     cpu         device_cpu.c              the host's memory; a queue is a team of threads
- *     cuda, sim   gpu.c, gpu_queue.c         a GPU, or our simulator of one, through the CUDA driver's
- *                                           interface; a queue is a stream and a graph per program
+ *     cuda, sim   gpu.c, gpu_queue.c        a GPU, or our simulator of one, through the CUDA
+ *                                           driver; a queue is a stream and a graph per program
  *
  * An address of a device is a `void *`; the host may follow it only where `shared` is true. Neither
  * run nor copy allocates. A queue is used by one thread at a time; a device by several. */
@@ -62,9 +62,9 @@ typedef struct rt_job {
 } rt_job;
 
 typedef struct rt_queue_params {
-    uint32_t threads;   /* CPU */
-    size_t scratch;     /* CPU: bytes per thread */
-    uint32_t n_program; /* that will be bound */
+    uint32_t threads;    /* CPU */
+    size_t scratch;      /* CPU: bytes per thread */
+    uint32_t n_program;  /* that will be bound */
     uint32_t most_steps; /* of one of them */
 } rt_queue_params;
 

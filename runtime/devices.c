@@ -27,8 +27,10 @@ static void simulator(llmir_device_info *out)
     ll_error e = {0};
     ll_code rc = rt_cuda_open(&cu, true, &e);
     snprintf(out->device, sizeof out->device, "sim");
-    if (rc == LL_OK) snprintf(out->name, sizeof out->name, "simulator of GPUs: %.70s", cu.path);
-    else snprintf(out->missing, sizeof out->missing, "%s", e.msg);
+    if (rc == LL_OK)
+        snprintf(out->name, sizeof out->name, "simulator of GPUs: %.70s", cu.path);
+    else
+        snprintf(out->missing, sizeof out->missing, "%s", e.msg);
     out->simulated = 1;
     rt_cuda_unload(&cu);
 }
@@ -44,9 +46,12 @@ llmir_status llmir_device(uint32_t i, llmir_device_info *out, llmir_error *error
     bool found = rt_gpu_count(&n, &why) == LL_OK;
     if (i > n + 1)
         return (llmir_status)ll_fail(err, LL_USAGE, "device number %u: there are %u", i, n + 2);
-    if (i == 0) snprintf(r.device, sizeof r.device, "cpu");
-    else if (i <= n) gpu(i - 1, found ? NULL : why.msg, &r);
-    else simulator(&r);
+    if (i == 0)
+        snprintf(r.device, sizeof r.device, "cpu");
+    else if (i <= n)
+        gpu(i - 1, found ? NULL : why.msg, &r);
+    else
+        simulator(&r);
     rt_results(out, &r, sizeof r);
     return LLMIR_OK;
 }

@@ -1,16 +1,18 @@
 /* gpu.c: see gpu.h. Memory, uploads, kernels of a GPU.
  *
- * One context (the primary one, shared with whatever else the host does on the GPU), made current for
- * the length of each call only. Weights go through two pinned buffers in turn, so that reading the file
- * and copying overlap. PTX is compiled once for each text and only when an engine needs it.
+ * One context (the primary one, shared with whatever else the host does on the GPU), current only
+ * for the length of each call. Weights go through two pinned buffers in turn, so that reading the
+ * file and copying overlap. PTX is compiled once for each text, when an engine first needs it.
  *
- * A fault of a kernel (an illegal address, a trap) ends the context for good: `fault` remembers it and
- * every later call says so. */
+ * A fault of a kernel (an illegal address, a trap) ends the context for all models of the
+ * process on that GPU, until the last of them is closed: `fault` remembers it, later calls say so.
+ */
 #include "runtime/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -39,8 +41,8 @@ static void list_all(const rt_cuda *cu, int n, char *out, size_t room)
         CUdevice d;
         rt_gpu_facts f;
         if (cu->DeviceGet(&d, i) || describe(cu, d, &f)) continue;
-        int k = snprintf(out + at, room - at, "%scuda:%d %s (sm_%u)", at ? ", " : "", i, f.name,
-                         f.sm);
+        int k =
+            snprintf(out + at, room - at, "%scuda:%d %s (sm_%u)", at ? ", " : "", i, f.name, f.sm);
         at += k > 0 ? (size_t)k : room;
     }
 }
@@ -90,16 +92,26 @@ ll_code rt_gpu_find(const rt_gpu_want *want, rt_gpu_facts *out, ll_error *err)
 static ll_code lost(const rt_gpu *g, ll_error *err)
 {
     return rt_cuda_fail(&g->cu, (CUresult)g->fault, err,
-                        "%s: a kernel failed before, so nothing runs there any more; close the "
-                        "model and open it again",
+                        "%s: a kernel failed before, so this process can run nothing there; close "
+                        "all models on it and open them again",
                         g->base.name);
 }
 
 ll_code rt_gpu_enter(rt_gpu *g, ll_error *err)
 {
+    if (g->pid != getpid())
+        return ll_fail(err, LL_FAILED,
+                       "%s: the process forked after the model was opened, and a GPU does not "
+                       "follow: open it in the child",
+                       g->base.name);
     if (atomic_load(&g->fault)) return lost(g, err);
     CUresult rc = g->cu.CtxPushCurrent(g->context);
     return rc ? rt_gpu_fail(g, rc, err, "cannot use the context") : LL_OK;
+}
+
+bool rt_gpu_enter_to_free(rt_gpu *g)
+{
+    return g->context && g->pid == getpid() && !g->cu.CtxPushCurrent(g->context);
 }
 
 void rt_gpu_leave(rt_gpu *g)
@@ -151,7 +163,8 @@ static ll_code alloc(rt_device *d, enum rt_use use, uint64_t bytes, const char *
     CUdeviceptr on_device = 0;
     size_t free_bytes = 0, total = 0;
     LL_TRY(rt_gpu_enter(g, err));
-    CUresult rc = use == RT_HOST ? g->cu.MemHostAlloc(&at, bytes, 0) : g->cu.MemAlloc(&on_device, bytes);
+    CUresult rc =
+        use == RT_HOST ? g->cu.MemHostAlloc(&at, bytes, 0) : g->cu.MemAlloc(&on_device, bytes);
     if (rc && use != RT_HOST) g->cu.MemGetInfo(&free_bytes, &total);
     rt_gpu_leave(g);
     if (rc == CUDA_ERROR_OUT_OF_MEMORY)
@@ -166,9 +179,11 @@ static ll_code alloc(rt_device *d, enum rt_use use, uint64_t bytes, const char *
 static void release(rt_device *d, rt_memory *m)
 {
     rt_gpu *g = (rt_gpu *)d;
-    if (!m->bytes || g->cu.CtxPushCurrent(g->context)) return;
-    if (m->use == RT_HOST) g->cu.MemFreeHost(m->at);
-    else g->cu.MemFree((CUdeviceptr)(uintptr_t)m->at);
+    if (!m->bytes || !rt_gpu_enter_to_free(g)) return;
+    if (m->use == RT_HOST)
+        g->cu.MemFreeHost(m->at);
+    else
+        g->cu.MemFree((CUdeviceptr)(uintptr_t)m->at);
     rt_gpu_leave(g);
     *m = (rt_memory){0};
 }
@@ -256,8 +271,8 @@ static ll_code grant_shared(rt_gpu *g, const llmir_launch_rec *l, CUfunction f, 
                        "%s: %s wants %u bytes of shared memory, a block has at most %d there",
                        g->base.name, name, l->shared, g->max_shared);
     if (!l->shared) return LL_OK;
-    CUresult rc = g->cu.FuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                         (int)l->shared);
+    CUresult rc =
+        g->cu.FuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)l->shared);
     return rc ? rt_gpu_fail(g, rc, err, name) : LL_OK;
 }
 
@@ -294,13 +309,13 @@ ll_code rt_gpu_function(rt_gpu *g, uint32_t i, CUfunction *out, ll_error *err)
 static void shut(rt_device *d)
 {
     rt_gpu *g = (rt_gpu *)d;
-    if (g->context && !g->cu.CtxPushCurrent(g->context)) {
+    if (rt_gpu_enter_to_free(g)) {
         drop_staging(g);
         for (uint32_t i = 0; g->module && i < rt_blob_n(g->blob, LLMIR_SEC_LAUNCH); i++)
             if (g->module[i]) g->cu.ModuleUnload(g->module[i]);
         rt_gpu_leave(g);
     }
-    if (g->context) g->cu.DevicePrimaryCtxRelease(g->device);
+    if (g->context && g->pid == getpid()) g->cu.DevicePrimaryCtxRelease(g->device);
     rt_cuda_unload(&g->cu);
     pthread_mutex_destroy(&g->lock);
     free(g->module);
@@ -310,7 +325,8 @@ static void shut(rt_device *d)
 
 static void name_it(rt_gpu *g, const rt_gpu_want *want, const rt_gpu_facts *f)
 {
-    if (want->sim) snprintf(g->base.name, sizeof g->base.name, "sim (simulator of sm_%u)", f->sm);
+    if (want->sim)
+        snprintf(g->base.name, sizeof g->base.name, "sim (simulator of sm_%u)", f->sm);
     else
         snprintf(g->base.name, sizeof g->base.name, "cuda:%u (%s, %ssm_%u)", want->ordinal, f->name,
                  f->simulated ? "simulator of " : "", f->sm);
@@ -340,6 +356,7 @@ ll_code rt_gpu_open(const rt_gpu_want *want, const rt_blob *blob, rt_device **ou
     g->base.ops = &ops;
     g->base.kind = LLMIR_ON_CUDA;
     g->blob = blob;
+    g->pid = getpid();
     pthread_mutex_init(&g->lock, NULL);
     g->module = calloc(n + (size_t)1, sizeof *g->module);
     g->function = calloc(n + (size_t)1, sizeof *g->function);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "runtime/cuda_driver.h"
 #include "runtime/device.h"
@@ -48,13 +49,17 @@ typedef struct rt_gpu {
     CUmodule *module;
     CUfunction *function;
     _Atomic int fault; /* a CUresult: the context is lost */
+    pid_t pid;         /* a forked child may not touch it */
 } rt_gpu;
 
-/* The context of the calling thread, for the calls between. */
+/* The context of the calling thread, for the calls between. Not after a fault, and not in a forked
+ * child. */
 ll_code rt_gpu_enter(rt_gpu *g, ll_error *err);
+/* For giving things back: also after a fault. */
+bool rt_gpu_enter_to_free(rt_gpu *g);
 void rt_gpu_leave(rt_gpu *g);
-/* rt_cuda_fail that notices faults of kernels, which end the context: with what the simulator found,
- * and what is left to do. */
+/* rt_cuda_fail that notices faults of kernels, which end the context: with what the simulator
+ * found. */
 ll_code rt_gpu_fail(rt_gpu *g, CUresult rc, ll_error *err, const char *what);
 /* The function of launch record i; its PTX is compiled when first asked for. */
 ll_code rt_gpu_function(rt_gpu *g, uint32_t i, CUfunction *out, ll_error *err);

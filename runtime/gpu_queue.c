@@ -1,16 +1,15 @@
 /* gpu_queue.c: the queue of a GPU: one stream, and a graph for each program.
  *
- * A graph is the copy of the program's stage (dims and inputs), then its kernels, captured once when the
- * engine is made. Grids are those of the largest dims; kernels read the dims and surplus blocks exit,
- * so every run of a program is one launch of the same graph. Kernels' parameters are packed
- * addresses, taken from the engine's list as it stands. With a profile the same calls are made one by
- * one, with an event after each.
+ * A graph is the copy of the program's stage (dims and inputs), then its kernels, captured once
+ * when the engine is made. Grids are those of the largest dims; kernels read the dims and surplus
+ * blocks exit, so every run of a program is one launch of the same graph. Kernels' parameters are
+ * packed addresses, taken from the engine's list as it stands. With a profile the same calls are
+ * made one by one, with an event after each.
  *
  * Cancelling is seen before a run, not in the middle of one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/gpu.h"
 
@@ -33,7 +32,6 @@ typedef struct program {
 typedef struct gpu_queue {
     rt_queue base;
     rt_gpu *gpu;
-    pid_t pid;
     CUstream stream;
     CUevent *event; /* one more than steps; made when a profile is first asked for */
     uint32_t n_event, most_steps;
@@ -59,7 +57,8 @@ static CUresult launch(gpu_queue *q, const step *s)
 static CUresult submit(gpu_queue *q, const program *p, CUevent *event)
 {
     const rt_cuda *cu = &q->gpu->cu;
-    CUresult rc = cu->MemcpyHtoDAsync(p->in_device, p->in, p->in_bytes, q->stream);
+    CUresult rc = CUDA_SUCCESS;
+    if (p->in_bytes) rc = cu->MemcpyHtoDAsync(p->in_device, p->in, p->in_bytes, q->stream);
     if (!rc && event) rc = cu->EventRecord(event[0], q->stream);
     for (uint32_t i = 0; i < p->n && !rc; i++) {
         rc = launch(q, &p->step[i]);
@@ -94,8 +93,8 @@ static ll_code bind_step(gpu_queue *q, const rt_code *c, const llmir_step_rec *s
     CUfunction f;
     LL_TRY(rt_gpu_function(q->gpu, k->code, &f, err));
     LL_TRY(check_params(q, c, s, f, err));
-    *out = (step){f, {0}, {l->block[0], l->block[1], l->block[2]}, l->shared, arg,
-                  (s->n_binding + (size_t)1) * sizeof *arg};
+    *out = (step){f,         {0}, {l->block[0], l->block[1], l->block[2]},
+                  l->shared, arg, (s->n_binding + (size_t)1) * sizeof *arg};
     for (int d = 0; d < 3; d++) {
         uint64_t blocks;
         LL_TRY(rt_extent(c->blob, &l->grid[d], c->largest, name, &blocks, err));
@@ -114,7 +113,7 @@ static ll_code capture(gpu_queue *q, program *p, ll_error *err)
 {
     rt_cuda *cu = &q->gpu->cu;
     CUgraph graph = NULL;
-    CUresult rc = cu->StreamBeginCapture(q->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    CUresult rc = cu->StreamBeginCapture(q->stream, CU_STREAM_CAPTURE_MODE_RELAXED);
     if (!rc) {
         rc = submit(q, p, NULL);
         CUresult end = cu->StreamEndCapture(q->stream, &graph);
@@ -122,7 +121,8 @@ static ll_code capture(gpu_queue *q, program *p, ll_error *err)
     }
     if (!rc) rc = cu->GraphInstantiateWithFlags(&p->graph, graph, 0);
     if (graph) cu->GraphDestroy(graph);
-    if (rc) return p->graph = NULL, rt_gpu_fail(q->gpu, rc, err, "cannot make a graph of a program");
+    if (rc) p->graph = NULL;
+    if (rc) return rt_gpu_fail(q->gpu, rc, err, "cannot make a graph of a program");
     q->facts.graphs++;
     return LL_OK;
 }
@@ -193,7 +193,8 @@ static CUresult run_once(gpu_queue *q, const rt_job *job)
     const program *p = &q->program[job->program];
     CUresult rc = q->copied;
     q->copied = CUDA_SUCCESS;
-    if (!rc && job->seconds) rc = run_profiled(q, p, job->seconds);
+    if (!rc && job->seconds)
+        rc = run_profiled(q, p, job->seconds);
     else if (!rc) {
         rc = cu->GraphLaunch(p->graph, q->stream);
         q->facts.graph_runs += !rc;
@@ -201,17 +202,14 @@ static CUresult run_once(gpu_queue *q, const rt_job *job)
     for (uint32_t i = 0; i < job->n_read && !rc; i++)
         rc = cu->MemcpyDtoHAsync(job->read[i].to, (CUdeviceptr)(uintptr_t)job->read[i].from,
                                  (size_t)job->read[i].bytes, q->stream);
-    CUresult end = cu->StreamSynchronize(q->stream); /* also after a failure: nothing is in flight */
+    CUresult end =
+        cu->StreamSynchronize(q->stream); /* after a failure, too: nothing is in flight */
     return rc ? rc : end;
 }
 
 static ll_code run(rt_queue *base, const rt_job *job, ll_error *err)
 {
     gpu_queue *q = (gpu_queue *)base;
-    if (q->pid != getpid())
-        return ll_fail(err, LL_FAILED,
-                       "the process forked after this engine was created: a GPU does not follow; "
-                       "open the model in the child");
     if (job->stop && job->stop(job->user)) return ll_fail(err, LL_CANCELLED, "cancelled");
     LL_TRY(rt_gpu_enter(q->gpu, err));
     CUresult rc = run_once(q, job);
@@ -233,7 +231,7 @@ static void destroy(rt_queue *base)
 {
     gpu_queue *q = (gpu_queue *)base;
     const rt_cuda *cu = &q->gpu->cu;
-    bool entered = q->pid == getpid() && !cu->CtxPushCurrent(q->gpu->context);
+    bool entered = rt_gpu_enter_to_free(q->gpu);
     if (entered && q->stream) cu->StreamSynchronize(q->stream);
     for (uint32_t i = 0; i < q->n_program; i++) {
         if (entered && q->program[i].graph) cu->GraphExecDestroy(q->program[i].graph);
@@ -253,7 +251,6 @@ ll_code rt_gpu_queue(rt_device *d, const rt_queue_params *p, rt_queue **out, ll_
     if (!q) return ll_fail(err, LL_NO_SPACE, "no memory for %u programs", p->n_program);
     q->base.ops = &ops;
     q->gpu = (rt_gpu *)d;
-    q->pid = getpid();
     q->most_steps = p->most_steps;
     q->event = calloc(p->most_steps + (size_t)1, sizeof *q->event);
     ll_code rc = q->event ? rt_gpu_enter(q->gpu, err)

@@ -65,8 +65,10 @@ void rt_machine_here(const rt_blob *b, const rt_spec *s, bool look, rt_machine *
     ll_target_native(&here);
     *out = (rt_machine){.cpu = here.features};
     if (!look || !has_kind(b, LLMIR_ON_CUDA)) return;
-    if (rt_gpu_find(&s->gpu, &gpu, &why) == LL_OK) out->sm = gpu.sm;
-    else snprintf(out->no_gpu, sizeof out->no_gpu, "%.599s", why.msg);
+    if (rt_gpu_find(&s->gpu, &gpu, &why) == LL_OK)
+        out->sm = gpu.sm;
+    else
+        snprintf(out->no_gpu, sizeof out->no_gpu, "%.599s", why.msg);
 }
 
 /* The first feature of a comma-separated list that is not in `have` or not known ("": none), and
@@ -96,8 +98,10 @@ void rt_missing(const rt_blob *b, const llmir_target_rec *t, const rt_machine *m
         return;
     }
     bool runs = t->sm_exact ? m->sm == t->sm : m->sm >= t->sm;
-    if (!m->sm) snprintf(out, RT_MISSING, "a GPU");
-    else if (runs) out[0] = 0;
+    if (!m->sm)
+        snprintf(out, RT_MISSING, "a GPU");
+    else if (runs)
+        out[0] = 0;
     else
         snprintf(out, RT_MISSING, "compute capability %u.%u%s, it is %u.%u", t->sm / 10, t->sm % 10,
                  t->sm_exact ? "" : " or higher", m->sm / 10, m->sm % 10);
@@ -158,8 +162,9 @@ static ll_code refuse_named(const rt_blob *b, const char *name, const rt_machine
         const llmir_target_rec *t = rt_blob_target(b, i);
         if (strcmp(rt_blob_str(b, t->name), name)) continue;
         rt_missing(b, t, m, missing);
-        return ll_fail(err, LL_NO_DEVICE, "%s: its code for %s needs %s, which this machine lacks%s%s",
-                       file, name, missing, t->kind == LLMIR_ON_CUDA && m->no_gpu[0] ? ": " : "",
+        return ll_fail(err, LL_NO_DEVICE,
+                       "%s: its code for %s needs %s, which this machine lacks%s%s", file, name,
+                       missing, t->kind == LLMIR_ON_CUDA && m->no_gpu[0] ? ": " : "",
                        t->kind == LLMIR_ON_CUDA ? m->no_gpu : "");
     }
     return ll_fail(err, LL_NO_DEVICE, "%s: no code for %s; it has code for %s", file, name, list);
@@ -175,8 +180,8 @@ ll_code rt_pick_target(const rt_blob *b, const rt_spec *s, const rt_machine *m, 
     if (s->target[0]) return refuse_named(b, s->target, m, file, list, err);
     bool why = s->cuda && m->no_gpu[0];
     return ll_fail(err, LL_NO_DEVICE,
-                   "%s: no code for %s%sthis machine%s%s%s; it has code for %s: build it for another "
-                   "target (llmir-build --target)",
+                   "%s: no code for %s%sthis machine%s%s%s; it has code for %s: build it for "
+                   "another target (llmir-build --target)",
                    file, s->text ? s->text : "", s->text ? " on " : "", why ? " (" : "",
                    why ? m->no_gpu : "", why ? ")" : "", list);
 }

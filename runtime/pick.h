@@ -1,9 +1,9 @@
 /* pick.h: what a device's name means, and which target of a module is used on it.
  *
- *     cpu               the most capable CPU target that this machine has everything for: the widest
- *                       vectors, then the most features, then the first in the module
- *     cuda, cuda:N      GPU N (0): the target of the highest compute capability that it runs; code for
- *                       one capability exactly (sm_90a) goes before code for it and later ones
+ *     cpu               the most capable CPU target that this machine has everything for: the
+ *                       widest vectors, then the most features, then the first in the module
+ *     cuda, cuda:N      GPU N (0): the target of the highest compute capability that it runs; code
+ *                       for one capability exactly (sm_90a) goes before code for it and later ones
  *     sim, sim:sm_80    the same on our simulator, which then is an sm_80
  *     cpu:x86-64-v3     that target of the module, and no other; on the GPU, number 0
  *     cuda:sm_80
@@ -18,8 +18,8 @@
 enum { RT_MISSING = 64 };
 
 typedef struct rt_spec {
-    const char *text; /* as it was given; NULL: not */
-    bool cpu, cuda;   /* which kinds will do; the CPU goes first */
+    const char *text;               /* as it was given; NULL: not */
+    bool cpu, cuda;                 /* which kinds will do; the CPU goes first */
     char target[LLMIR_TARGET_NAME]; /* this one only; "": the best */
     rt_gpu_want gpu;
 } rt_spec;
@@ -33,14 +33,15 @@ typedef struct rt_machine {
     char no_gpu[600]; /* why not */
 } rt_machine;
 
-/* The CPU's side of this machine; with a module that has CUDA targets and `look`, the GPU's, too. */
+/* The CPU's side of this machine; with a module that has CUDA targets and `look`, the GPU's, too.
+ */
 void rt_machine_here(const rt_blob *b, const rt_spec *s, bool look, rt_machine *out);
 /* What a machine lacks for a target; "" when nothing. */
 void rt_missing(const rt_blob *b, const llmir_target_rec *t, const rt_machine *m,
                 char out[RT_MISSING]);
 
-/* LL_NO_DEVICE lists what the module has and what the machine lacks for each. `file` starts every
- * message. */
+/* LL_NO_DEVICE lists what the module has and what the machine lacks for each. `file` starts
+ * every message. */
 ll_code rt_pick_target(const rt_blob *b, const rt_spec *s, const rt_machine *m, const char *file,
                        uint32_t *out, ll_error *err);
 

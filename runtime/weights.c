@@ -55,8 +55,8 @@ static ll_code read_used(llmir_model *m, uint64_t total, const llmir_open_params
         const llmir_weight_rec *w = rt_blob_weight(&m->blob, i);
         for (uint64_t at = 0, k; m->weight[i] && at < w->size; at += k) {
             k = w->size - at < PIECE ? w->size - at : PIECE;
-            LL_TRY(read_piece(m, m->note.weights_offset + w->offset + at,
-                              (char *)m->weight[i] + at, k, err));
+            LL_TRY(read_piece(m, m->note.weights_offset + w->offset + at, (char *)m->weight[i] + at,
+                              k, err));
             done += k;
             if (p->progress && p->progress(p->user, done, total))
                 return ll_fail(err, LL_CANCELLED, "%s: cancelled", m->path);

@@ -4,8 +4,8 @@
  * Memory is carved in two passes over the same list (measure, then assign). A binding becomes an
  * address here, once; a step does no address arithmetic.
  *
- * On the CPU kernels use what the host wrote and write what it reads. A device with memory of its own
- * gets a copy of each:
+ * On the CPU kernels use what the host wrote and write what it reads. A device with memory of its
+ * own gets a copy of each:
  *
  *     host     inputs | outputs | stage
  *     device                      stage | outputs | arena
@@ -44,8 +44,7 @@ static void largest_dims(const llmir_engine *e, const llmir_program_rec *p, int6
         case LLMIR_DIM_S: dim[i] = n.s; break;
         case LLMIR_DIM_R: dim[i] = n.r; break;
         case LLMIR_DIM_W:
-            dim[i] =
-                (int64_t)rt_plan_bound(rt_blob_plan(b, d->arg), n.t, n.s, e->max.context);
+            dim[i] = (int64_t)rt_plan_bound(rt_blob_plan(b, d->arg), n.t, n.s, e->max.context);
             break;
         case LLMIR_DIM_PAGES: dim[i] = e->max.pages; break;
         case LLMIR_DIM_BLOCKS: dim[i] = e->kv.n_blocks; break;
@@ -67,8 +66,7 @@ static uint64_t input_bytes(const llmir_engine *e, uint32_t i, const rt_batch *n
     case LLMIR_IN_TABLE: return (uint64_t)n->s * e->max.pages * sizeof(int32_t);
     /* a program of one token may read its row in any case */
     case LLMIR_IN_ROWS: return (n->r ? n->r : 1) * sizeof(int32_t);
-    default:
-        return (i - LLMIR_IN_PLAN) & 1 ? n->t * sizeof(int32_t) : items * sizeof(llmir_item);
+    default: return (i - LLMIR_IN_PLAN) & 1 ? n->t * sizeof(int32_t) : items * sizeof(llmir_item);
     }
 }
 
@@ -81,10 +79,10 @@ static void *input_of(const llmir_engine *e, uint32_t i)
 }
 
 /* ---- stages ----------------------------------------------------------------------------- */
-#define EACH_BINDING(b, p, s, x)                                                                  \
-    for (uint32_t i_ = 0; i_ < (p)->n_step; i_++)                                                 \
-        for (const llmir_step_rec *s = rt_blob_step(b, (p)->step + i_); s; s = NULL)              \
-            for (uint32_t k_ = 0; k_ < s->n_binding; k_++)                                        \
+#define EACH_BINDING(b, p, s, x)                                                                   \
+    for (uint32_t i_ = 0; i_ < (p)->n_step; i_++)                                                  \
+        for (const llmir_step_rec *s = rt_blob_step(b, (p)->step + i_); s; s = NULL)               \
+            for (uint32_t k_ = 0; k_ < s->n_binding; k_++)                                         \
                 for (const llmir_binding_rec *x = rt_blob_binding(b, s->binding + k_); x; x = NULL)
 
 /* Which inputs a program uses, and where they lie in its stage. */
@@ -97,8 +95,7 @@ static void lay_out(llmir_engine *e, rt_program *p)
     {
         if (x->space != LLMIR_SPACE_INPUT) continue;
         used[x->index] = true;
-        if (x->index >= LLMIR_IN_PLAN)
-            p->plans |= (uint64_t)1 << (x->index - LLMIR_IN_PLAN) / 2;
+        if (x->index >= LLMIR_IN_PLAN) p->plans |= (uint64_t)1 << (x->index - LLMIR_IN_PLAN) / 2;
     }
     uint64_t at = rt_blob_n(b, LLMIR_SEC_DIM) * sizeof *e->dim;
     for (uint32_t i = 0; i < RT_INPUT_MAX; i++) {
@@ -106,8 +103,8 @@ static void lay_out(llmir_engine *e, rt_program *p)
         p->in_at[i] = UINT64_MAX;
         if (!used[i]) continue;
         if (i >= LLMIR_IN_PLAN)
-            items = rt_plan_bound(rt_blob_plan(b, (i - LLMIR_IN_PLAN) / 2), n.t, n.s,
-                                  e->max.context);
+            items =
+                rt_plan_bound(rt_blob_plan(b, (i - LLMIR_IN_PLAN) / 2), n.t, n.s, e->max.context);
         at = (at + 63) & ~(uint64_t)63;
         p->in_at[i] = at;
         at += input_bytes(e, i, &n, items);
@@ -197,8 +194,8 @@ static void carve_host(llmir_engine *e, carve *c, const need *n)
     e->table = cut(c, n->s * e->max.pages, sizeof *e->table);
     e->rows = cut(c, n->r, sizeof *e->rows);
     for (uint32_t i = 0; i < rt_blob_n(b, LLMIR_SEC_PLAN); i++) {
-        e->item[i] = cut(c, rt_plan_bound(rt_blob_plan(b, i), n->t, n->s, e->max.context),
-                         sizeof **e->item);
+        e->item[i] =
+            cut(c, rt_plan_bound(rt_blob_plan(b, i), n->t, n->s, e->max.context), sizeof **e->item);
         e->first[i] = cut(c, n->t, sizeof **e->first);
     }
     carve_outputs(e, c, n, e->out);
@@ -210,8 +207,10 @@ static void carve_work(llmir_engine *e, carve *c, const need *n)
 {
     bool shared = e->model->device->shared;
     e->stage_device = shared ? NULL : cut(c, n->stage, 1);
-    if (shared) memcpy(e->out_device, e->out, sizeof e->out);
-    else carve_outputs(e, c, n, e->out_device);
+    if (shared)
+        memcpy(e->out_device, e->out, sizeof e->out);
+    else
+        carve_outputs(e, c, n, e->out_device);
     e->arena = cut(c, n->arena, 1);
     cut(c, 4096, 1); /* the same */
 }
@@ -237,10 +236,12 @@ static ll_code place(llmir_engine *e, enum rt_use use, carve_fn *list, const nee
 ll_code rt_work_make(llmir_engine *e, ll_error *err)
 {
     const rt_blob *b = &e->model->blob;
-    const uint64_t one = sizeof(float), row[LLMIR_OUT_END_] = {
-        [LLMIR_OUT_LOGITS] = rt_blob_model(b)->vocab * one, [LLMIR_OUT_MAX] = one,
-        [LLMIR_OUT_LSE] = one, [LLMIR_OUT_CAND_ID] = LLMIR_CANDIDATES * one,
-        [LLMIR_OUT_CAND_LOGIT] = LLMIR_CANDIDATES * one};
+    const uint64_t one = sizeof(float),
+                   row[LLMIR_OUT_END_] = {[LLMIR_OUT_LOGITS] = rt_blob_model(b)->vocab * one,
+                                          [LLMIR_OUT_MAX] = one,
+                                          [LLMIR_OUT_LSE] = one,
+                                          [LLMIR_OUT_CAND_ID] = LLMIR_CANDIDATES * one,
+                                          [LLMIR_OUT_CAND_LOGIT] = LLMIR_CANDIDATES * one};
     uint32_t n_plan = rt_blob_n(b, LLMIR_SEC_PLAN);
     need n;
     memcpy(e->row_bytes, row, sizeof row);

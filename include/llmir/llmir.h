@@ -113,9 +113,9 @@ typedef struct llmir_open_params {
      *   "sim", "sim:sm_80"  a simulator of such a GPU: slow, checks every access (set
      *                     LLMIR_PTXSIM_LIBRARY where it is not found; one kind per process)
      *   "cpu:x86-64-v3", "cuda:sm_80"  that target of the module only
-     * On a GPU llmir_open uploads the weights (progress counts them), kernels are compiled by the
-     * first engine, and a kernel that faults makes all engines of the model useless: LLMIR_FAILED
-     * from then on. */
+     * On a GPU llmir_open uploads the weights (progress counts them) and the first engine compiles
+     * the kernels. When one faults, all models of the process on that GPU are useless until the
+     * last of them is closed: LLMIR_FAILED. */
     const char *device;
 } llmir_open_params;
 

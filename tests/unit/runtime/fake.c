@@ -104,7 +104,7 @@ static const struct {
     uint32_t threads, dim, shared; /* one block for `div` of a dim */
     uint32_t div;
 } rule[N_KERNEL] = {
-    [K_embed] = {64, FAKE_T, 0, 64},
+    [K_embed] = {32, FAKE_T, 0, 32},
     [K_append_f32_16] = {32, FAKE_T, 0, 32},
     [K_append_f32_64] = {32, FAKE_T, 0, 32},
     [K_append_f16_16] = {32, FAKE_T, 0, 32},

@@ -1,12 +1,12 @@
-/* fake_cuda.c: the kernels of fake_kernels.c for a GPU, as test data for the runtime. The PTX made from
- * this file is kept beside it (fake_cuda.ptx), so that tests need no compiler for GPUs:
+/* fake_cuda.c: the kernels of fake_kernels.c for a GPU, as test data for the runtime. The PTX made
+ * from this file is kept beside it (fake_cuda.ptx), so that tests need no compiler for GPUs:
  *
  *     clang-19 --target=nvptx64-nvidia-cuda -Xclang -target-cpu -Xclang sm_75 -O2 \
  *         -fno-unroll-loops -ffreestanding -nostdlib -S fake_cuda.c -o fake_cuda.ptx
  *
- * As the ABI wants it, parameters are addresses of buffers and then of the dims, extents are read from
- * the dims, and surplus blocks do nothing. Results are those of the CPU's kernels, but for the last
- * bits of fake_best's log of a sum. */
+ * As the ABI wants it, parameters are addresses of buffers and then of the dims, extents are read
+ * from the dims, and surplus blocks do nothing. Results are those of the CPU kernels, but for the
+ * last bits of best's log of a sum. */
 typedef int int32_t;
 typedef unsigned uint32_t;
 typedef long int64_t;
@@ -110,4 +110,10 @@ KERNEL best(const float *logits, float *max, int32_t *id, float *value, float *l
 KERNEL wild(const int32_t *token, const int32_t *emb, int32_t *x, const int64_t *dim)
 {
     if (FLAT < dim[T]) x[FLAT] = emb[token[FLAT] + (1l << 40)];
+}
+
+/* Right results and a finding: what is stored depends on what was never written. */
+KERNEL untidy(const int32_t *token, const int32_t *emb, int32_t *x, const int64_t *dim)
+{
+    if (FLAT < dim[T]) x[FLAT] = x[FLAT] == -77 ? -77 : emb[token[FLAT]];
 }

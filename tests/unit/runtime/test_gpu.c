@@ -1,7 +1,8 @@
-/* test_gpu.c: GPUs as a device, on the simulator: finding one, choosing code for it, what is said when
- * that fails, graphs, faults. What a GPU computes is in test_engine.c.
+/* test_gpu.c: GPUs as a device, on the simulator: finding one, choosing code for it, what is said
+ * when that fails, graphs, faults. What a GPU computes is in test_engine.c.
  *
  * One process simulates one device, an sm_80 here. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,14 +44,14 @@ static int open_as(const fake_options *o, const char *device, llmir_model **m, l
     return llmir_open(path, &p, m, err);
 }
 
-#define SAYS(words)                                                                  \
-    do {                                                                             \
-        if (!strstr(err.msg, words)) fail_msg("'%s' does not say '%s'", err.msg, words); \
+#define SAYS(words)                                                                                \
+    do {                                                                                           \
+        if (!strstr(err.msg, words)) fail_msg("'%s' does not say '%s'", err.msg, words);           \
     } while (0)
-#define OPEN_FAILS(want, device, words, ...)                                              \
-    do {                                                                                  \
-        assert_int_equal(open_as(&(fake_options){__VA_ARGS__}, device, &m, &err), want); \
-        SAYS(words);                                                                      \
+#define OPEN_FAILS(want, device, words, ...)                                                       \
+    do {                                                                                           \
+        assert_int_equal(open_as(&(fake_options){__VA_ARGS__}, device, &m, &err), want);           \
+        SAYS(words);                                                                               \
     } while (0)
 
 static void target_in_use(const char *want, const char *device, const fake_options *o)
@@ -85,7 +86,8 @@ static void code_is_chosen_by_compute_capability(void **st)
     OPEN_FAILS(LLMIR_USAGE, "cuda:999", "cuda:0", .ptx = ptx);
 }
 
-/* LLMIR_CUDA_LIBRARY names the simulator: what a machine with a driver does, the device included. */
+/* LLMIR_CUDA_LIBRARY names the simulator: what a machine with a driver does, the device included.
+ */
 static void the_driver_may_be_another_library(void **st)
 {
     (void)st;
@@ -116,8 +118,8 @@ static void the_driver_may_be_another_library(void **st)
     OPEN_FAILS(LLMIR_NO_DEVICE, "cuda:0", "no CUDA driver: /nonexistent/libcuda.so.1", .ptx = ptx);
     OPEN_FAILS(LLMIR_NO_DEVICE, "cuda:0", "it has code for cpu:x86-64, cuda:sm_80 (lacking a GPU)",
                .ptx = ptx);
-    OPEN_FAILS(LLMIR_NO_DEVICE, NULL, "no code for this machine (no CUDA driver: ",
-               .ptx = ptx, .no_cpu = 1);
+    OPEN_FAILS(LLMIR_NO_DEVICE, NULL, "no code for this machine (no CUDA driver: ", .ptx = ptx,
+               .no_cpu = 1);
     OPEN_FAILS(LLMIR_NO_DEVICE, "cuda:sm_80", "needs a GPU, which this machine lacks: no CUDA",
                .ptx = ptx);
     assert_int_equal(llmir_device(1, &d, NULL), LLMIR_OK);
@@ -153,18 +155,16 @@ static void ptx_that_does_not_compile_is_told_in_the_compilers_words(void **st)
     SAYS("CUDA_ERROR_INVALID_PTX");
     llmir_close(m);
     free(wrong);
-    assert_int_equal(
-        engine_of(&(fake_options){.ptx = ptx, .embed = "nobody"}, NULL, &m, &e, &err),
-        LLMIR_BAD_INPUT);
+    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "nobody"}, NULL, &m, &e, &err),
+                     LLMIR_BAD_INPUT);
     SAYS("no entry nobody");
     llmir_close(m);
     assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "best"}, NULL, &m, &e, &err),
                      LLMIR_BAD_INPUT);
     SAYS("kernel embed: its PTX takes other parameters than 3 addresses");
     llmir_close(m);
-    assert_int_equal(
-        engine_of(&(fake_options){.ptx = ptx, .shared = 200000}, NULL, &m, &e, &err),
-        LLMIR_NO_DEVICE);
+    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .shared = 200000}, NULL, &m, &e, &err),
+                     LLMIR_NO_DEVICE);
     SAYS("embed wants 200000 bytes of shared memory, a block has at most 166912");
     llmir_close(m);
 }
@@ -249,6 +249,79 @@ static void a_fork_is_refused_and_does_no_harm(void **st)
     llmir_close(m);
 }
 
+/* Memory is used before it is written: an error where LLMIR_PTXSIM_FATAL is 1, else counted. */
+static void what_the_checks_find_is_counted_or_an_error(void **st)
+{
+    (void)st;
+    llmir_model *m;
+    llmir_engine *e;
+    llmir_session *s;
+    llmir_error err;
+    llmir_engine_info before = LLMIR_INIT(llmir_engine_info), after = before;
+    int32_t t[64], next, state[64];
+    bool fatal = !strcmp(getenv("LLMIR_PTXSIM_FATAL"), "1");
+    for (int i = 0; i < 64; i++) t[i] = (i * 7 + 1) % FAKE_VOCAB;
+    assert_int_equal(engine_of(&(fake_options){.ptx = ptx, .embed = "untidy"}, NULL, &m, &e, &err),
+                     LLMIR_OK);
+    assert_int_equal(llmir_session_create(e, &s, NULL), LLMIR_OK);
+    assert_int_equal(llmir_engine_get_info(e, &before, NULL), LLMIR_OK);
+    assert_int_equal(step(e, s, t, 64, &next, &err), fatal ? LLMIR_FAILED : LLMIR_OK);
+    if (fatal) {
+        SAYS("(the simulator: ");
+        SAYS("kernel untidy");
+    } else {
+        fake_states(t, 64, state);
+        assert_int_equal(next, state[63] % FAKE_VOCAB);
+    }
+    assert_int_equal(llmir_engine_get_info(e, &after, NULL), LLMIR_OK);
+    assert_true(after.findings > before.findings);
+    llmir_session_destroy(s);
+    llmir_engine_destroy(e);
+    llmir_close(m);
+}
+
+typedef struct maker {
+    llmir_model *m;
+    int wrong;
+} maker;
+
+static void *make_and_use(void *user)
+{
+    maker *w = user;
+    llmir_engine *e;
+    llmir_session *s;
+    llmir_error err;
+    int32_t next, state, t = 7;
+    fake_states(&t, 1, &state);
+    for (int i = 0; i < 5; i++) {
+        if (llmir_engine_create(w->m, NULL, &e, &err) != LLMIR_OK) return w->wrong++, NULL;
+        w->wrong += llmir_session_create(e, &s, NULL) != LLMIR_OK;
+        w->wrong += step(e, s, &t, 1, &next, &err) != LLMIR_OK || next != state % FAKE_VOCAB;
+        llmir_session_destroy(s);
+        llmir_engine_destroy(e);
+    }
+    return NULL;
+}
+
+static void engines_are_made_by_several_threads_at_once(void **st)
+{
+    (void)st;
+    llmir_error err;
+    pthread_t t[4];
+    maker w[4] = {{NULL, 0}};
+    if (open_as(&(fake_options){.ptx = ptx}, "sim", &w[0].m, &err) != LLMIR_OK)
+        fail_msg("%s", err.msg);
+    for (int i = 0; i < 4; i++) {
+        w[i].m = w[0].m;
+        assert_int_equal(pthread_create(&t[i], NULL, make_and_use, &w[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(w[i].wrong, 0);
+    }
+    llmir_close(w[0].m);
+}
+
 /* After it nothing of the model works, and a model opened anew does. */
 static void a_fault_ends_the_device_with_a_sentence(void **st)
 {
@@ -273,7 +346,7 @@ static void a_fault_ends_the_device_with_a_sentence(void **st)
         SAYS("CUDA_ERROR_ILLEGAL_ADDRESS");
     }
     assert_int_equal(llmir_engine_create(m, NULL, &other, &err), LLMIR_FAILED);
-    SAYS("open it again");
+    SAYS("close all models on it");
     llmir_session_destroy(s);
     llmir_engine_destroy(e);
     llmir_close(m);
@@ -331,6 +404,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_run_launches_a_graph_made_before),
         cmocka_unit_test(a_fork_is_refused_and_does_no_harm),
         cmocka_unit_test(weights_are_uploaded_once_with_progress),
+        cmocka_unit_test(engines_are_made_by_several_threads_at_once),
+        cmocka_unit_test(what_the_checks_find_is_counted_or_an_error),
         cmocka_unit_test(a_fault_ends_the_device_with_a_sentence),
     };
     int rc = cmocka_run_group_tests(tests, setup, teardown);

@@ -26,8 +26,8 @@ static rt_blob blob(uint32_t first, uint32_t n)
     rt_blob b = {0};
     b.table[LLMIR_SEC_STRINGS] =
         (rt_table){(const unsigned char *)strings, sizeof strings, 1, sizeof strings};
-    b.table[LLMIR_SEC_TARGET] = (rt_table){(const unsigned char *)&target[first], n,
-                                           sizeof *target, n * sizeof *target};
+    b.table[LLMIR_SEC_TARGET] =
+        (rt_table){(const unsigned char *)&target[first], n, sizeof *target, n * sizeof *target};
     return b;
 }
 
@@ -72,7 +72,8 @@ static void highest_capability_that_runs_and_exact_code_first(void **st)
         picked(&all, "cuda:1", &old),
         "F: no code for cuda:1 on this machine; it has code for cpu:x86-64-v3 (lacking avx2), "
         "cuda:sm_80 (lacking compute capability 8.0 or higher, it is 7.0), cuda:sm_90 (lacking "
-        "compute capability 9.0 or higher, it is 7.0), cuda:sm_90a (lacking compute capability 9.0, "
+        "compute capability 9.0 or higher, it is 7.0), cuda:sm_90a (lacking compute capability "
+        "9.0, "
         "it is 7.0), cuda:sm_75 (lacking compute capability 7.5 or higher, it is 7.0), "
         "cpu:x86-64-v4 (lacking avx512f): build it for another target (llmir-build --target)");
 }
@@ -107,8 +108,9 @@ static void a_named_target_is_taken_or_refused(void **st)
 static void what_is_no_device_is_refused(void **st)
 {
     (void)st;
-    static const char *const bad[] = {"gpu", "cuda:", "cuda:-1", "cuda:1 ", "sim:", "sim:sm_",
-                                      "simulator", "cuda:4294967296", "cpu:", "sim:sm_80x"};
+    static const char *const bad[] = {"gpu",  "cuda:",     "cuda:-1",   "cuda:1 ",
+                                      "sim:", "sim:sm_",   "simulator", "cuda:4294967296",
+                                      "cpu:", "sim:sm_80x"};
     rt_spec s;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ll_error e = {0};

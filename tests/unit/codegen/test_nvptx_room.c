@@ -48,6 +48,46 @@ static void gemm_through_a_ring(void **state)
     for (int i = 0; i < 3; i++) room("gemm_ring", dim[i], 1e-4, NULL);
 }
 
+/* The product nests of a text cut into tiles of an instruction. */
+static char *tensorized(const char *name, const char *row, int k)
+{
+    char *text = text_of(name), *out = calloc(1, strlen(text) + 4096);
+    static const char *const nest[] = {"u", "v"};
+    char *at = text;
+    for (int i = 0; i < 2; i++) {
+        char head[64];
+        snprintf(head, sizeof head, "for %s.m < 64 {", nest[i]);
+        char *from = strstr(at, head), *line = strstr(from, "acc["), *end = strchr(line, '\n');
+        strncat(out, at, (size_t)(from - at));
+        char stage[16];
+        snprintf(stage, sizeof stage, "a[%d", i);
+        sprintf(out + strlen(out),
+                "for %s.mo < 4 { for %s.no < 8 { for %s.ko < %d { for %s.m < 16 @%s { for %s.n < 8 { for %s.k < %d {\n"
+                "acc[%s.mo * 16 + %s.m, %s.no * 8 + %s.n] += f32(a[%d, %s.mo * 16 + %s.m, %s.ko * %d + %s.k]) * "
+                "f32(b[%d, %s.no * 8 + %s.n, %s.ko * %d + %s.k]) } } } } } }%s\n",
+                nest[i], nest[i], nest[i], 16 / k, nest[i], row, nest[i], nest[i], k, nest[i], nest[i], nest[i], nest[i], i, nest[i], nest[i], nest[i], k,
+                nest[i], i, nest[i], nest[i], nest[i], k, nest[i], i ? " }" : "");
+        at = end;
+    }
+    strcat(out, at);
+    free(text);
+    return out;
+}
+
+static void gemm_on_tensor_cores(void **state)
+{
+    static const int64_t dim[][3] = {{67, 32, 35}, {3, 96, 70}, {64, 160, 64}};
+    static const struct { const char *row, *target; int k; } c[] = {
+        {"mma.m16n8k16.f16", "cuda:sm_80", 16}, {"mma.m16n8k8.f16", "cuda:sm_75", 8}};
+    for (int v = 0; v < 2; v++) {
+        char *text = tensorized("gemm_ring", c[v].row, c[v].k);
+        if (getenv("SHOW")) puts(text);
+        for (int i = 0; i < 3; i++)
+            ptx_check(&(ptx_run){text, c[v].target, dim[i], 1e-4, 1, NULL});
+        free(text);
+    }
+}
+
 static void one_sequence(kernel *k) { set(k, "len", 0, 1); }
 
 static void decode_over_warps(void **state)
@@ -91,6 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemm_through_a_ring),
+        cmocka_unit_test(gemm_on_tensor_cores),
         cmocka_unit_test(decode_over_warps),
         cmocka_unit_test(paged_attention),
         cmocka_unit_test(grouped_gemm),

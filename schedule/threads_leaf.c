@@ -236,13 +236,28 @@ static void substitute(leaf *l, te_ref var, te_ref to)
     l->to[l->n_sub++] = to;
 }
 
+/* The value of digit d for this thread; NULL: a loop over registers. */
+static te_ref digit_value(leaf *l, const th_digit *d)
+{
+    if (l->matrices) return th_matrix_digit(l, d);
+    return across(d) ? th_own_digit(l->t, d) : NULL;
+}
+
+/* Pairs of registers are digits of their own, so that each is one matrix. */
+static void cut_registers(th_digit *d, int *n)
+{
+    for (int i = 0; i < *n; i++)
+        if (d[i].place == LP_AT_REG && d[i].stride < 8 && d[i].size > 2)
+            cut_at(d, n, d[i].dim, d[i].base * 2);
+}
+
 /* Gives the loop of piece p to the digits of b's layout that its index walks. `taken`: bits of the
  * lane and the warp that it must keep off. False: not this loop. */
 static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, const unsigned taken[2],
                       unsigned got[2])
 {
     th *t = l->t;
-    te_ref var = p->s->u.loop.var, extent = var->u.axis->extent, to = te_int(t->g, 0);
+    te_ref var = p->s->u.loop.var, extent = var->u.axis->extent, to = te_int(t->g, 0), first = to;
     th_digit d[LP_MAX_DIGIT];
     int n = th_digits(t, b, d), dim = -1;
     int64_t c = 0, covered = 1, run = 1, run_at = 1;
@@ -251,6 +266,7 @@ static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, con
         if (te_uses(idx[i], var)) c = dim < 0 ? th_coefficient(t, idx[i], var) : 0, dim = i;
     if (c <= 0 || extent->op != TE_INT || p->n_loop) return false;
     int64_t end = c * extent->u.i;
+    if (l->matrices) cut_registers(d, &n);
     cut_at(d, &n, dim, c);
     cut_at(d, &n, dim, end);
     te_ref loop[8];
@@ -258,7 +274,8 @@ static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, con
     for (int i = 0; i <= n; i++) {
         bool in = i < n && d[i].dim == dim && d[i].base >= c && d[i].base * d[i].size <= end;
         if (i < n && !in) continue;
-        if (i < n && !across(&d[i])) {
+        te_ref value = i < n ? digit_value(l, &d[i]) : NULL;
+        if (i < n && !value) {
             if (run == 1) run_at = d[i].base;
             run *= d[i].size;
             covered *= d[i].size;
@@ -267,16 +284,19 @@ static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, con
         if (run > 1) {
             if (n_loop == 8) return false;
             loop[n_loop] = th_axis(t, var->u.axis->name, te_int(t->g, run));
-            to = te_add(to, te_muli(loop[n_loop++], run_at / c));
+            to = te_add(to, te_muli(loop[n_loop], run_at / c));
+            first = te_add(first, te_muli(loop[n_loop++], run_at / c));
             run = 1;
         }
         if (i == n) break;
+        covered *= d[i].size;
+        to = te_add(to, te_muli(value, d[i].base / c));
+        if (!across(&d[i])) continue;
         unsigned own = bits_of(&d[i]);
         int w = d[i].place == LP_AT_WARP;
         if (own == ~0u || own & (taken[w] | bits[w])) return false;
         bits[w] |= own;
-        covered *= d[i].size;
-        to = te_add(to, te_muli(th_own_digit(t, &d[i]), d[i].base / c));
+        if (w) first = te_add(first, te_muli(value, d[i].base / c));
     }
     if (covered != extent->u.i || !(bits[0] | bits[1])) return false;
     if (t->group == TH_WARP && bits[1]) return false;
@@ -286,6 +306,8 @@ static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, con
     p->var = te_simplify(t->g, to); /* marks it as bound */
     got[0] |= bits[0];
     got[1] |= bits[1];
+    for (int i = 0; l->matrices && i < l->b->t->ndim; i++)
+        l->first[i] = te_subst(t->g, l->first[i], &var, &first, 1);
     substitute(l, var, p->var);
     return true;
 }
@@ -433,6 +455,8 @@ void th_free_loops(leaf *l)
         te_ref name = th_axis(t, var->u.axis->name, n);
         if (var->u.axis->max) name = te_axis_upto(t->g, name->u.axis->name, n, var->u.axis->max);
         p->var = p->loop[p->n_loop++] = name;
+        for (int k = 0; l->matrices && k < l->b->t->ndim; k++)
+            l->first[k] = te_subst(t->g, l->first[k], &var, &name, 1);
         substitute(l, var, name);
     }
     for (int i = 0; i < l->n; i++) {
@@ -638,6 +662,8 @@ leaf *th_leaf_begin(nest *w, const lp_stmt *s)
 lp_stmt *th_leaf(nest *w, const lp_stmt *s)
 {
     th *t = w->t;
+    lp_stmt *matrices = th_ldmatrix(w, s);
+    if (matrices) return matrices;
     leaf *l = th_leaf_begin(w, s);
     bool sum = s->kind == LP_REDUCE;
     bool held = th_distributed(l->b), memory = l->b->scope != LP_REG;

@@ -43,6 +43,9 @@ typedef struct leaf {
     lp_stmt *pre;              /* shuffles                                                    */
     lp_buf *tmp[MAX_READ];
     int n_tmp;
+    int matrices; /* loads of so many 8x8 matrices at once; 0: none, elements are the lanes' own */
+    bool trans;
+    te_ref first[TE_MAX_DIM]; /* idx of the first element that a load of matrices brings */
     te_ref guard[MAX_COND];
     int n_guard;
 } leaf;
@@ -65,7 +68,10 @@ lp_stmt *th_leaf(nest *w, const lp_stmt *s);
 
 /* threads_mma.c: s is a loop with a matrix instruction. */
 lp_stmt *th_tile(nest *w, const lp_stmt *s);
-/* `l` (bound, its loops freed) as loads of 8x8 matrices from shared memory; NULL: it is none. */
-lp_stmt *th_ldmatrix(leaf *l);
+/* Store s as loads of 8x8 matrices from shared memory; NULL: it is none. */
+lp_stmt *th_ldmatrix(nest *w, const lp_stmt *s);
+/* In a load of matrices: what digit d of the target is in the address that this lane names; NULL: a
+ * loop runs over it. */
+te_ref th_matrix_digit(leaf *l, const th_digit *d);
 
 #endif

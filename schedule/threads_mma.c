@@ -129,3 +129,127 @@ lp_stmt *th_tile(nest *w, const lp_stmt *s)
     }
     return th_wrapped(l, m, false);
 }
+
+/* ---- loads of matrices ----------------------------------------------------------------------- */
+
+/* The digits of a layout that makes pairs of registers 8x8 matrices: rows over lanes in steps of 4,
+ * columns over a pair of registers and 4 lanes. */
+typedef struct matrix_digits { int row, pair, col; } matrix_digits; /* numbers of digits; -1: none */
+
+static bool find_digits(const th_digit *d, int n, matrix_digits *m)
+{
+    *m = (matrix_digits){-1, -1, -1};
+    for (int i = 0; i < n; i++) {
+        if (d[i].size == 1 || d[i].place == LP_AT_WARP) continue;
+        bool lane = d[i].place == LP_AT_LANE;
+        if (lane && d[i].stride == 4 && d[i].size == 8 && d[i].base == 1 && m->row < 0) m->row = i;
+        else if (lane && d[i].stride == 1 && d[i].size == 4 && d[i].base == 2 && m->col < 0) m->col = i;
+        else if (!lane && d[i].stride == 1 && d[i].size == 2 && d[i].base == 1 && m->pair < 0) m->pair = i;
+        else if (lane || d[i].stride == 1) return false;
+    }
+    return m->row >= 0 && m->pair >= 0 && m->col >= 0 && d[m->pair].dim == d[m->col].dim &&
+           d[m->row].dim != d[m->col].dim;
+}
+
+te_ref th_matrix_digit(leaf *l, const th_digit *d)
+{
+    th *t = l->t;
+    te_ref in_row = te_modi(t->tid, 8);
+    if (d->place == LP_AT_WARP) return th_own_digit(t, d);
+    if (d->place == LP_AT_LANE && d->stride == 4)
+        return l->trans ? te_int(t->g, 0) : te_simplify(t->g, in_row);
+    if (d->place == LP_AT_LANE)
+        return l->trans ? te_simplify(t->g, te_modi(te_divi(t->tid, 2), 4)) : te_int(t->g, 0);
+    if (d->stride == 1) return l->trans ? te_simplify(t->g, te_modi(t->tid, 2)) : te_int(t->g, 0);
+    if (d->stride == 2 && l->matrices >= 2) return te_simplify(t->g, te_modi(te_divi(t->tid, 8), 2));
+    if (d->stride == 4 && l->matrices == 4) return te_simplify(t->g, te_modi(te_divi(t->tid, 16), 2));
+    return NULL;
+}
+
+/* The dimension of b whose neighbours are neighbours in memory, 8 and 8 in 16 aligned bytes; -1. */
+static int row_dimension(const lp_buf *b)
+{
+    const lp_layout *l = b->layout;
+    if (!l) return b->t->ndim - 1;
+    for (int i = 0; i < l->n_swizzle; i++)
+        if (l->swizzle[i].to < 7 || l->swizzle[i].from < 7) return -1;
+    for (int i = 0; i < l->n_digit; i++) {
+        bool first = i == 0 || l->digit[i - 1].dim != l->digit[i].dim;
+        if (first && te_is_int(l->digit[i].stride, 16) && l->digit[i].size % 8 == 0)
+            return l->digit[i].dim;
+    }
+    return -1;
+}
+
+/* How many matrices are loaded at once: by the digits of register pairs that loops walk over. */
+static int at_once(const th_digit *d, int n)
+{
+    bool two = false, four = false;
+    for (int i = 0; i < n; i++) {
+        if (d[i].place != LP_AT_REG || d[i].size % 2) continue;
+        if (d[i].stride == 2) two = true, four = four || d[i].size % 4 == 0;
+        if (d[i].stride == 4) four = true;
+    }
+    return two && four ? 4 : two ? 2 : 1;
+}
+
+static bool aligned_rows(th *t, const lp_buf *b, const te_ref *idx)
+{
+    const lp_layout *l = b->layout;
+    if (!l) l = lp_layout_dense(t->g, b->t->shape, b->t->ndim, 16);
+    te_cong k = te_cong_of(te_simplify(t->g, lp_layout_at(t->g, l, LP_AT_ADDR, idx)));
+    return k.mod % 128 == 0 && k.rem % 128 == 0;
+}
+
+static lp_stmt *try_matrices(nest *w, const lp_stmt *s, const lp_buf *src, int matrices, bool trans)
+{
+    th *t = w->t;
+    leaf *l = th_leaf_begin(w, s);
+    l->matrices = matrices;
+    l->trans = trans;
+    for (int i = 0; i < l->b->t->ndim; i++) l->first[i] = l->idx[i];
+    th_bind_loops(l, l->b, l->idx, false);
+    if (l->lanes != TH_WARP - 1) return NULL; /* some lanes are walked over by no loop */
+    th_free_loops(l);
+    if (th_varying(l, true)) return NULL;
+    te_ref load = te_simplify(t->g, l->value);
+    if (load->op != TE_LOAD || !aligned_rows(t, src, load->src)) return NULL;
+    lp_stmt *m = LL_NEW(te_arena(t->g), lp_stmt);
+    m->kind = LP_LDMATRIX;
+    m->u.ldmatrix.n = matrices;
+    m->u.ldmatrix.trans = trans;
+    m->u.ldmatrix.dst = th_registers(t, l->b);
+    m->u.ldmatrix.dst_at = th_register_of(t, l->b, l->first);
+    if (te_uses(m->u.ldmatrix.dst_at, t->tid)) return NULL;
+    m->u.ldmatrix.src = (lp_buf *)(uintptr_t)src;
+    for (int i = 0; i < load->n; i++) m->u.ldmatrix.src_at[i] = load->src[i];
+    return th_wrapped(l, m, false);
+}
+
+lp_stmt *th_ldmatrix(nest *w, const lp_stmt *s)
+{
+    th *t = w->t;
+    if (s->kind != LP_STORE || !th_distributed(s->u.store.buf)) return NULL;
+    const lp_buf *b = s->u.store.buf;
+    te_ref load = s->u.store.value;
+    const lp_buf *src = load->op == TE_LOAD ? lp_buf_of(t->f, load->u.t) : NULL;
+    if (!src || src->scope < LP_SHARED || ll_dtype_bits((ll_dtype)b->t->dtype) != 16) return NULL;
+    th_digit d[LP_MAX_DIGIT];
+    matrix_digits m;
+    int n = th_digits(t, b, d), row = row_dimension(src);
+    if (n < 0 || row < 0 || !find_digits(d, n, &m)) return NULL;
+    bool rows = false, cols = false;
+    for (int i = 0; i < w->n; i++) {
+        if (w->path[i].s->kind != LP_FOR) continue;
+        te_ref var = w->path[i].s->u.loop.var;
+        if (th_coefficient(t, load->src[row], var) != 1) continue;
+        cols = cols || th_coefficient(t, s->u.store.idx[d[m.col].dim], var) == 1;
+        rows = rows || th_coefficient(t, s->u.store.idx[d[m.row].dim], var) == 1;
+    }
+    if (rows == cols) return NULL;
+    for (int k = at_once(d, n); k >= 1; k /= 2) {
+        lp_stmt *r = try_matrices(w, s, src, k, rows);
+        if (r || t->code) return r;
+    }
+    return NULL;
+}

@@ -20,7 +20,7 @@ static char *text_of(const char *name)
     ll_error err = {0};
     void *all;
     size_t n;
-    snprintf(path, sizeof path, "%s/%s.txt", ROOM_DIR, name);
+    snprintf(path, sizeof path, "%s/%s.txt", ROOM_DIR, name); /* or in ../threads */
     if (ll_file_read(path, 1 << 20, &all, &n, &err) != LL_OK) fail_msg("%s", err.msg);
     *strstr(all, "# ---\n") = 0;
     return all;
@@ -88,6 +88,27 @@ static void gemm_on_tensor_cores(void **state)
     }
 }
 
+static void gemm_of_large_tiles(void **state)
+{
+    static const int64_t dim[][3] = {{129, 32, 35}, {3, 64, 130}, {128, 160, 128}};
+    char *text = text_of("../threads/gemm_mma");
+    for (int i = 0; i < 3; i++)
+        ptx_check(&(ptx_run){text, "cuda:sm_80", dim[i], 1e-4, 1, NULL});
+    kernel k;
+    ll_error err = {0};
+    assert_true(kernel_compile(&k, text, "cuda:sm_80", 0, &err));
+    assert_int_equal(k.job.code.launch.shared, 65536);
+    const char *ptx = k.job.code.object;
+    int mma = 0, loads = 0;
+    for (const char *p = ptx; (p = strstr(p, "mma.sync.aligned.m16n8k16")); p++) mma++;
+    for (const char *p = ptx; (p = strstr(p, "ldmatrix.sync.aligned.m8n8.x4")); p++) loads++;
+    assert_int_equal(mma, 64);
+    assert_int_equal(loads, 24);
+    assert_non_null(strstr(ptx, "cp.async.cg.shared.global"));
+    assert_null(strstr(ptx, "ld.shared"));
+    kernel_close(&k);
+}
+
 static void one_sequence(kernel *k) { set(k, "len", 0, 1); }
 
 static void decode_over_warps(void **state)
@@ -132,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemm_through_a_ring),
         cmocka_unit_test(gemm_on_tensor_cores),
+        cmocka_unit_test(gemm_of_large_tiles),
         cmocka_unit_test(decode_over_warps),
         cmocka_unit_test(paged_attention),
         cmocka_unit_test(grouped_gemm),

@@ -252,6 +252,81 @@ static void copy_stmt(cg *c, lp_stmt *s)
     cg_touch(c);
 }
 
+/* ---- matrix instructions --------------------------------------------------------------------- */
+
+/* n registers from `first` on, as 32-bit words of two (or four) elements. */
+static int fragment_words(cg *c, cg_buf *b, te_ref first, int n, cg_t word, cg_v *out)
+{
+    int64_t at[8], reg;
+    int bits = ll_dtype_bits((ll_dtype)b->lp->t->dtype), each = 32 / bits, count = 0;
+    te_ref idx[1] = {cg_prep(c, first)};
+    cg_reg_place(c, b, idx, 0, true, &reg);
+    if (reg + n > b->n)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: a fragment of %d registers begins at %lld of '%s'", n,
+                (long long)reg, b->lp->t->name);
+    for (int i = 0; i < n; i += each) {
+        for (int k = 0; k < each; k++) at[k] = reg + i + k;
+        cg_v v = cg_reg_get(c, b, at, each);
+        out[count++] = LLVMTypeOf(v) == word ? v : LLVMBuildBitCast(B, v, word, "");
+    }
+    return count;
+}
+
+/* What one lane holds of a tile of m x n elements. */
+static int of_a_lane(int m, int n) { return m * n / 32; }
+
+static void mma_stmt(cg *c, lp_stmt *s)
+{
+    const lp_intrin *row = s->u.mma.intrin;
+    cg_buf *b[3];
+    cg_v arg[16];
+    const char *name = strchr(row->llvm, ' ');
+    for (int i = 0; i < 3; i++) b[i] = cg_buf_of(c, s->u.mma.buf[i]->t);
+    if (!name || strncmp(row->llvm, "mma ", 4) || c->n_vec || c->mask.v || !b[0]->e || !b[1]->e || !b[2]->e)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: %s is not emitted here", row->name);
+    cg_t word = row->a == LL_F16 ? cg_wide(c->f16, 2) : c->i32;
+    int n = fragment_words(c, b[1], s->u.mma.at[1], of_a_lane(row->m, row->k), word, arg);
+    n += fragment_words(c, b[2], s->u.mma.at[2], of_a_lane(row->n, row->k), word, arg + n);
+    cg_t held = row->acc == LL_F32 ? c->f32 : c->i32;
+    int sums = of_a_lane(row->m, row->n);
+    n += fragment_words(c, b[0], s->u.mma.at[0], sums, held, arg + n);
+    cg_v r = cg_call(c, name + 1, NULL, 0, arg, n);
+    te_ref idx[1] = {cg_prep(c, s->u.mma.at[0])};
+    int64_t at;
+    cg_reg_place(c, b[0], idx, 0, false, &at);
+    for (int i = 0; i < sums; i++) {
+        int64_t to = at + i;
+        cg_reg_put(c, b[0], &to, 1, LLVMBuildExtractValue(B, r, (unsigned)i, ""));
+    }
+}
+
+static void ldmatrix_stmt(cg *c, lp_stmt *s)
+{
+    cg_buf *dst = cg_buf_of(c, s->u.ldmatrix.dst->t), *src = cg_buf_of(c, s->u.ldmatrix.src->t);
+    te_ref idx[TE_MAX_DIM], to[1] = {cg_prep(c, s->u.ldmatrix.dst_at)};
+    int n = s->u.ldmatrix.n;
+    for (int i = 0; i < src->lp->t->ndim; i++) idx[i] = cg_prep(c, s->u.ldmatrix.src_at[i]);
+    cg_place p;
+    cg_place_of(c, src, idx, &p);
+    if (p.dyn || p.lanes != 1 || cg_place_align(&p, 0) < 16 || src->lp->scope < LP_SHARED || !dst->e)
+        cg_fail(c, LL_NOT_LEGAL, "codegen: rows of matrices that are not 16 aligned bytes: %s",
+                lp_show(s));
+    char name[80];
+    snprintf(name, sizeof name, "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x%d%s.b16", n,
+             s->u.ldmatrix.trans ? ".trans" : "");
+    cg_v at = cg_place_ptr(c, &p, 0);
+    cg_t over = LLVMTypeOf(at), pair = cg_wide(cg_elt(c, (ll_dtype)dst->lp->t->dtype), 2);
+    cg_v r = cg_call(c, name, &over, 1, &at, 1);
+    int64_t first, two[2];
+    cg_reg_place(c, dst, to, 0, false, &first);
+    for (int i = 0; i < n; i++) {
+        cg_v w = n > 1 ? LLVMBuildExtractValue(B, r, (unsigned)i, "") : r;
+        two[0] = first + 2 * i;
+        two[1] = two[0] + 1;
+        cg_reg_put(c, dst, two, 2, LLVMBuildBitCast(B, w, pair, ""));
+    }
+}
+
 /* ---- the rest -------------------------------------------------------------------------------- */
 
 static void sync_stmt(cg *c, lp_stmt *s)
@@ -270,6 +345,8 @@ void cg_gpu_stmt(cg *c, lp_stmt *s)
     switch (s->kind) {
     case LP_SYNC: sync_stmt(c, s); return;
     case LP_SHUFFLE: shuffle_stmt(c, s); return;
+    case LP_MMA: mma_stmt(c, s); return;
+    case LP_LDMATRIX: ldmatrix_stmt(c, s); return;
     case LP_COPY: copy_stmt(c, s); return;
     case LP_COMMIT:
         if (c->target->sm >= 80) cg_call(c, "llvm.nvvm.cp.async.commit.group", NULL, 0, NULL, 0);

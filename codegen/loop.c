@@ -54,8 +54,13 @@ cg_bind *cg_push_bind(cg *c, te_ref node, cg_val v, int scope)
 static bool note_write(lp_stmt *s, void *ctx)
 {
     cg_writes *w = ctx;
-    if (s->kind != LP_STORE && s->kind != LP_REDUCE) return true;
-    const lp_buf *lp = s->kind == LP_STORE ? s->u.store.buf : s->u.reduce.buf;
+    const lp_buf *lp = s->kind == LP_STORE      ? s->u.store.buf
+                       : s->kind == LP_REDUCE   ? s->u.reduce.buf
+                       : s->kind == LP_SHUFFLE  ? s->u.shuffle.dst
+                       : s->kind == LP_MMA      ? s->u.mma.buf[0]
+                       : s->kind == LP_LDMATRIX ? s->u.ldmatrix.dst
+                                                : NULL;
+    if (!lp) return true;
     cg_buf *b = ll_map_get_ptr(&w->c->bufs, lp);
     if (!b || !b->e) return true; /* memory, or a buffer that lives inside */
     for (int i = 0; i < w->n; i++)

@@ -109,6 +109,8 @@ static void collect(collector *c, lp_stmt *st)
     case LP_WAIT:
     case LP_MBAR:
     case LP_ROLES: c->out->ordered = true; break;
+    case LP_MMA:
+    case LP_LDMATRIX: c->out->ordered = true; break;
     case LP_SHUFFLE:
         indexed(c, st->u.shuffle.dst, SCH_WRITE, st->u.shuffle.dst_at, TE_N_OPS);
         indexed(c, st->u.shuffle.src, SCH_READ, st->u.shuffle.src_at, TE_N_OPS);

@@ -12,6 +12,7 @@ typedef struct lp_intrin {
     int m, n, k;          /* nest extents: outer parallel axes m (1: none), n, reduction k                        */
     ll_dtype acc, a, b;   /* acc[m, n] += acc(a[..]) * acc(b[..]); a is indexed by (n, k) on the CPU rows         */
     int64_t a_lo, a_hi, b_lo, b_hi; /* operand ranges for which it is exact (whole type when lo == hi == 0)        */
+    const char *fragment[3]; /* MMA rows: layouts of acc, a, b over the lanes of a warp; else NULL */
 } lp_intrin;
 
 int lp_n_intrins(void);

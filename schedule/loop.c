@@ -259,6 +259,13 @@ void lp_each_expr(lp_stmt *s, te_ref (*fn)(te_ref e, void *ctx), void *ctx)
         each_idx(s->u.shuffle.src_at, s->u.shuffle.src, fn, ctx);
         if (s->u.shuffle.lane) s->u.shuffle.lane = fn(s->u.shuffle.lane, ctx);
         break;
+    case LP_MMA:
+        for (int i = 0; i < 3; i++) s->u.mma.at[i] = fn(s->u.mma.at[i], ctx);
+        break;
+    case LP_LDMATRIX:
+        s->u.ldmatrix.dst_at = fn(s->u.ldmatrix.dst_at, ctx);
+        each_idx(s->u.ldmatrix.src_at, s->u.ldmatrix.src, fn, ctx);
+        break;
     case LP_ALLOC: case LP_SYNC: case LP_COMMIT: case LP_WAIT: case LP_ROLES: break;
     }
 }
@@ -354,6 +361,13 @@ static bool rebuf_stmt(lp_stmt *s, void *ctx)
     case LP_REDUCE: rename_buf(&s->u.reduce.buf, w); break;
     case LP_MBAR: rename_buf(&s->u.mbar.buf, w); break;
     case LP_PREFETCH: rename_buf(&s->u.prefetch.buf, w); break;
+    case LP_MMA:
+        for (int i = 0; i < 3; i++) rename_buf(&s->u.mma.buf[i], w);
+        break;
+    case LP_LDMATRIX:
+        rename_buf(&s->u.ldmatrix.dst, w);
+        rename_buf(&s->u.ldmatrix.src, w);
+        break;
     case LP_SHUFFLE:
         rename_buf(&s->u.shuffle.dst, w);
         rename_buf(&s->u.shuffle.src, w);

@@ -51,6 +51,7 @@ typedef struct lp_buf {
 typedef enum lp_kind {
     LP_FOR, LP_ALLOC, LP_STORE, LP_REDUCE, LP_IF, LP_LET,
     LP_SYNC, LP_COPY, LP_COMMIT, LP_WAIT, LP_MBAR, LP_ROLES, LP_PREFETCH, LP_SHUFFLE,
+    LP_MMA, LP_LDMATRIX,
 } lp_kind;
 
 typedef enum lp_how { /* how a loop runs */
@@ -113,6 +114,17 @@ struct lp_stmt {
             te_ref lane; /* number of that lane, or... */
             int mask;    /* ...with lane NULL: own number ^ mask */
         } shuffle;
+        struct { /* a warp's matrix product; registers of a fragment lie side by side from at[] on */
+            const struct lp_intrin *intrin;
+            lp_buf *buf[3]; /* acc, a, b */
+            te_ref at[3];
+        } mma;
+        struct { /* n 8x8 matrices of 2-byte elements; lane l names row l % 8 of matrix l / 8 */
+            lp_buf *dst, *src;
+            te_ref dst_at, src_at[TE_MAX_DIM];
+            int n;      /* 1, 2 or 4 */
+            bool trans; /* a lane gets elements of a column */
+        } ldmatrix;
     } u;
 };
 

@@ -274,7 +274,7 @@ static void small(code *c, const lp_stmt *s)
         break;
     }
     case LP_SYNC: emit(c, (ev_op){.code = EV_SYNC, .a = s->u.sync.scope}); break;
-    case LP_SHUFFLE:
+    case LP_SHUFFLE: case LP_MMA: case LP_LDMATRIX:
         c->status = ev_fail(c->m, s, "thread level is run by the PTX machine, not by lp_eval");
         break;
     case LP_COMMIT: emit(c, (ev_op){.code = EV_COMMIT}); break;

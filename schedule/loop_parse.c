@@ -508,6 +508,34 @@ static lp_stmt *parse_shuffle(parser *w)
     return s;
 }
 
+static lp_stmt *parse_mma(parser *w)
+{
+    lp_stmt *s = new_stmt(w, LP_MMA);
+    skip(w);
+    const char *at = w->p, *row = name(w);
+    s->u.mma.intrin = w->ok ? lp_intrin_by_name(row) : NULL;
+    if (!s->u.mma.intrin || !s->u.mma.intrin->fragment[0])
+        fail_at(w, at, "no matrix instruction is called \"%.60s\"", row);
+    for (int i = 0; w->ok && i < 3; i++) {
+        s->u.mma.buf[i] = buf(w);
+        indices(w, &s->u.mma.at[i], 1);
+    }
+    return s;
+}
+
+static lp_stmt *parse_ldmatrix(parser *w)
+{
+    lp_stmt *s = new_stmt(w, LP_LDMATRIX);
+    s->u.ldmatrix.n = (int)number(w, 1, 4);
+    s->u.ldmatrix.trans = take(w, "trans");
+    s->u.ldmatrix.dst = buf(w);
+    indices(w, &s->u.ldmatrix.dst_at, 1);
+    want(w, "<-");
+    s->u.ldmatrix.src = buf(w);
+    if (w->ok) indices(w, s->u.ldmatrix.src_at, s->u.ldmatrix.src->t->ndim);
+    return s;
+}
+
 static lp_stmt *parse_small(parser *w)
 {
     lp_stmt *s = NULL;
@@ -529,6 +557,10 @@ static lp_stmt *parse_small(parser *w)
         if (take(w, "level")) s->u.prefetch.level = (int)number(w, 0, 3);
     } else if (take(w, "shuffle")) {
         s = parse_shuffle(w);
+    } else if (take(w, "mma")) {
+        s = parse_mma(w);
+    } else if (take(w, "ldmatrix")) {
+        s = parse_ldmatrix(w);
     }
     return s;
 }

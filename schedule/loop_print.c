@@ -251,6 +251,19 @@ static void print_small(ll_str *out, const lp_stmt *s)
         element(out, s->u.prefetch.buf, s->u.prefetch.idx);
         if (s->u.prefetch.level) ll_str_addf(out, " level %d", s->u.prefetch.level);
         break;
+    case LP_MMA:
+        ll_str_addf(out, "mma %s", s->u.mma.intrin->name);
+        for (int i = 0; i < 3; i++) {
+            ll_str_addc(out, ' ');
+            element(out, s->u.mma.buf[i], &s->u.mma.at[i]);
+        }
+        break;
+    case LP_LDMATRIX:
+        ll_str_addf(out, "ldmatrix %d%s ", s->u.ldmatrix.n, s->u.ldmatrix.trans ? " trans" : "");
+        element(out, s->u.ldmatrix.dst, &s->u.ldmatrix.dst_at);
+        ll_str_add(out, " <- ");
+        element(out, s->u.ldmatrix.src, s->u.ldmatrix.src_at);
+        break;
     case LP_SHUFFLE:
         ll_str_add(out, "shuffle ");
         element(out, s->u.shuffle.dst, s->u.shuffle.dst_at);

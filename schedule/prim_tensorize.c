@@ -7,6 +7,7 @@
  * Checked: the two extents, one sum of a product whose operands are exact in the row's types and
  * lie in the ranges for which the instruction is exact, lanes that do not meet, the accumulator
  * the same for every r, and that the target has the instruction. Each refusal names what differs. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "schedule/intrin.h"
@@ -21,7 +22,9 @@ static bool target_has_all(const ll_target *t, const char *requires, char *missi
         if (len >= sizeof word) return false;
         memcpy(word, requires, len);
         word[len] = 0;
-        if (!ll_cpu_feature_parse(word, &f) || t->kind != LL_CPU || !ll_target_has(t, f)) {
+        bool sm = strncmp(word, "sm_", 3) == 0;
+        if (sm ? t->kind != LL_CUDA || t->sm < atoi(word + 3) :
+            !ll_cpu_feature_parse(word, &f) || t->kind != LL_CPU || !ll_target_has(t, f)) {
             if (len < n) memcpy(missing, word, len + 1);
             return false;
         }
@@ -98,6 +101,26 @@ static ll_code check_operands(sch *s, const lp_intrin *row, const lp_stmt *red, 
     return LL_OK;
 }
 
+/* Three loops round one sum. Where the tiles must lie is asked when code is made (threads_mma.c). */
+static ll_code tensorize_tile(sch *s, lp_stmt *loop, const lp_intrin *row, ll_error *err)
+{
+    lp_stmt *at = loop;
+    int want[3] = {row->m, row->n, row->k};
+    for (int i = 0; i < 3; i++) {
+        if (!at || at->kind != LP_FOR || (i && at->next) || at->u.loop.how != LP_SERIAL)
+            return ll_fail(err, LL_NOT_LEGAL, "%s wants three plain loops inside each other round one sum",
+                           row->name);
+        LL_TRY(check_extent(s, at, want[i], row->name, err));
+        at = at->u.loop.body;
+    }
+    if (!at || at->kind != LP_REDUCE || at->next)
+        return ll_fail(err, LL_NOT_LEGAL, "%s wants three plain loops inside each other round one sum",
+                       row->name);
+    LL_TRY(check_operands(s, row, at, err));
+    loop->u.loop.intrin = row;
+    return LL_OK;
+}
+
 ll_code sch_tensorize(sch *s, int argc, const char *const *argv, ll_error *err)
 {
     if (argc != 2) return ll_fail(err, LL_USAGE, "wanted LOOP ROW");
@@ -125,6 +148,7 @@ ll_code sch_tensorize(sch *s, int argc, const char *const *argv, ll_error *err)
         if (path[i]->kind == LP_FOR && path[i]->u.loop.how == LP_VECTOR)
             return ll_fail(err, LL_NOT_LEGAL, "%s is inside the vector loop %s", argv[0],
                            path[i]->u.loop.var->u.axis->name);
+    if (row->fragment[0]) return tensorize_tile(s, loop, row, err);
     if (row->m != 1)
         return ll_fail(err, LL_NOT_LEGAL, "%s is a tile of %d x %d lanes; wanted a row of lanes",
                        row->name, row->m, row->n);

@@ -368,6 +368,9 @@ static bool note_registers(lp_stmt *s, void *ctx)
     lp_each_expr(s, note_registers_in, w);
     if (s->kind == LP_STORE) note_register(w, s->u.store.buf, s->u.store.idx);
     if (s->kind == LP_REDUCE) note_register(w, s->u.reduce.buf, s->u.reduce.idx);
+    for (int i = 0; s->kind == LP_MMA && i < 3; i++)
+        note_register(w, s->u.mma.buf[i], &s->u.mma.at[i]);
+    if (s->kind == LP_LDMATRIX) note_register(w, s->u.ldmatrix.dst, &s->u.ldmatrix.dst_at);
     if (s->kind == LP_SHUFFLE) {
         note_register(w, s->u.shuffle.src, s->u.shuffle.src_at);
         note_register(w, s->u.shuffle.dst, s->u.shuffle.dst_at);

@@ -177,6 +177,14 @@ static bool check_types(vf *v, const lp_stmt *s)
                vf_fail(v, s, "the value has another type");
     case LP_PREFETCH: return check_indices(v, s, s->u.prefetch.buf, s->u.prefetch.idx);
     case LP_SHUFFLE: return check_shuffle(v, s);
+    case LP_MMA:
+        for (int i = 0; i < 3; i++)
+            if (!check_indices(v, s, s->u.mma.buf[i], &s->u.mma.at[i])) return false;
+        return v->spmd || vf_fail(v, s, "a matrix instruction outside of a loop @spmd");
+    case LP_LDMATRIX:
+        return check_indices(v, s, s->u.ldmatrix.dst, &s->u.ldmatrix.dst_at) &&
+               check_indices(v, s, s->u.ldmatrix.src, s->u.ldmatrix.src_at) &&
+               (v->spmd || vf_fail(v, s, "a matrix instruction outside of a loop @spmd"));
     case LP_MBAR:
         return known_buf(v, s->u.mbar.buf) || vf_fail(v, s, "the mbarrier is not in scope");
     default: return true;

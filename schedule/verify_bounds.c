@@ -372,6 +372,8 @@ bool vf_bounds(vf *v, const lp_stmt *s)
                            s->u.reduce.buf->t->name);
         return inside(v, s, s->u.reduce.buf->t, s->u.reduce.idx, NULL);
     case LP_MBAR: return inside(v, s, s->u.mbar.buf->t, &s->u.mbar.at, NULL);
+    case LP_LDMATRIX:
+        return inside(v, s, s->u.ldmatrix.src->t, s->u.ldmatrix.src_at, NULL);
     case LP_SHUFFLE:
         return inside(v, s, s->u.shuffle.dst->t, s->u.shuffle.dst_at, NULL) &&
                inside(v, s, s->u.shuffle.src->t, s->u.shuffle.src_at, NULL);

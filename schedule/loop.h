@@ -166,6 +166,8 @@ void lp_simplify(lp_func *f); /* te_simplify on all expressions; drops dead ifs 
  * read. */
 lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots,
                   te_tensor *const *params, int n_params, ll_error *err);
+/* What a reduction starts at: adding it (TE_SUM), or taking the maximum or minimum with it, changes nothing. */
+te_ref lp_identity(te_graph *g, te_op op, ll_dtype t);
 /* The nest of one definition: for axes { buf = init; for reduction axes { buf op= body } }. */
 lp_stmt *lp_nest(lp_func *f, te_tensor *def, ll_error *err);
 

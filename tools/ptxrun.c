@@ -19,6 +19,7 @@ typedef struct arg {
     uint64_t n;       /* bytes of value, structure or buffer */
     uint64_t dev;     /* buffer, or 0 */
     const char *save; /* file that the buffer is written to */
+    char *text;       /* of the command line, cut: names of files point into it */
 } arg;
 
 typedef struct options {
@@ -396,9 +397,8 @@ static int run(const options *o, ptxsim *m, arg *a)
         return USAGE;
     }
     for (int i = 0; i < o->n_args; i++) {
-        char *s = strdup(o->args[i]); /* kept: names of files point into it */
-        if (!s) return no_memory();
-        if ((rc = make_arg(m, s, &a[i]))) return rc;
+        if (!(a[i].text = strdup(o->args[i]))) return no_memory();
+        if ((rc = make_arg(m, a[i].text, &a[i]))) return rc;
     }
     rc = launch(m, o, k, a);
     for (int i = 0; rc <= REPORTED && i < o->n_args; i++) {
@@ -419,6 +419,7 @@ int main(int argc, char **argv)
     if (ptxsim_create(&(ptxsim_config){.sm = o.sm}, &m, &e) != PTXSIM_OK) return say(&e);
     rc = run(&o, m, a);
     ptxsim_destroy(m);
+    for (int i = 0; i < o.n_args; i++) free(a[i].text), free(a[i].bytes);
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "ptxrun: stdout: cannot write: %s\n", strerror(errno));
         return errno == ENOSPC ? NO_SPACE : REPORTED;

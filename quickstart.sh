@@ -14,10 +14,11 @@ case ${1-} in
         echo "quickstart.sh: $1: there is no such option; usage: ./quickstart.sh [MODEL.gguf]" >&2
         exit 2 ;;
 esac
+[ $# -le 1 ] || { echo "quickstart.sh: takes one model, $# were given; usage: ./quickstart.sh [MODEL.gguf]" >&2; exit 2; }
 model=${1:-$cache/smollm2-135m-instruct-q4_1.gguf}
 case $model in /*) ;; *) model=$from/$model ;; esac
-if [ $# -gt 0 ] && [ ! -r "$model" ]; then
-    echo "quickstart.sh: $model: no such file, or it cannot be read" >&2
+if [ $# -gt 0 ] && { [ ! -f "$model" ] || [ ! -r "$model" ]; }; then
+    echo "quickstart.sh: $model: no such file, or no file that can be read" >&2
     exit 4
 fi
 mkdir -p "$cache"

@@ -3,6 +3,11 @@
 # The last line is `N passed, N failed, N skipped`; the exit code is 0 only when nothing failed.
 set -euo pipefail
 cd "$(dirname "$0")"
+case ${1-} in
+    -h | --help)
+        sed -n '2,3s/^# //p' test.sh
+        exit 0 ;;
+esac
 build=${BUILD_DIR:-build}
 ./tools/install-deps.sh test
 [ -f "$build/build.ninja" ] || meson setup "$build" >"/tmp/llmir-setup-$$.log" 2>&1 || { tail -n 30 "/tmp/llmir-setup-$$.log"; echo "test.sh: meson setup failed"; exit 1; }

@@ -148,8 +148,43 @@ static ll_code put_file(const link_dir *d, const char *name, const void *bytes, 
     return rc;
 }
 
+/* The environment with LC_ALL=C, so that what the linker says can be read here. */
+static char **plain_environ(void)
+{
+    static char c[] = "LC_ALL=C";
+    size_t n = 0, k = 0;
+    while (environ[n]) n++;
+    char **env = calloc(n + 2, sizeof *env);
+    for (size_t i = 0; env && i < n; i++)
+        if (strncmp(environ[i], "LC_ALL=", 7)) env[k++] = environ[i];
+    if (env) env[k] = c;
+    return env;
+}
+
+/* What a linker that failed has said, as one sentence; a full disk is told by the system's own words. */
+static ll_code linker_failed(const link_dir *d, const char *linker, int status, ll_error *err)
+{
+    static const int full[] = {ENOSPC, EFBIG, EDQUOT};
+    char p[320], words[600] = "";
+    ll_code rc = LL_FAILED;
+    name_in(d, "ld.txt", p);
+    FILE *f = fopen(p, "re");
+    size_t n = f ? fread(words, 1, sizeof words - 1, f) : 0;
+    if (f) fclose(f);
+    while (n && words[n - 1] == '\n') n--;
+    words[n] = 0;
+    for (char *c = words; (c = strchr(c, '\n'));) *c = ' ';
+    for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+        if (strstr(words, strerror(full[i]))) rc = LL_NO_SPACE;
+    return ll_fail(err, rc, "linker %s failed (%s %d): %s", linker,
+                   WIFEXITED(status) ? "exit code" : "signal",
+                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), words);
+}
+
 static ll_code run_linker(const link_dir *d, char *const *argv, ll_error *err)
 {
+    char **env = plain_environ();
+    if (!env) return ll_fail(err, LL_NO_SPACE, "no memory for the linker's environment");
     posix_spawn_file_actions_t act;
     posix_spawn_file_actions_init(&act);
     posix_spawn_file_actions_addchdir_np(&act, d->path);
@@ -157,22 +192,15 @@ static ll_code run_linker(const link_dir *d, char *const *argv, ll_error *err)
     posix_spawn_file_actions_addopen(&act, 1, "ld.txt", O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_adddup2(&act, 1, 2);
     pid_t pid;
-    int e = posix_spawnp(&pid, argv[0], &act, NULL, argv, environ), status = 0;
+    int e = posix_spawnp(&pid, argv[0], &act, NULL, argv, env), status = 0;
     posix_spawn_file_actions_destroy(&act);
+    free(env);
     if (e) return ll_fail(err, LL_FAILED, "linker %s: cannot start: %s", argv[0], strerror(e));
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return ll_fail(err, LL_FAILED, "linker %s: lost: %s", argv[0], strerror(errno));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return LL_OK;
-    char p[320], words[600] = "";
-    name_in(d, "ld.txt", p);
-    FILE *f = fopen(p, "re");
-    size_t n = f ? fread(words, 1, sizeof words - 1, f) : 0;
-    if (f) fclose(f);
-    words[n] = 0;
-    return ll_fail(err, LL_FAILED, "linker %s failed (%s %d): %s", argv[0],
-                   WIFEXITED(status) ? "exit code" : "signal",
-                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), words);
+    return linker_failed(d, argv[0], status, err);
 }
 
 /* Links into `*so` (malloc'ed). */

@@ -61,6 +61,10 @@ lp_layout *lp_layout_parse(te_graph *g, const char *text, int ndim, ll_error *er
 /* ---- facts (layout_map.c) -------------------------------------------------------------------- */
 /* True when distinct elements are proved to lie at distinct, non-overlapping places. */
 bool lp_layout_injective(const lp_layout *l, const te_ref *shape, int ndim, int elem_bits);
+/* A buffer inside a memory that others lie in too. */
+typedef struct lp_view { const lp_layout *layout; const te_ref *shape; int ndim, elem_bits; } lp_view;
+/* True when it is proved that no element of a shares a bit with one of b (layout_apart.c); false: not proved. */
+bool lp_layout_apart(te_graph *g, const lp_view *a, const lp_view *b);
 /* The map of the tile given by power-of-two extents as GF(2) columns: column[i] is where index bit
  * i goes (bits of dim 0 first, each dim low bit first). A column holds the bit address in bits
  * 0..31, then register, lane and warp from LP_REG_BIT, LP_LANE_BIT and LP_WARP_BIT on. False when

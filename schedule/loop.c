@@ -55,6 +55,24 @@ lp_buf *lp_buf_of(const lp_func *f, const te_tensor *t)
     return NULL;
 }
 
+bool lp_bufs_apart(const lp_func *f, const lp_buf *a, const lp_buf *b)
+{
+    const lp_buf *both[2] = {a, b};
+    lp_view v[2];
+    te_graph *before = te_graph_use(NULL), *g = te_graph_child(f->g);
+    for (int i = 0; i < 2; i++) {
+        const te_tensor *t = both[i]->t;
+        int bits = ll_dtype_bits((ll_dtype)t->dtype);
+        const lp_layout *l = both[i]->layout;
+        if (!l) l = lp_layout_dense(g, t->shape, t->ndim, bits);
+        v[i] = (lp_view){l, t->shape, t->ndim, bits};
+    }
+    bool apart = lp_layout_apart(g, &v[0], &v[1]);
+    te_graph_destroy(g);
+    te_graph_use(before);
+    return apart;
+}
+
 lp_buf *lp_param_add(lp_func *f, te_tensor *t, bool written)
 {
     lp_buf *b = LL_NEW(te_arena(f->g), lp_buf);

@@ -148,6 +148,8 @@ lp_buf *lp_buf_add(lp_func *f, te_tensor *t, lp_scope scope, const lp_layout *la
 lp_buf *lp_buf_new(lp_func *f, const char *name, ll_dtype t, lp_scope scope, const te_ref *shape,
                    int ndim);
 lp_buf *lp_buf_of(const lp_func *f, const te_tensor *t); /* NULL when absent */
+/* Two buffers inside one memory: true when it is proved that no element of one shares a bit with one of the other. */
+bool lp_bufs_apart(const lp_func *f, const lp_buf *a, const lp_buf *b);
 lp_buf *lp_param_add(lp_func *f, te_tensor *t, bool written);
 lp_stmt *lp_for(lp_func *f, te_ref var, lp_how how, lp_stmt *body);
 lp_stmt *lp_alloc(lp_func *f, lp_buf *b, lp_stmt *body);
@@ -184,6 +186,8 @@ void lp_simplify(lp_func *f); /* te_simplify on all expressions; drops dead ifs 
  * read. */
 lp_func *lp_lower(te_graph *g, const char *name, te_tensor *const *roots, int n_roots,
                   te_tensor *const *params, int n_params, ll_error *err);
+/* What a reduction starts at: adding it (TE_SUM), or taking the maximum or minimum with it, changes nothing. */
+te_ref lp_identity(te_graph *g, te_op op, ll_dtype t);
 /* The nest of one definition: for axes { buf = init; for reduction axes { buf op= body } }. */
 lp_stmt *lp_nest(lp_func *f, te_tensor *def, ll_error *err);
 

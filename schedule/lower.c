@@ -89,7 +89,7 @@ static ll_code add_axis(nest *w, te_ref axis, ll_error *err)
     return LL_OK;
 }
 
-static te_ref identity(te_graph *g, te_op op, ll_dtype t)
+te_ref lp_identity(te_graph *g, te_op op, ll_dtype t)
 {
     if (ll_dtype_is_float(t))
         return te_fconst(g, t, op == TE_SUM ? 0.0 : op == TE_MINR ? INFINITY : -INFINITY);
@@ -123,7 +123,7 @@ static lp_stmt *argmax_nest(nest *w, const te_ref *at, int first, te_ref value)
     te_ref better = te_lt(te_load(top->t, &zero, 1), value);
     lp_stmt *step = lp_store(f, w->buf, at, te_select(better, flat_position(w, first), best));
     step->next = lp_reduce(f, TE_MAXR, top, &zero, value);
-    lp_stmt *init = lp_store(f, top, &zero, identity(f->g, TE_MAXR, value->dtype));
+    lp_stmt *init = lp_store(f, top, &zero, lp_identity(f->g, TE_MAXR, value->dtype));
     init->next = lp_store(f, w->buf, at, te_int(f->g, 0));
     init->next->next = wrap_loops(w, first, step);
     return lp_alloc(f, top, init);
@@ -134,7 +134,7 @@ static lp_stmt *reduction_nest(nest *w, const te_ref *at, te_ref body, int first
     te_ref value = in_loops(w, body->src[0]);
     if (body->op == TE_ARGMAX) return argmax_nest(w, at, first, value);
     te_ref start =
-        w->def->init ? in_loops(w, w->def->init) : identity(w->f->g, body->op, w->def->dtype);
+        w->def->init ? in_loops(w, w->def->init) : lp_identity(w->f->g, body->op, w->def->dtype);
     lp_stmt *init = lp_store(w->f, w->buf, at, start);
     init->next = wrap_loops(w, first, lp_reduce(w->f, body->op, w->buf, at, value));
     return init;

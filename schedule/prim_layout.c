@@ -12,10 +12,8 @@
  *
  * Refused: a layout that sends two elements to one place or is not proved not to; planes that
  * overlap inside WHOLE; `pack` of a buffer that the function writes. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/ckd.h"
 #include "schedule/prim.h"
 
 static const char *join(sch *s, int argc, const char *const *argv)
@@ -28,67 +26,6 @@ static const char *join(sch *s, int argc, const char *const *argv)
 }
 
 /* ---- do elements lie apart? ------------------------------------------------------------------ */
-
-enum { MAX_TEST = 1 << 22 };
-
-/* Extents that show every digit at work and three steps of the outermost: overlaps repeat with
- * those. */
-static bool sample_extents(const lp_buf *b, int64_t *extent, int64_t *count)
-{
-    *count = 1;
-    for (int d = 0; d < b->t->ndim; d++) {
-        int64_t inner = 1;
-        for (int i = 0; i < b->layout->n_digit; i++)
-            if (b->layout->digit[i].dim == d && b->layout->digit[i].size)
-                inner *= b->layout->digit[i].size;
-        extent[d] = inner * 3;
-        te_ref full = b->t->shape[d];
-        if (full->op == TE_INT && full->u.i < extent[d]) extent[d] = full->u.i;
-        if (!ll_mul_i64(*count, extent[d], count) || *count > MAX_TEST) return false;
-    }
-    return true;
-}
-
-typedef struct bitmap {
-    unsigned char *bit;
-    int64_t n;
-} bitmap;
-
-static int64_t no_dims(te_ref e, void *ctx)
-{
-    *(bool *)ctx = true;
-    return 0;
-}
-
-/* Marks the bits of the sampled elements; false when one is marked already, or cannot be. */
-static bool mark(const lp_buf *b, bitmap *m)
-{
-    int64_t extent[TE_MAX_DIM], idx[TE_MAX_DIM] = {0}, count,
-                                bits = ll_dtype_bits((ll_dtype)b->t->dtype);
-    bool symbolic = false;
-    if (!sample_extents(b, extent, &count)) return false;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t rest = i;
-        for (int d = b->t->ndim - 1; d >= 0; d--) {
-            idx[d] = rest % extent[d];
-            rest /= extent[d];
-        }
-        int64_t at = lp_layout_at_const(b->layout, LP_AT_ADDR, idx, no_dims, &symbolic);
-        if (symbolic || at < 0) return false;
-        if (at + bits > m->n) {
-            int64_t n = (at + bits) * 2;
-            if (n > (int64_t)MAX_TEST * 4096) return false;
-            unsigned char *more = realloc(m->bit, (size_t)n);
-            if (!more) return false;
-            memset(more + m->n, 0, (size_t)(n - m->n));
-            m->bit = more;
-            m->n = n;
-        }
-        for (int64_t k = at; k < at + bits; k++)
-            if (m->bit[k]++) return false;
-    }
-    return true;
-}
 
 static ll_code parse(sch *s, const lp_buf *b, int argc, const char *const *argv, lp_layout **out,
                      ll_error *err)
@@ -115,17 +52,15 @@ ll_code sch_layout(sch *s, int argc, const char *const *argv, ll_error *err)
 
 /* ---- planes inside one buffer ---------------------------------------------------------------- */
 
-static ll_code planes_are_apart(sch *s, const lp_buf *whole, ll_error *err)
+static ll_code planes_are_apart(sch *s, const lp_buf *plane, ll_error *err)
 {
-    bitmap m = {0};
-    ll_code rc = LL_OK;
-    for (int i = 0; i < s->fn->n_buf && rc == LL_OK; i++)
-        if (s->fn->buf[i]->within == whole && !mark(s->fn->buf[i], &m))
-            rc = ll_fail(err, LL_NOT_LEGAL,
-                         "%s is not shown to lie apart from the other planes of %s",
-                         s->fn->buf[i]->t->name, whole->t->name);
-    free(m.bit);
-    return rc;
+    for (int i = 0; i < s->fn->n_buf; i++) {
+        const lp_buf *b = s->fn->buf[i];
+        if (b != plane && b->within == plane->within && !lp_bufs_apart(s->fn, plane, b))
+            return ll_fail(err, LL_NOT_LEGAL, "%s is not proved to lie apart from %s in %s",
+                           plane->t->name, b->t->name, b->within->t->name);
+    }
+    return LL_OK;
 }
 
 static te_ref bytes_for(sch *s, const lp_buf *b)
@@ -179,5 +114,5 @@ ll_code sch_pack(sch *s, int argc, const char *const *argv, ll_error *err)
                                                 : te_simplify(s->g, te_max(now, bytes));
         whole->t = t;
     }
-    return planes_are_apart(s, whole, err);
+    return planes_are_apart(s, b, err);
 }

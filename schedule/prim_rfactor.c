@@ -12,19 +12,9 @@
  *
  * Refused: a loop that is no reduction loop, one with loops over the stage's own axes inside it,
  * an argmax. */
-#include <math.h>
 #include <string.h>
 
 #include "schedule/prim.h"
-
-static te_ref identity(te_graph *g, te_op op, ll_dtype t)
-{
-    if (ll_dtype_is_float(t))
-        return te_fconst(g, t, op == TE_SUM ? 0.0 : op == TE_MINR ? INFINITY : -INFINITY);
-    int64_t lo, hi;
-    ll_dtype_int_range(t, &lo, &hi);
-    return te_iconst(g, t, op == TE_SUM ? 0 : op == TE_MINR ? hi : lo);
-}
 
 typedef struct found {
     lp_stmt *reduce;
@@ -179,7 +169,7 @@ ll_code sch_rfactor(sch *s, int argc, const char *const *argv, ll_error *err)
     for (int d = 0; d < nd; d++) idx[d + 1] = fixed[d] ? te_int(s->g, 0) : c_red->u.reduce.idx[d];
     c_init->u.store.buf = part;
     memcpy(c_init->u.store.idx, idx, sizeof idx);
-    c_init->u.store.value = identity(s->g, op, (ll_dtype)b->t->dtype);
+    c_init->u.store.value = lp_identity(s->g, op, (ll_dtype)b->t->dtype);
     c_red->u.reduce.buf = part;
     memcpy(c_red->u.reduce.idx, idx, sizeof idx);
     sch_insert_before(s, root, copy);

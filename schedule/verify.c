@@ -5,6 +5,7 @@
  *   here              scopes and types: every variable and buffer stands in its scope and has one
  *                     definition; indices are s64; values have the buffer's type; loop names are
  *                     unique
+ *                     memory: buffers inside one parameter are proved to share no bit
  *                     claim: one claimed loop, at top level; outside of it only thread and reg
  *                     buffers are written
  *                     barriers: not inside loops over threads; ifs around them are uniform
@@ -411,10 +412,25 @@ static bool check_layout(vf *v, const lp_stmt *s, const lp_buf *b)
     return vf_fail(v, s, "the layout of %s is not proved to keep its elements apart", b->t->name);
 }
 
+/* Buffers inside one memory must not share a bit: each is written by someone as if it were alone. */
+static bool check_within(vf *v, int i)
+{
+    const lp_buf *a = v->f->buf[i];
+    for (int k = 0; a->within && k < i; k++) {
+        const lp_buf *b = v->f->buf[k];
+        if (b->within != a->within || lp_bufs_apart(v->f, a, b)) continue;
+        return vf_fail(v, NULL, "%s and %s are not proved to lie apart in %s", b->t->name, a->t->name,
+                       a->within->t->name);
+    }
+    return true;
+}
+
 static bool check_params(vf *v)
 {
     for (int i = 0; i < v->f->n_param; i++)
         if (v->f->param[i]->written && !check_layout(v, NULL, v->f->param[i])) return false;
+    for (int i = 0; i < v->f->n_buf; i++)
+        if (!check_within(v, i)) return false;
     return true;
 }
 

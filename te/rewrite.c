@@ -134,62 +134,51 @@ static te_ref rebuilt(te_graph *g, te_ref a, const te_memo *done)
     return b;
 }
 
-te_ref te_rewrite(te_graph *g, te_ref a, te_rewrite_fn fn, void *ctx)
+/* Sources first. What `done` holds already is neither rewritten nor entered; fn may be NULL. */
+static te_ref rewritten(te_graph *g, te_ref a, te_memo *done, te_rewrite_fn fn, void *ctx)
 {
-    if (te_is_poison(a)) return a;
     te_graph *before = te_graph_use(g);
-    te_memo done = {0};
     stack st;
     bool found;
     stack_init(&st);
-    push(&st, a);
+    if (!te_memo_get(done, a)) push(&st, a);
     while (st.n) {
         frame *f = &st.f[st.n - 1];
         if (f->next < f->a->n) {
             te_ref s = f->a->src[f->next++];
-            if (!te_memo_get(&done, s)) push(&st, s);
+            if (!te_memo_get(done, s)) push(&st, s);
             continue;
         }
-        if (!te_memo_get(&done, f->a)) { /* a node can be pushed twice before it is done */
-            te_ref b = rebuilt(g, f->a, &done);
-            b = te_is_poison(b) ? b : fn(b, ctx);
-            *te_memo_at(&done, f->a, &found) = (void *)(uintptr_t)b;
+        if (!te_memo_get(done, f->a)) { /* a node can be pushed twice before it is done */
+            te_ref b = rebuilt(g, f->a, done);
+            b = !fn || te_is_poison(b) ? b : fn(b, ctx);
+            *te_memo_at(done, f->a, &found) = (void *)(uintptr_t)b;
         }
         st.n--;
     }
-    te_ref out = te_memo_get(&done, a);
+    te_ref out = te_memo_get(done, a);
     stack_finish(&st);
-    te_memo_finish(&done);
     te_graph_use(before);
     return out;
 }
 
-/* te_subst: subexpressions are matched before their sources are rewritten, so it is a walk of
- * its own. */
+te_ref te_rewrite(te_graph *g, te_ref a, te_rewrite_fn fn, void *ctx)
+{
+    if (te_is_poison(a)) return a;
+    te_memo done = {0};
+    te_ref out = rewritten(g, a, &done, fn, ctx);
+    te_memo_finish(&done);
+    return out;
+}
+
+/* What is replaced counts as done: it is matched before its sources are looked at. */
 te_ref te_subst(te_graph *g, te_ref a, const te_ref *from, const te_ref *to, int n)
 {
     if (te_is_poison(a)) return a;
-    te_graph *before = te_graph_use(g);
     te_memo done = {0};
-    stack st;
     bool found;
-    stack_init(&st);
     for (int i = 0; i < n; i++) *te_memo_at(&done, from[i], &found) = (void *)(uintptr_t)to[i];
-    if (!te_memo_get(&done, a)) push(&st, a);
-    while (st.n) {
-        frame *f = &st.f[st.n - 1];
-        if (f->next < f->a->n) {
-            te_ref s = f->a->src[f->next++];
-            if (!te_memo_get(&done, s)) push(&st, s);
-            continue;
-        }
-        te_ref b = rebuilt(g, f->a, &done);
-        *te_memo_at(&done, f->a, &found) = (void *)(uintptr_t)b;
-        st.n--;
-    }
-    te_ref out = te_memo_get(&done, a);
-    stack_finish(&st);
+    te_ref out = rewritten(g, a, &done, NULL, NULL);
     te_memo_finish(&done);
-    te_graph_use(before);
     return out;
 }

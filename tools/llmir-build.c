@@ -50,6 +50,7 @@ static void parse_dump(struct argp_state *state, options *o, const char *arg)
     size_t n = dir ? (size_t)(dir - arg) : strlen(arg);
     o->build.dump_dir = dir ? dir + 1 : NULL;
     o->build.dump_file = stdout;
+    if (!n || (dir && !dir[1])) argp_error(state, "--dump: '%s' names no level or no folder", arg);
     for (size_t at = 0; at < n;) {
         size_t len = strcspn(arg + at, ",:");
         o->build.dump |= dump_level(state, arg + at, len);

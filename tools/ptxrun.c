@@ -26,7 +26,7 @@ typedef struct arg {
 typedef struct options {
     const char *file, *kernel, *counters;
     uint32_t grid[3], block[3], cluster[3], shared, checks, perturb;
-    unsigned sm;
+    uint32_t sm;
     uint64_t seed, steps;
     ptxsim_mma_model model;
     bool cooperative;
@@ -49,6 +49,12 @@ static const char usage[] =
 static int wrong(const char *what, const char *arg_)
 {
     fprintf(stderr, "ptxrun: %s%s%s\n", what, arg_ ? ": " : "", arg_ ? arg_ : "");
+    return USAGE;
+}
+
+static int wrong_value(const char *name, const char *what, const char *value)
+{
+    fprintf(stderr, "ptxrun: %s %s: '%s'\n", name, what, value);
     return USAGE;
 }
 
@@ -106,9 +112,29 @@ static bool checks_of(const char *s, uint32_t *out)
     return true;
 }
 
+static int numeric(options *o, const char *name, const char *v)
+{
+    const struct {
+        const char *name;
+        uint32_t *small;
+        uint64_t *large;
+    } known[] = {{"--shared", &o->shared, NULL},   {"--sm", &o->sm, NULL},
+                 {"--perturb", &o->perturb, NULL}, {"--seed", NULL, &o->seed},
+                 {"--max-steps", NULL, &o->steps}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint64_t n;
+        if (strcmp(known[i].name, name)) continue;
+        if (*v == '-' || !number(v, &n)) return wrong_value(name, "wants a number", v);
+        if (known[i].small && n > UINT32_MAX) return wrong_value(name, "does not fit in 32 bits", v);
+        if (known[i].small) *known[i].small = (uint32_t)n;
+        else *known[i].large = n;
+        return OK;
+    }
+    return wrong("unknown option", name);
+}
+
 static int option(options *o, const char *name, const char *v)
 {
-    uint64_t n = 0;
     if (!strcmp(name, "--kernel"))
         o->kernel = v;
     else if (!strcmp(name, "--grid"))
@@ -129,22 +155,7 @@ static int option(options *o, const char *name, const char *v)
     } else if (!strcmp(name, "--mma-model")) {
         if (strcmp(v, "hw") && strcmp(v, "f32")) return wrong("--mma-model wants f32 or hw", v);
         o->model = *v == 'h' ? PTXSIM_MMA_HW : PTXSIM_MMA_F32;
-    } else if (!number(v, &n))
-        return wrong("a number is wanted", v);
-    else if (n > UINT32_MAX && strcmp(name, "--seed") && strcmp(name, "--max-steps"))
-        return wrong("this number does not fit", v);
-    else if (!strcmp(name, "--shared"))
-        o->shared = (uint32_t)n;
-    else if (!strcmp(name, "--sm"))
-        o->sm = (unsigned)n;
-    else if (!strcmp(name, "--seed"))
-        o->seed = n;
-    else if (!strcmp(name, "--perturb"))
-        o->perturb = (uint32_t)n;
-    else if (!strcmp(name, "--max-steps"))
-        o->steps = n;
-    else
-        return wrong("unknown option", name);
+    } else return numeric(o, name, v);
     return OK;
 }
 
@@ -156,12 +167,17 @@ static int parse(options *o, int argc, char **argv)
             fputs(usage, stdout);
             exit(OK);
         }
+        if (!strcmp(argv[i], "--version")) {
+            puts("ptxrun " LLMIR_VERSION);
+            exit(OK);
+        }
         if (!strcmp(argv[i], "--cooperative")) {
             o->cooperative = true;
-        } else if (argv[i][0] == '-' && argv[i][1] == '-') {
-            if (i + 1 == argc) return wrong("a value is missing behind", argv[i]);
-            int rc = option(o, argv[i], argv[i + 1]);
+        } else if (argv[i][0] == '-') {
+            bool last = i + 1 == argc; /* an unknown option is unknown even without a value */
+            int rc = option(o, argv[i], last ? "" : argv[i + 1]);
             if (rc) return rc;
+            if (last) return wrong("a value is missing behind", argv[i]);
             i++;
         } else if (!o->file) {
             o->file = argv[i];

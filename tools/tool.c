@@ -2,7 +2,9 @@
 #include "tools/tool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +21,19 @@ static void print_version(FILE *f, struct argp_state *state)
     fprintf(f, "%s %s (module API %u)\n", tool_name, llmir_version(), llmir_api_version());
 }
 
+/* A closed stdin, stdout or stderr would be the number of the next file that is opened: text would go into a model. What
+ * stands in its place can neither be read nor written, so its use is an error that is said. */
+static void hold_closed_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+}
+
 void tool_begin(const char *name)
 {
+    hold_closed_streams();
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write, with a sentence */
     tool_name = name;
     argp_program_version_hook = print_version;
     argp_err_exit_status = LLMIR_USAGE;

@@ -37,25 +37,29 @@ bool rule_try(sch *s, const char *fmt, ...)
     return n > 0 && n < (int)sizeof line && sch_do(s, line) == LL_OK;
 }
 
-te_ref rule_loop_var(sch *s, const char *fmt, ...)
+static lp_stmt *loop_named(sch *s, const char *fmt, va_list ap)
 {
     char name[512];
+    vsnprintf(name, sizeof name, fmt, ap);
+    return sch_find_loop_quiet(s, name);
+}
+
+te_ref rule_loop_var(sch *s, const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(name, sizeof name, fmt, ap);
+    lp_stmt *l = loop_named(s, fmt, ap);
     va_end(ap);
-    lp_stmt *l = sch_find_loop_quiet(s, name);
     return l ? l->u.loop.var : NULL;
 }
 
 bool rule_has_loop(sch *s, const char *fmt, ...)
 {
-    char name[512];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(name, sizeof name, fmt, ap);
+    bool has = loop_named(s, fmt, ap) != NULL;
     va_end(ap);
-    return sch_find_loop_quiet(s, name) != NULL;
+    return has;
 }
 
 bool rule_has_stage(sch *s, const char *name)

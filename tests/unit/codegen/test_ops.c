@@ -89,8 +89,8 @@ static void integer_arithmetic_wraps_to_its_width(void **state)
 {
     static const char *const e[] = {"((A[i] + B[i]) ^ (A[i] - B[i])) | ((A[i] * B[i]) & not(A[i]))",
                                     "min(A[i], B[i]) - max(A[i], neg(B[i])) + abs(A[i])",
-                                    "select((A[i] < B[i]) | (A[i] == B[i]), A[i], select((A[i] <= "
-                                    "B[i]) & (A[i] != B[i]), B[i], A[i] + B[i]))"};
+                                    ("select((A[i] < B[i]) | (A[i] == B[i]), A[i], "
+                                     "select((A[i] <= B[i]) & (A[i] != B[i]), B[i], A[i] + B[i]))")};
     for (size_t i = 0; i < COUNT(int_type); i++) check_all(int_type[i], "", e, COUNT(e), 0);
 }
 

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "tests/support/quant_file.h"
+
 ll_code oracle_collect(void *user, const void *p, size_t n, ll_error *err) {
     oracle_bytes *b = user;
     b->p = realloc(b->p, b->n + n);
@@ -25,26 +27,7 @@ void oracle_ok(ll_code rc, const ll_error *e) {
 
 void oracle_bind_quant(te_env *env, te_tensor *w, const unsigned char *mem, size_t n_bytes) {
     ll_error e = {0};
-    te_graph *before = te_graph_use(NULL), *g = te_graph_create();
-    int64_t rows = w->shape[0]->u.i, blocks = w->shape[1]->u.i / w->quant->block;
-    te_tensor *bytes =
-        te_input(g, "bytes", LL_U8, te_int(g, rows), te_int(g, blocks), te_int(g, w->quant->bytes));
-    te_env *file = te_env_create(g);
-    oracle_ok(te_env_bind_mem(file, bytes, mem, n_bytes, &e), &e);
-    for (int p = 0; p < w->n_plane; p++) {
-        te_ref n = te_axis(g, "n", te_int(g, rows)),
-               i = te_axis(g, "i", te_int(g, blocks * w->quant->plane[p].count));
-        te_tensor *plane =
-            te_def(g, "plane", te_quant_from_file(g, w->quant, p, bytes, n, i), n, i);
-        const te_value *v;
-        size_t count;
-        if (te_error(g)) fail_msg("%s", te_error(g)->msg);
-        oracle_ok(te_eval(file, plane, &v, &count, &e), &e);
-        oracle_ok(te_env_bind(env, w->plane[p], v, count, &e), &e);
-    }
-    te_env_destroy(file);
-    te_graph_destroy(g);
-    te_graph_use(before);
+    oracle_ok(quant_file_bind(env, w, mem, n_bytes, &e), &e);
 }
 
 /* ---- memory of a kernel -------------------------------------------------------------------- */

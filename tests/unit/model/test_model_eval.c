@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "model/model.h"
 #include "te/quant.h"
+#include "tests/support/quant_file.h"
 
 static const char *folder;
 
@@ -71,33 +72,6 @@ static void bind_plain(te_env *env, te_tensor *t, ll_dtype type, const void *mem
     free(v);
 }
 
-/* The planes of a quantised weight from its bytes in the file, by the type's own from_file
- * expressions. */
-static void bind_quant(te_env *env, te_tensor *w, const unsigned char *mem, size_t n_bytes)
-{
-    ll_error e = {0};
-    te_graph *g = te_graph_create();
-    te_ref rows = w->shape[0], cols = w->shape[1];
-    int64_t blocks = cols->u.i / w->quant->block;
-    te_tensor *bytes = te_input(g, "bytes", LL_U8, te_int(g, rows->u.i), te_int(g, blocks),
-                                te_int(g, w->quant->bytes));
-    te_env *file = te_env_create(g);
-    bind_plain(file, bytes, LL_U8, mem, n_bytes);
-    for (int p = 0; p < w->n_plane; p++) {
-        te_ref n = te_axis(g, "n", te_int(g, rows->u.i)),
-               i = te_axis(g, "i", te_int(g, blocks * w->quant->plane[p].count));
-        te_tensor *plane =
-            te_def(g, "plane", te_quant_from_file(g, w->quant, p, bytes, n, i), n, i);
-        const te_value *v;
-        size_t count;
-        if (te_error(g)) fail_msg("%s", te_error(g)->msg);
-        ok(te_eval(file, plane, &v, &count, &e), &e);
-        ok(te_env_bind(env, w->plane[p], v, count, &e), &e);
-    }
-    te_env_destroy(file);
-    te_graph_destroy(g);
-}
-
 static void bind_weights(te_env *env, const mdl_model *m, const mdl_graph *mg)
 {
     ll_error e = {0};
@@ -109,7 +83,7 @@ static void bind_weights(te_env *env, const mdl_model *m, const mdl_graph *mg)
         }
         unsigned char *mem = malloc((size_t)w->data->size);
         ok(mdl_gguf_read(m->file, w->data, 0, mem, (size_t)w->data->size, &e), &e);
-        if (w->t->quant) bind_quant(env, w->t, mem, (size_t)w->data->size);
+        if (w->t->quant) ok(quant_file_bind(env, w->t, mem, (size_t)w->data->size, &e), &e);
         else
             bind_plain(env, w->t, w->data->type->dtype, mem,
                        (size_t)(w->data->size / w->data->type->bytes));

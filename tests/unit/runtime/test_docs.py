@@ -1,6 +1,8 @@
 """The C blocks of a page compile without warnings; those with a main run on the fake model.
 
 test_docs.py CC INCLUDE LIBLLMIR.so FAKE.so PAGE.md...
+
+CC carries -fsanitize=... where the library was built with it: a sanitizer's own library has to be loaded first.
 """
 import os, re, subprocess, sys, tempfile
 

@@ -297,6 +297,18 @@ static void layouts_that_fold(void **state)
         "keep its elements apart");
 }
 
+/* b lies behind the first 40 elements of a: which of a's 64 meet it is not seen near their start. */
+static void planes_that_share_a_bit(void **state)
+{
+#define PLANES(B)                                                                                  \
+    "kernel k(in f64 a[64] within w layout(...@64), in f64 b[4] within w layout(" B "), "          \
+    "out f64 y[4], in u8 w[8192]) {\n  for i < 4 {\n    y[i] = a[i] + b[i] } }\n"
+    accepts(PLANES("...@64; offset 4096"));
+    refuses(PLANES("...@64; offset 2560"), "not proved to lie apart in w");
+    refuses(PLANES("...@4096; offset 32"), "not proved to lie apart in w");
+#undef PLANES
+}
+
 static void data_dependent_loops_are_bounded(void **state)
 {
     accepts(kernel("for j < s64(id[0]) max T { y[j, 0] = 0.0 }"));
@@ -322,6 +334,7 @@ int main(void)
         cmocka_unit_test(barriers_in_the_wrong_place),
         cmocka_unit_test(slots_that_are_reused_too_early),
         cmocka_unit_test(layouts_that_fold),
+        cmocka_unit_test(planes_that_share_a_bit),
         cmocka_unit_test(data_dependent_loops_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

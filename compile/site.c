@@ -41,12 +41,13 @@ static ll_code describe_weight(te_graph *g, te_tensor *t, const cc_site_options 
 {
     cc_packing p;
     LL_TRY(cc_packing_of(t, o->target, &p, err));
-    *w = (rule_weight){.t = t, .panel = p.rows, .lanes = p.lanes, .unit = p.unit, .super = p.super, .super_bytes = p.super_bytes};
+    *w = (rule_weight){.t = t, .panel = p.rows, .lanes = p.lanes, .unit = p.unit, .super = p.super, .super_bytes = p.super_bytes, .streams = p.super > p.unit};
     for (int i = 0; i < p.n_plane; i++) {
         ll_str text = {0};
         lp_layout_print(&text, cc_packing_layout(&p, g, i));
         w->layout[i] = ll_strdup(te_arena(g), ll_str_cstr(&text));
         ll_str_finish(&text);
+        w->streams += p.plane[i].cover == 1;
         if (p.plane[i].cover > 1) w->granule = w->granule ? gcd(w->granule, p.plane[i].cover) : p.plane[i].cover;
     }
     if (w->granule && o->act_block) w->granule = gcd(w->granule, o->act_block);

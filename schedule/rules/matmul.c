@@ -5,7 +5,7 @@
  *   [prologue, per thread: norm, quantisation ...]
  *   for tile @claim {
  *     for panel { acc[2 vectors] = 0
- *       for b { prefetch;  dot[..] = init;  for 4 columns: integer dot;  acc += scales * dot } }
+ *       for b { [prefetch];  dot[..] = init;  for 4 columns: integer dot;  acc += scales * dot } }
  *     [local stages: activation, rotation, blockwise quantisation, stores] }
  *
  * Few rows and many rows keep the structure with a tile of rows inside the panel; many rows decode the panel once into
@@ -95,7 +95,8 @@ static bool tensorize(mm *m, const char *loop)
     return false;
 }
 
-/* The dot products of one block: vectors of rows times 4 columns. */
+/* The dot products of one block: vectors of rows times 4 columns, in the order of their bytes in memory (a vector of rows
+ * keeps its columns together): the hardware's prefetchers follow addresses that only go up. */
 static ll_code schedule_dot(mm *m, const te_tensor *of, const char *y, const char *d)
 {
     sch *s = m->s;
@@ -106,8 +107,8 @@ static ll_code schedule_dot(mm *m, const te_tensor *of, const char *y, const cha
     int64_t r = rule_const_extent(rule_loop_var(s, "%s.r", d));
     if (r % 4 == 0) {
         LL_TRY(rule_do(s, m->err, "split %s.r 4", d));
-        if (rule_has_loop(s, "%s.%s", d, t)) LL_TRY(rule_do(s, m->err, "reorder %s.r.o %s.n.s %s.%s %s.n.l %s.r.i", d, d, d, t, d, d));
-        else LL_TRY(rule_do(s, m->err, "reorder %s.r.o %s.n.s %s.n.l %s.r.i", d, d, d, d));
+        if (rule_has_loop(s, "%s.%s", d, t)) LL_TRY(rule_do(s, m->err, "reorder %s.n.s %s.r.o %s.%s %s.n.l %s.r.i", d, d, d, t, d, d));
+        else LL_TRY(rule_do(s, m->err, "reorder %s.n.s %s.r.o %s.n.l %s.r.i", d, d, d, d));
         if (rule_has_loop(s, "%s.n.s.pre", d)) rule_try(s, "unroll %s.n.s.pre", d);
         if (rule_has_loop(s, "%s.n.l.pre", d)) rule_try(s, "vectorize %s.n.l.pre", d);
         if (rule_has_loop(s, "%s.%s.pre", d, t)) rule_try(s, "unroll %s.%s.pre", d, t);
@@ -115,7 +116,7 @@ static ll_code schedule_dot(mm *m, const te_tensor *of, const char *y, const cha
         if (!tensorize(m, ll_sprintf(te_arena(s->g), "%s.n.l", d))) LL_TRY(rule_do(s, m->err, "unroll %s.r.i", d));
         LL_TRY(rule_do(s, m->err, "unroll %s.r.o", d));
     } else {
-        LL_TRY(rule_do(s, m->err, "reorder %s.r %s.n.s %s.n.l", d, d, d));
+        LL_TRY(rule_do(s, m->err, "reorder %s.n.s %s.r %s.n.l", d, d, d));
         if (rule_has_loop(s, "%s.n.s.pre", d)) rule_try(s, "unroll %s.n.s.pre", d);
         if (rule_has_loop(s, "%s.n.l.pre", d)) rule_try(s, "vectorize %s.n.l.pre", d);
         LL_TRY(rule_do(s, m->err, "vectorize %s.n.l", d));
@@ -126,7 +127,14 @@ static ll_code schedule_dot(mm *m, const te_tensor *of, const char *y, const cha
     return LL_OK;
 }
 
-static long long ahead_of(const mm *m) { return m->knobs->prefetch ? m->knobs->prefetch : 4096; }
+/* How far ahead to fetch; 0 or less: not at all. One row reads a matrix of one stream at the speed of memory when left to
+ * the hardware: a fetch by hand holds one of the core's few buffers for misses as long as a load does. With more streams,
+ * or work for more rows between the lines, the hardware does not keep up. */
+static long long ahead_of(const mm *m, const rule_weight *w)
+{
+    if (m->knobs->prefetch) return m->knobs->prefetch;
+    return m->k->one_row && w->streams == 1 ? 0 : 6144;
+}
 
 /* The loop k of granules as superblocks, units of one, granules of a unit. The granules of a unit share bytes: unrolled,
  * their shifts are constants. Memory moves on evenly from superblock to superblock only, so the fetches of what is ahead
@@ -144,9 +152,10 @@ static ll_code walk_matrix(mm *m, const rule_weight *w, const char *n, const cha
         units = w->super / step;
         LL_TRY(rule_do(s, m->err, "split %s.%s %lld %s.k.s %s.k.b", n, k, (long long)units, n, n));
     }
-    if (ahead_of(m) <= 0) return LL_OK;
-    if (units > 1) rule_try(s, "prefetch %s.packed %s.k.s %lld over=%s.k.b", w->t->name, n, ahead_of(m), n);
-    else rule_try(s, "prefetch %s.packed %s.%s %lld", w->t->name, n, k, ahead_of(m));
+    long long ahead = ahead_of(m, w);
+    if (ahead <= 0) return LL_OK;
+    if (units > 1) rule_try(s, "prefetch %s.packed %s.k.s %lld over=%s.k.b level=2", w->t->name, n, ahead, n);
+    else rule_try(s, "prefetch %s.packed %s.%s %lld level=2", w->t->name, n, k, ahead);
     return LL_OK;
 }
 
@@ -181,7 +190,7 @@ static ll_code contraction(mm *m, te_tensor *y, const char *n, const char *outer
         rule_try(s, "unroll %s.n.p.pre", n);
     }
     if (factored && w->granule) LL_TRY(walk_matrix(m, w, n, k));
-    else if (ahead_of(m) > 0) rule_try(s, "prefetch %s.packed %s.%s %lld", w->t->name, n, k, ahead_of(m));
+    else if (ahead_of(m, w) > 0) rule_try(s, "prefetch %s.packed %s.%s %lld level=2", w->t->name, n, k, ahead_of(m, w));
     return LL_OK;
 }
 

@@ -29,6 +29,7 @@ typedef struct rule_weight {
     int64_t granule;                  /* columns that one scale and one sum of activation codes share */
     int64_t unit;                     /* columns whose codes share bytes: what is unrolled together, so that shifts are constants */
     int64_t super, super_bytes;       /* columns and bytes of what follows each other in memory       */
+    int streams;                      /* places of a superblock that a unit's columns are read from at once */
 } rule_weight;
 
 typedef struct rule_kernel {

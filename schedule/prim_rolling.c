@@ -17,7 +17,12 @@
  *     m = m.run; l = l.run; o[d] = o.run[d] }
  *
  * which equals the definitions by exp(a - m_old) * exp(m_old - m_new) = exp(a - m_new). The maximum starts at the
- * least finite number, so no difference of infinities arises; a row without elements leaves every sum 0.
+ * least finite number, so no difference of infinities arises; a row without elements leaves every
+ * sum at its start.
+ *
+ * Starts: a maximum `from s` runs from the larger of s and the least finite number. A sum from
+ * exp(s - m) * c (a sink of attention) runs from 0 and gets its start behind the pass, when the
+ * maximum is final: l = l.run + exp(s - m.run) * c.
  *
  * inner=h: the row axis h becomes a loop of each statement instead of a loop round all of them, so that rows share what a
  * tile reads; the running buffers get a dimension for it.
@@ -30,8 +35,9 @@
  * one tile at a time, whole tiles: elements past the end are computed from whatever lies there and masked by who reads them.
  *
  * Legal when every member's summand is exp(a - m) * b with a and b free of m (looking through rounding casts: then the
- * schedule is approximate), sums start at 0, and all nests are plain. What is produced by other stages (x here) stays
- * where it is; place it with `at`. */
+ * schedule is approximate), sums start at 0 or at such a product that reads no member, the maximum
+ * and the members are read at the reader's own row and element, and all nests are plain. What is
+ * produced by other stages (x here) stays where it is; place it with `at`. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -50,6 +56,7 @@ typedef struct member {
     int n_extra;            /* axes beyond the rows (without j)                  */
     te_ref extra[TE_MAX_DIM];
     te_ref at[TE_MAX_DIM];  /* where its results go, over rows and extra axes    */
+    te_ref start;           /* what a sum starts at, added behind the pass; NULL: 0 */
     lp_buf *run;            /* running sum, or the tile of e                     */
 } member;
 
@@ -144,6 +151,26 @@ static bool scales(roll *r, te_ref e)
     }
 }
 
+static bool is_zero(te_ref e) { return e->op == TE_FLT && e->u.f == 0; }
+
+/* A sum's start over the rows and its own axes: 0, or exp(s - m) * c. It is added when the tiles of
+ * the members are gone. */
+static ll_code read_start(roll *r, member *m, te_ref init, const char *name)
+{
+    if (is_zero(init)) return LL_OK;
+    for (int i = 0; i < r->n_member; i++)
+        if (te_loads(init, r->m[i].nest.stage))
+            return ll_fail(r->err, LL_NOT_LEGAL, "rolling: the start of %s reads the member %s",
+                           name, r->m[i].nest.stage->name);
+    if (!scales(r, init))
+        return ll_fail(r->err, LL_NOT_LEGAL,
+                       "rolling: the sum %s starts neither at 0 nor at exp(a - %s) * b with a and b "
+                       "free of it: %s",
+                       name, r->max.stage->name, sch_expr_text(r->s, init));
+    m->start = init;
+    return LL_OK;
+}
+
 static ll_code read_member(roll *r, const char *name)
 {
     member *m = &r->m[r->n_member];
@@ -154,8 +181,6 @@ static ll_code read_member(roll *r, const char *name)
     const stage_nest *n = &m->nest;
     m->sum = n->reduce_op == TE_SUM && n->n_red == 1;
     if (!m->sum && n->n_red) return ll_fail(r->err, LL_NOT_LEGAL, "rolling: %s is neither a sum over one loop nor elementwise", name);
-    if (m->sum && !(n->init->op == TE_FLT && n->init->u.f == 0))
-        return ll_fail(r->err, LL_NOT_LEGAL, "rolling: the sum %s does not start at 0", name);
     int rows = r->n_rows, extra = n->n_axis - rows - !m->sum;
     if (extra < 0) return ll_fail(r->err, LL_NOT_LEGAL, "rolling: %s has fewer axes than %s", name, r->max.stage->name);
     te_ref from[TE_MAX_DIM + 1], to[TE_MAX_DIM + 1];
@@ -178,6 +203,7 @@ static ll_code read_member(roll *r, const char *name)
     for (int i = 0; i < stage->ndim; i++) m->at[i] = te_subst(r->g, n->axis[i], from, to, n_sub);
     if (!scales(r, m->nest.value))
         return ll_fail(r->err, LL_NOT_LEGAL, "rolling: %s is not exp(a - %s) * b with a and b free of it: %s", name, r->max.stage->name, sch_expr_text(r->s, m->nest.value));
+    if (m->sum) LL_TRY(read_start(r, m, te_subst(r->g, n->init, from, to, n_sub - 1), name));
     r->n_member++;
     return LL_OK;
 }
@@ -209,29 +235,47 @@ static ll_code read_score(roll *r, const char *name)
     return LL_OK;
 }
 
-typedef struct reads_at { const roll *r; bool ok; } reads_at;
+/* What the pass keeps for one row and one tile (the maximum, members, scores) is read at the
+ * reader's own row and element. */
+typedef struct reads_at { const roll *r; const char *wrong; } reads_at;
 
-static bool note_score_read(te_ref e, void *p)
+static const char *kept_stage(const roll *r, const te_tensor *t, bool *elements)
 {
-    reads_at *w = p;
-    if (e->op != TE_LOAD) return true;
-    for (int i = 0; i < w->r->n_score; i++) {
-        if (e->u.t != w->r->score[i].nest.stage) continue;
-        for (int d = 0; d < e->n; d++) {
-            te_ref want = d < w->r->n_rows ? w->r->row[d] : w->r->j;
-            bool unit = d < w->r->n_rows && te_is_int(want->u.axis->extent, 1) && te_is_int(e->src[d], 0);
-            w->ok = w->ok && (e->src[d] == want || unit);
-        }
-    }
-    return w->ok;
+    *elements = t != r->max.stage;
+    if (t == r->max.stage) return t->name;
+    for (int i = 0; i < r->n_member; i++)
+        if (!r->m[i].sum && t == r->m[i].nest.stage) return t->name;
+    for (int i = 0; i < r->n_score; i++)
+        if (t == r->score[i].nest.stage) return t->name;
+    return NULL;
 }
 
-static ll_code check_score_reads(roll *r)
+static bool note_read(te_ref e, void *p)
 {
-    reads_at w = {r, true};
-    te_walk(r->max.value, note_score_read, &w);
-    for (int i = 0; i < r->n_member; i++) te_walk(r->m[i].nest.value, note_score_read, &w);
-    return w.ok ? LL_OK : ll_fail(r->err, LL_NOT_LEGAL, "rolling: a score is read elsewhere than at its row's own element");
+    reads_at *w = p;
+    bool elements;
+    const char *name = e->op == TE_LOAD ? kept_stage(w->r, e->u.t, &elements) : NULL;
+    int rows = w->r->n_rows;
+    for (int d = 0; name && d < e->n; d++) {
+        te_ref want = d < rows ? w->r->row[d] : elements ? w->r->j : NULL;
+        bool unit = want && te_is_int(want->u.axis->extent, 1) && te_is_int(e->src[d], 0);
+        if (want && e->src[d] != want && !unit) w->wrong = name;
+    }
+    return !w->wrong;
+}
+
+static ll_code check_reads(roll *r)
+{
+    reads_at w = {.r = r};
+    te_walk(r->max.value, note_read, &w);
+    for (int i = 0; i < r->n_member && !w.wrong; i++) {
+        te_walk(r->m[i].nest.value, note_read, &w);
+        if (r->m[i].start && !w.wrong) te_walk(r->m[i].start, note_read, &w);
+    }
+    if (!w.wrong) return LL_OK;
+    return ll_fail(r->err, LL_NOT_LEGAL,
+                   "rolling: %s is read elsewhere than at its reader's own row and element",
+                   w.wrong);
 }
 
 /* ---- one statement: its own loops over the inner rows ------------------------------------------------------ */
@@ -299,6 +343,13 @@ static te_ref lowest(roll *r)
 {
     ll_dtype t = r->max.stage->dtype;
     return te_fconst(r->g, t, t == LL_F64 ? -DBL_MAX : t == LL_F16 ? -65504 : -FLT_MAX);
+}
+
+/* Where the running maximum starts: no infinity, so that differences of two of them are numbers. */
+static te_ref max_start(roll *r)
+{
+    te_ref init = r->max.init;
+    return init->op == TE_FLT && init->u.f == -INFINITY ? lowest(r) : te_max(init, lowest(r));
 }
 
 static te_ref exp_of_difference(roll *r, te_ref a, te_ref b)
@@ -400,7 +451,9 @@ static lp_stmt *reset_or_fix(roll *r, const member *m, lp_buf *fix)
     inst q = instance(r, stage);
     int k = fresh_extra(r, m, stage, extra), n = run_index(r, &q, extra, k, at);
     int nr = run_index(r, &q, NULL, 0, rows);
-    te_ref v = fix ? te_mul(te_load(m->run->t, at, n), te_cast((ll_dtype)m->run->t->dtype, te_load(fix->t, rows, nr))) : m->nest.init;
+    ll_dtype t = (ll_dtype)m->run->t->dtype;
+    te_ref v = fix ? te_mul(te_load(m->run->t, at, n), te_cast(t, te_load(fix->t, rows, nr)))
+                   : te_fconst(r->g, t, 0);
     return loops(r, q.axis, q.n, loops(r, extra, k, lp_store(r->s->fn, m->run, at, v)));
 }
 
@@ -431,8 +484,9 @@ static lp_stmt *member_step(roll *r, member *m, te_ref end)
     return loops(r, q.axis, q.n, loops(r, extra, k, lp_for(f, ji, LP_SERIAL, body)));
 }
 
-/* stage[rows, extra] = run[..]. */
-static lp_stmt *copy_out(roll *r, lp_buf *buf, const te_ref *at_rows, lp_buf *run, const te_ref *own, int k)
+/* stage[rows, extra] = run[..], plus `start` (NULL: nothing). */
+static lp_stmt *copy_out(roll *r, lp_buf *buf, const te_ref *at_rows, lp_buf *run,
+                         const te_ref *own, int k, te_ref start)
 {
     te_ref at[TE_MAX_DIM], from[TE_MAX_DIM], extra[TE_MAX_DIM];
     const char *stage = sub(r, buf->t->name, "out");
@@ -440,7 +494,13 @@ static lp_stmt *copy_out(roll *r, lp_buf *buf, const te_ref *at_rows, lp_buf *ru
     for (int i = 0; i < k; i++) extra[i] = named_axis(r, stage, last_part(own[i]), own[i]->u.axis->extent, own[i]->u.axis->max);
     int n = run_index(r, &q, extra, k, from);
     for (int i = 0; i < buf->t->ndim; i++) at[i] = in_rows(r, &q, te_subst(r->g, at_rows[i], own, extra, k));
-    return loops(r, q.axis, q.n, loops(r, extra, k, lp_store(r->s->fn, buf, at, te_load(run->t, from, n))));
+    te_ref v = te_load(run->t, from, n);
+    if (start) {
+        reload l = {.r = r, .q = &q}; /* reads no element: ji is of no use */
+        start = te_subst(r->g, te_rewrite(r->g, start, reload_node, &l), own, extra, k);
+        v = te_add(v, te_simplify(r->g, in_rows(r, &q, start)));
+    }
+    return loops(r, q.axis, q.n, loops(r, extra, k, lp_store(r->s->fn, buf, at, v)));
 }
 
 static bool wanted(roll *r, const lp_buf *b)
@@ -481,7 +541,8 @@ static lp_stmt *rolled_nest(roll *r)
     te_ref at[TE_MAX_DIM];
     inst q = instance(r, sub(r, name, "init"));
     run_index(r, &q, NULL, 0, at);
-    lp_stmt *nest = loops(r, q.axis, q.n, lp_store(f, r->max_run, at, lowest(r)));
+    te_ref from = te_simplify(g, in_rows(r, &q, max_start(r)));
+    lp_stmt *nest = loops(r, q.axis, q.n, lp_store(f, r->max_run, at, from));
     lp_stmt *body = NULL;
     for (int i = 0; i < r->n_score; i++) body = lp_seq(body, score_step(r, &r->score[i]));
     body = lp_seq(body, max_step(r, m_new, m_fix));
@@ -492,9 +553,14 @@ static lp_stmt *rolled_nest(roll *r)
     }
     for (int i = 0; i < r->n_member; i++) body = lp_seq(body, member_step(r, &r->m[i], end));
     nest = lp_seq(nest, lp_for(f, r->jo, LP_SERIAL, body));
-    if (wanted(r, r->max.buf)) nest = lp_seq(nest, copy_out(r, r->max.buf, r->max.axis, r->max_run, NULL, 0));
-    for (int i = 0; i < r->n_member; i++)
-        if (r->m[i].sum && wanted(r, r->m[i].nest.buf)) nest = lp_seq(nest, copy_out(r, r->m[i].nest.buf, r->m[i].at, r->m[i].run, r->m[i].extra, r->m[i].n_extra));
+    if (wanted(r, r->max.buf))
+        nest = lp_seq(nest, copy_out(r, r->max.buf, r->max.axis, r->max_run, NULL, 0, NULL));
+    for (int i = 0; i < r->n_member; i++) {
+        const member *m = &r->m[i];
+        if (!m->sum || !wanted(r, m->nest.buf)) continue;
+        nest = lp_seq(nest,
+                      copy_out(r, m->nest.buf, m->at, m->run, m->extra, m->n_extra, m->start));
+    }
     nest = stage_alloc_from(r->s, first_buf, nest);
     for (int i = r->n_rows - 1; i >= 0; i--) {
         if (r->inner[i]) continue;
@@ -563,8 +629,8 @@ ll_code sch_rolling(sch *s, int argc0, const char *const *argv0, ll_error *err)
     if (score) {
         char *copy = ll_strdup(te_arena(s->g), score);
         for (char *save, *a = strtok_r(copy, ",", &save); a; a = strtok_r(NULL, ",", &save)) LL_TRY(read_score(r, a));
-        LL_TRY(check_score_reads(r));
     }
+    LL_TRY(check_reads(r));
     if (!r->n_member || !r->m[r->n_member - 1].sum) return ll_fail(err, LL_NOT_LEGAL, "rolling: the last member must be a sum that depends on %s", stage->name);
 
     lp_stmt *last = r->m[r->n_member - 1].nest.top;

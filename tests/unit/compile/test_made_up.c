@@ -36,8 +36,8 @@ typedef struct random_weight {
 
 typedef struct world {
     const char *file;
-    bool one_row;
-    int64_t granule; /* columns that share a scale of codes */
+    bool one_row, must_dot; /* must_dot: an integer dot instruction has to be used */
+    int64_t granule;        /* columns that share a scale of codes */
     te_graph *g;
     te_env *env;
     ll_target target;
@@ -204,6 +204,10 @@ static void check_kernel(world *w, const cc_kernel *c, int k) {
         complain(w, k, "not scheduled", &err, NULL);
     else if (!oracle_check(&meaning, c, s, &tol, &err))
         complain(w, k, "wrong", &err, s);
+    else if (w->must_dot && !strstr(ll_str_cstr(&s->trace), "tensorize ")) {
+        (void)ll_fail(&err, LL_FAILED, "no integer dot instruction in its trace");
+        complain(w, k, "slow", &err, s);
+    }
     sch_destroy(s);
 }
 
@@ -288,13 +292,14 @@ static const te_quant *made_up_type(ll_arena *a, int i) {
     return q;
 }
 
-/* y[t, o] = sum(k: x[t, k] * W[o, k]) for 40 rows of W, which fill no whole panels; x of f32, or of
- * codes with a scale for `granule` columns. */
-static te_tensor *product(te_graph *g, const te_quant *q, bool one_row, int64_t granule) {
+/* y[t, o] = sum(k: x[t, k] * W[o, k]) for `out` rows of W; x of f32, or of codes with a scale for
+ * `granule` columns. */
+static te_tensor *product(te_graph *g, const te_quant *q, bool one_row, int64_t granule,
+                          int64_t out) {
     int64_t cols = q->block == 1 ? 24 : q->block < 64 ? 2 * q->block : q->block;
     te_ref rows = one_row ? te_int(g, 1) : te_dim_multiple(g, "T", CASE_ROWS, 64, CASE_ROWS);
-    te_tensor *w = te_weight(te_input_quant(g, "W", q, te_int(g, 40), te_int(g, cols)));
-    te_ref t = te_axis(g, "t", rows), o = te_axis(g, "o", te_int(g, 40)),
+    te_tensor *w = te_weight(te_input_quant(g, "W", q, te_int(g, out), te_int(g, cols)));
+    te_ref t = te_axis(g, "t", rows), o = te_axis(g, "o", te_int(g, out)),
            k = te_axis(g, "k", te_int(g, cols)), x;
     if (granule) {
         te_tensor *code = te_input(g, "x", LL_S8, rows, te_int(g, cols)),
@@ -307,10 +312,17 @@ static te_tensor *product(te_graph *g, const te_quant *q, bool one_row, int64_t 
     return te_def(g, "y", te_sum(te_mul(x, te_cast(LL_F32, v)), k), t, o);
 }
 
-static int check_type(const te_quant *q, bool one_row, int64_t granule) {
-    world w = {
-        .file = q->name, .one_row = one_row, .granule = granule, .g = te_graph_create(), .seed = 5};
-    te_tensor *y = product(w.g, q, one_row, granule);
+/* Of 40 rows of W, which fill no whole panels; of 64, which do. */
+enum { RAGGED_OUT = 40, WHOLE_OUT = 64 };
+
+static int check_type(const te_quant *q, bool one_row, int64_t granule, int64_t out) {
+    world w = {.file = q->name,
+               .one_row = one_row,
+               .must_dot = granule && out == WHOLE_OUT,
+               .granule = granule,
+               .g = te_graph_create(),
+               .seed = 5};
+    te_tensor *y = product(w.g, q, one_row, granule, out);
     if (te_error(w.g)) fail_msg("%s", te_error(w.g)->msg);
     bind_all(&w);
     for (int i = 0; i < N_TARGETS; i++) check_cut(&w, &y, 1, i);
@@ -327,8 +339,11 @@ static void check_types(bool one_row) {
         if (i >= n && !own[i - n]) own[i - n] = made_up_type(&types, i - n);
         const te_quant *q = i < n ? te_quant_at(i) : own[i - n];
         if (only && !strstr(q->name, only)) continue;
-        bad += check_type(q, one_row, 0);
-        if (q->block > 1) bad += check_type(q, one_row, q->block % 32 ? q->block : 32);
+        int64_t granule = q->block % 32 ? q->block : 32;
+        bad += check_type(q, one_row, 0, RAGGED_OUT) + check_type(q, one_row, 0, WHOLE_OUT);
+        if (q->block == 1) continue;
+        bad += check_type(q, one_row, granule, RAGGED_OUT);
+        bad += check_type(q, one_row, granule, WHOLE_OUT);
     }
     if (bad) fail_msg("%d kernels", bad);
 }

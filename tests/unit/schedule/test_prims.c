@@ -11,8 +11,8 @@
  *     --- result                   the sentences of refusals, then the loop text
  *
  * After every line the function is evaluated (three orders of its parallel loops) and compared
- * with the plain one. `test_prims --update` writes the results that it found; `test_prims NAME`
- * runs one file. */
+ * with the plain one, and at the end with te_eval of the definitions. `test_prims --update` writes
+ * the results that it found; `test_prims NAME` runs one file. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -118,6 +118,16 @@ static bool equal_now(const char *file, const char *line, sch *s, const lp_func 
     return true;
 }
 
+/* What the whole trace made against te_eval of the definitions. */
+static void equal_to_te_eval(const char *file, sch *s, const lp_func *plain, te_tensor *const *root,
+                             int n_root, const golden *t)
+{
+    ll_error err = {0};
+    if (t->eval &&
+        chk_oracle(s->fn, plain, root, n_root, t->dim, t->n_dim, 1, t->tol, &err) != LL_OK)
+        complain(file, "at the end: %s", err.msg);
+}
+
 static void run_trace(const char *file, sch *s, const lp_func *plain, golden *t, ll_str *result)
 {
     ll_str before = {0}, after = {0};
@@ -172,8 +182,10 @@ static bool run_case(const char *name, char *text, ll_str *result)
         lp_func *plain = s ? lp_lower(other, "plain", root, n, NULL, 0, &err) : NULL;
         if (!plain)
             complain(name, "%s", err.msg);
-        else
+        else {
             run_trace(name, s, plain, &t, result);
+            equal_to_te_eval(name, s, plain, root, n, &t);
+        }
         ran = plain != NULL;
         if (ran && !update && (!t.result || strcmp(t.result, ll_str_cstr(result))))
             complain(name, "the result differs; found\n%s", ll_str_cstr(result));

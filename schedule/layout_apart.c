@@ -1,16 +1,17 @@
 /* layout_apart.c: do two buffers inside one memory keep apart? A proof, not a sample.
  *
- * Take a number S of bits. Digits whose stride is a multiple of S do not change an address mod S, so
- * they drop out, however often they step. What is left of each layout (digits with a number of steps
- * and a stride that are known) is enumerated, with its offset and its swizzle, and its bits are marked
- * mod S: when no bit is marked by both, no two elements meet. Tried for S = every stride of the two
- * that is a number, the smallest first, and for one S past everything, with which nothing drops out:
+ * Take a number S of bits. Digits whose stride is a multiple of S do not change an address mod S,
+ * so they drop out, however often they step. What is left of each layout (digits with a number of
+ * steps and a stride that are known) is enumerated, with its offset and its swizzle, and its bits
+ * are marked mod S: when no bit is marked by both, no two elements meet. Tried for S = every stride
+ * of the two that is a number, the smallest first, and for one S past everything, with which
+ * nothing drops out:
  *
  *   d layout(32@16 | ...@4608)                               S = 4608: bits 0..511 of each panel
  *   q layout(16@32 2@2048 | 4@8 ... ...@4608; offset 512)               bits 512..4607
  *
- * No answer (false) does not say that they overlap: outer strides that are no multiples of each other,
- * or more elements in one period than LIMIT. */
+ * No answer (false) does not say that they overlap: outer strides that are no multiples of each
+ * other, or more elements in one period than LIMIT. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,15 +27,13 @@ typedef struct rest {
     int64_t size[LP_MAX_DIGIT], stride[LP_MAX_DIGIT], count;
 } rest;
 
-static bool divides(int64_t k, te_ref e)
-{
+static bool divides(int64_t k, te_ref e) {
     te_cong c = te_cong_of(e); /* mod 0: the number rem itself */
     return c.mod % k == 0 && c.rem % k == 0;
 }
 
 /* A swizzle moves bits below `top` only, and reads them only: periods must be multiples of that. */
-static bool swizzle_fits(const lp_layout *l, int64_t period)
-{
+static bool swizzle_fits(const lp_layout *l, int64_t period) {
     for (int i = 0; i < l->n_swizzle; i++) {
         const lp_swizzle *w = &l->swizzle[i];
         int top = (w->from > w->to ? w->from : w->to) + w->n;
@@ -43,9 +42,9 @@ static bool swizzle_fits(const lp_layout *l, int64_t period)
     return true;
 }
 
-/* Keeps the digits that S does not divide; false when one has no known stride or number of steps. */
-static bool reduce(const lp_view *v, int64_t period, rest *out)
-{
+/* Keeps the digits that S does not divide; false when one has no known stride or number of steps.
+ */
+static bool reduce(const lp_view *v, int64_t period, rest *out) {
     const lp_layout *l = v->layout;
     *out = (rest){.l = l, .bits = v->elem_bits, .count = 1};
     int64_t left = 0;
@@ -66,8 +65,7 @@ static bool reduce(const lp_view *v, int64_t period, rest *out)
 }
 
 /* The address of element number i of what remains. */
-static int64_t place_of(const rest *r, int64_t i)
-{
+static int64_t place_of(const rest *r, int64_t i) {
     int64_t at = r->l->offset;
     for (int k = 0; k < r->n; k++) {
         at += i % r->size[k] * r->stride[k];
@@ -80,8 +78,7 @@ static int64_t place_of(const rest *r, int64_t i)
     return at;
 }
 
-static bool apart_mod(const rest *a, const rest *b, int64_t period)
-{
+static bool apart_mod(const rest *a, const rest *b, int64_t period) {
     unsigned char *marked = calloc((size_t)(period + 7) / 8, 1);
     bool apart = marked != NULL;
     for (int64_t i = 0; apart && i < a->count; i++)
@@ -94,8 +91,7 @@ static bool apart_mod(const rest *a, const rest *b, int64_t period)
     return apart;
 }
 
-static void add_period(int64_t *s, int *n, int64_t period)
-{
+static void add_period(int64_t *s, int *n, int64_t period) {
     int at = 0;
     while (at < *n && s[at] < period) at++;
     if (period < 2 || period > (int64_t)LIMIT * 64 || (at < *n && s[at] == period)) return;
@@ -105,8 +101,7 @@ static void add_period(int64_t *s, int *n, int64_t period)
 }
 
 /* Past the last bit of both, as a power of two; 0 when there is no such number. */
-static int64_t past_all(te_graph *g, const lp_view *a, const lp_view *b)
-{
+static int64_t past_all(te_graph *g, const lp_view *a, const lp_view *b) {
     int64_t end = 1;
     if (!a->ndim || !b->ndim) return 0;
     for (const lp_view *v = a; v; v = v == a ? b : NULL) {
@@ -118,8 +113,7 @@ static int64_t past_all(te_graph *g, const lp_view *a, const lp_view *b)
     return end;
 }
 
-bool lp_layout_apart(te_graph *g, const lp_view *a, const lp_view *b)
-{
+bool lp_layout_apart(te_graph *g, const lp_view *a, const lp_view *b) {
     int64_t period[MAX_TRY + 1];
     int n = 0;
     for (const lp_view *v = a; v; v = v == a ? b : NULL)

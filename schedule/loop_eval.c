@@ -2,12 +2,12 @@
  * machine on made-up values, with which verify_run.c checks waits, barriers and ring reuse.
  *
  * What a run checks: bounds of every access, reads of memory that nothing wrote, ranges of index
- * tensors, bounds of data-dependent loops, races in shared memory, copies that are read before they
- * are complete, mbarrier misuse, deadlock. What it does not check: races between iterations of
- * parallel, claimed and block loops in global memory (verify.c proves those away), the contents of
- * a kernel's own padding. Loops whose order does not matter run in an order drawn from the seed;
- * with seed 0 everything runs in the order of the text. A function with a claimed loop is run by 1
- * to 3 threads (of the seed), one after the other, each with scratch of its own. */
+ * tensors, bounds of data-dependent loops, races of threads in shared and global memory, copies that
+ * are read before they are complete, mbarrier misuse, deadlock. What it does not check: races between
+ * iterations of parallel, claimed and block loops (verify.c proves those away), the contents of a
+ * kernel's own padding. Loops whose order does not matter run in an order drawn from the seed; with
+ * seed 0 everything runs in the order of the text. A function with a claimed loop is run by 1 to 3
+ * threads (of the seed), one after the other, each with scratch of its own. */
 #include "schedule/loop_eval.h"
 
 #include <stdio.h>

@@ -43,7 +43,7 @@ typedef struct ev_loop {
     const lp_stmt *stmt;
     int32_t var, extent, max; /* slots; max -1: none */
     int32_t exit;             /* program counter behind the loop */
-    bool shuffled, is_agent, claim, outer; /* outer: iterations are blocks or parts */
+    bool shuffled, is_agent, claim, block, outer; /* outer: iterations are blocks or parts */
     bool pure; /* no barrier, copy or wait inside: a skeleton run takes the first and the last */
     int64_t n, i, at, step; /* of the running loop: trips, trips done, iteration */
     uint32_t saved_thread, saved_warp;
@@ -58,7 +58,7 @@ typedef struct ev_mark { /* an access to one element of shared memory */
     ev_agent by;
 } ev_mark;
 
-typedef struct ev_cell { /* one element of shared memory */
+typedef struct ev_cell { /* one element that several threads reach */
     uint8_t pending;     /* asynchronous copies in flight to it */
     uint8_t writer;      /* strand, or EV_ASYNC                 */
     ev_mark wrote, read[EV_MAX_STRAND];
@@ -88,7 +88,7 @@ typedef struct ev_buf {
     ev_digit digit[LP_MAX_DIGIT];
     uint32_t *written;    /* per element: == life when written; NULL: contents are given */
     uint32_t life;
-    ev_cell *cell;        /* shared memory */
+    ev_cell *cell;        /* shared memory; global memory that a kernel with threads writes */
     ev_mbar *mbar;        /* per element, for barriers */
     size_t cap_mem, cap_elem;
     bool has_range;
@@ -151,7 +151,7 @@ typedef struct ev {
     ev_copy *copy; int n_copy, cap_copy;
     ev_group *group; int n_group, cap_group;
     int thread, n_thread; /* of the team that a claim loop is run by */
-    bool has_claim;
+    bool has_claim, has_agents; /* has_agents: loops over threads or warps */
 } ev;
 
 /* loop_eval_code.c */

@@ -184,7 +184,9 @@ static void loop(code *c, const lp_stmt *s)
     bool syncs = false;
     lp_walk(s->u.loop.body, note_sync, &syncs);
     l.pure = !syncs;
+    l.block = how >= LP_BLOCK_X && how <= LP_BLOCK_Z;
     m->has_claim = m->has_claim || l.claim;
+    m->has_agents = m->has_agents || l.is_agent;
     m->loop = grow(m, m->loop, m->n_loop, &m->cap_loop, sizeof *m->loop);
     int32_t no = m->n_loop++;
     m->loop[no] = l;

@@ -313,7 +313,7 @@ static ll_code set_shape(ev *m, ev_buf *b)
     return set_layout(m, b);
 }
 
-enum { MAX_TRIAL = 1 << 22 };
+enum { MAX_TRIAL = 1 << 22, MAX_FOLLOWED = 1 << 18 };
 
 static ll_code need_elems(ev *m, ev_buf *b, bool shared)
 {
@@ -356,6 +356,15 @@ ll_code ev_enter(ev *m, ev_buf *b)
     return LL_OK;
 }
 
+/* Threads meet in global memory too. Not followed: buffers of more than MAX_FOLLOWED elements. */
+static ll_code follow(ev *m, ev_buf *b)
+{
+    if (!m->has_agents || !b->b->written || b->b->within || b->n_elem > MAX_FOLLOWED) return LL_OK;
+    b->cell = calloc((size_t)b->n_elem + 1, sizeof *b->cell);
+    return b->cell ? LL_OK
+                   : ll_fail(m->err, LL_NO_SPACE, "%s: %s: no memory", m->f->name, b->b->t->name);
+}
+
 static ll_code setup_param(ev *m, int i)
 {
     lp_buf *p = m->f->param[i];
@@ -380,7 +389,7 @@ static ll_code setup_param(ev *m, int i)
         LL_TRY(need_elems(m, b, false));
         b->life = 1;
     }
-    return LL_OK;
+    return follow(m, b);
 }
 
 static ll_code setup_within(ev *m, ev_buf *b)

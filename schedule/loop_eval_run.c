@@ -59,6 +59,7 @@ static bool next_iteration(ev *m, ev_strand *s, ev_loop *l)
     }
     int64_t i = l->at;
     m->slot[l->var].i = i;
+    if (l->block) s->block_epoch++, s->warp_epoch++;
     if (l->is_agent) {
         if (l->stmt->u.loop.how == LP_WARP)
             s->agent.warp = (uint32_t)(l->saved_warp * l->n + i + 1);

@@ -1,7 +1,8 @@
 /* loop_eval_sync.c: what barriers, asynchronous copies and mbarriers mean, and the checks that only
  * they can fail.
  *
- * Shared memory. Every element remembers who wrote it and who read it last: which strand, at which
+ * Shared memory, and global memory that a kernel with threads writes (up to a number of elements):
+ * every element remembers who wrote it and who read it last: which strand, at which
  * of its barrier epochs, and as whom (the whole block, a warp, one thread). Two accesses of which
  * one writes are in order when
  *   - they come from one strand and one thread, or a barrier of the buffer's scope lies between
@@ -9,7 +10,8 @@
  *   - they come from two strands (roles) and a chain of mbarrier arrivals and waits leads from the
  *     first to the second (vector clocks).
  * A statement that the whole block executes is spread over its threads, so even its own earlier
- * accesses need a barrier.
+ * accesses need a barrier. Another block is another epoch: that blocks keep apart is proved by
+ * verify_race.c.
  *
  * Copies. The source is read when the copy is issued; the destination is in flight, and may be
  * neither read nor written, until the copy lands: at a `wait` of its owner for its commit group, or
@@ -199,7 +201,7 @@ static ll_code mbar_ready(ev *m, const ev_strand *s, const ev_op *op, const ev_b
 ll_code ev_do_copy(ev *m, ev_strand *s, const ev_op *op)
 {
     const ev_box *x = &m->box[op->c];
-    if (!x->dst.buf->cell)
+    if (!x->dst.buf->cell || x->dst.buf->b->scope == LP_GLOBAL)
         return ev_fail(m, op->stmt, "%s is not shared memory", x->dst.buf->b->t->name);
     walk w = {0};
     LL_TRY(start_walk(m, op, x, &w));

@@ -13,8 +13,8 @@
  * `rolling` does. The contract of items (runtime/plan.c, and its property test): they cover every row exactly once, rows of
  * an item are consecutive and of one segment, hi is the maximum over them.
  *
- * Refused: a loop that is not over a whole flat axis, statements that reduce into a place shared by rows (a repeated row
- * would count twice). */
+ * Refused: a loop that is not over a whole flat axis; statements that go on from what an iteration before theirs left (sums
+ * into a place shared by rows, sums that were started outside of the loop): a repeated row would count twice. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +30,9 @@ static te_tensor *items_param(sch *s, const char *name)
     for (int i = 0; i < s->fn->n_param; i++)
         if (!strcmp(s->fn->param[i]->t->name, name)) return s->fn->param[i]->t;
     te_ref shape[2] = {te_dim(s->g, ll_sprintf(te_arena(s->g), "W.%s", name), 0, 1 << 20), te_int(s->g, ITEM_WORDS)};
-    te_tensor *t = te_input_index(s->g, name, LL_S32, te_int(s->g, 0), te_int(s->g, INT32_MAX), shape, 2);
+    te_tensor *t = te_find(s->g, name); /* a plan that was refused has left its items in the graph */
+    bool same = t && t->kind == TE_INPUT && t->dtype == LL_S32 && t->ndim == 2 && t->shape[0] == shape[0] && t->shape[1] == shape[1];
+    if (!same) t = te_input_index(s->g, name, LL_S32, te_int(s->g, 0), te_int(s->g, INT32_MAX), shape, 2);
     lp_param_add(s->fn, t, false);
     return t;
 }
@@ -80,8 +82,31 @@ te_ref plan_uniform(const plan_item *i, te_ref e)
 typedef struct plan {
     plan_item item;
     te_ref row, index;   /* the loop variable that goes, and the row of (w, r) */
-    bool shared_reduce;
+    const lp_buf **fresh; int n_fresh; /* begun anew in each iteration, as far as the walk has come */
+    const lp_buf *repeated;            /* written by an iteration on top of what was there */
 } plan;
+
+static bool is_fresh(const plan *q, const lp_buf *b)
+{
+    for (int i = 0; i < q->n_fresh; i++)
+        if (q->fresh[i] == b) return true;
+    return false;
+}
+
+/* A repeated row does its work twice, so nothing that it writes may start from what an iteration before it left: the
+ * first that the body does with such a buffer is to store there, at its row, something that is not read from it. */
+static void check_repeatable(plan *q, const lp_stmt *st)
+{
+    bool reduce = st->kind == LP_REDUCE, own = false;
+    if (st->kind == LP_ALLOC && !is_fresh(q, st->u.alloc.buf)) q->fresh[q->n_fresh++] = st->u.alloc.buf;
+    if (!reduce && st->kind != LP_STORE) return;
+    lp_buf *b = reduce ? st->u.reduce.buf : st->u.store.buf;
+    const te_ref *idx = reduce ? st->u.reduce.idx : st->u.store.idx;
+    if (is_fresh(q, b)) return;
+    for (int d = 0; d < b->t->ndim; d++) own |= te_uses(idx[d], q->row);
+    if (reduce || te_loads(st->u.store.value, b->t)) q->repeated = b;
+    else if (own) q->fresh[q->n_fresh++] = b;
+}
 
 static te_ref to_item(te_ref e, void *p)
 {
@@ -92,11 +117,7 @@ static te_ref to_item(te_ref e, void *p)
 static bool retarget(lp_stmt *st, void *p)
 {
     plan *q = p;
-    if (st->kind == LP_REDUCE) {
-        bool own = false;
-        for (int d = 0; d < st->u.reduce.buf->t->ndim; d++) own |= te_uses(st->u.reduce.idx[d], q->row);
-        q->shared_reduce |= !own;
-    }
+    check_repeatable(q, st);
     lp_each_expr(st, to_item, q);
     return true;
 }
@@ -165,7 +186,7 @@ ll_code sch_plan(sch *s, int argc, const char *const *argv, ll_error *err)
     ll_arena *a = te_arena(s->g);
     const char *dot = strrchr(t->u.axis->name, '.');
     const char *stage = ll_strndup(a, t->u.axis->name, dot ? (size_t)(dot - t->u.axis->name) : strlen(t->u.axis->name));
-    plan q = {.row = t};
+    plan q = {.row = t, .fresh = LL_NEW_N(a, const lp_buf *, s->fn->n_buf + 1)};
     LL_TRY(plan_item_make(s, &q.item, t, argv[1], stage, err));
     te_ref r = rows > 1 ? te_axis(s->g, lp_fresh_name(s->fn, ll_sprintf(a, "%s.r", stage)), te_int(s->g, rows)) : NULL;
     q.index = plan_row(&q.item, r);
@@ -175,7 +196,9 @@ ll_code sch_plan(sch *s, int argc, const char *const *argv, ll_error *err)
     if (upto) LL_TRY(bound_by_item(s, loop, upto, t, q.item.hi, err));
     lp_walk(loop->u.loop.body, retarget, &q);
     loop->next = rest;
-    if (q.shared_reduce && rows > 1) return ll_fail(err, LL_NOT_LEGAL, "plan: a reduction below %s is not into a place of its row; a repeated row would count twice", argv[0]);
+    if (q.repeated && rows > 1)
+        return ll_fail(err, LL_NOT_LEGAL, "plan: what %s writes to %s goes on from what was there; a repeated row would count twice", argv[0],
+                       q.repeated->t->name);
     lp_stmt *body = r ? lp_for(s->fn, r, LP_SERIAL, loop->u.loop.body) : loop->u.loop.body;
     lp_stmt *outer = lp_for(s->fn, q.item.w, loop->u.loop.how, body);
     sch_replace(s, loop, outer);

@@ -454,7 +454,9 @@ static bool one(vf *v, const lp_stmt *s)
     if ((is_sync(s) || s->kind == LP_COPY) && !check_barrier(v, s)) return false;
     v->has_sync = v->has_sync || is_sync(s) || s->kind == LP_COPY;
     switch (s->kind) {
-    case LP_FOR: return enter_loop(v, s);
+    case LP_FOR:
+        v->has_threads = v->has_threads || s->u.loop.how == LP_WARP || lp_is_thread(s->u.loop.how);
+        return enter_loop(v, s);
     case LP_IF: return check_guard(v, s) && enter_guard(v, s);
     case LP_LET: return enter_let(v, s);
     case LP_ALLOC:

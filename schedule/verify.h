@@ -29,7 +29,7 @@ typedef struct vf {
     const lp_buf *buf[VF_MAX_SCOPE]; int n_buf;    /* allocated buffers in scope      */
     vf_tried *tried; size_t n_tried, cap_tried;    /* open addressing                 */
     int work;                                      /* attempts left for this goal     */
-    bool has_claim, in_claim, has_sync, spmd;
+    bool has_claim, in_claim, has_sync, has_threads, spmd;
     int n_roles;
 } vf;
 

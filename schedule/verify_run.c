@@ -30,11 +30,11 @@ bool vf_small_runs(vf *v)
 {
     int64_t dim[MAX_DIMS] = {0};
     if (v->f->n_dim > MAX_DIMS) return vf_fail(v, NULL, "more than %d dims", MAX_DIMS);
-    int cases = v->has_sync ? CASES : v->f->n_dim ? 2 : 1;
+    int cases = v->has_sync || v->has_threads ? CASES : v->f->n_dim ? 2 : 1;
     for (int k = 0; k < cases; k++) {
         choose_dims(v->f, k, dim);
         ll_error err = {0};
-        ev_trial t = {.dim = dim, .seed = v->has_sync ? (uint64_t)k : 0, .skeleton = v->has_sync,
+        ev_trial t = {.dim = dim, .seed = v->has_sync || v->has_threads ? (uint64_t)k : 0, .skeleton = v->has_sync,
                       .steps = v->has_sync ? SKELETON_STEPS : STEPS};
         if (ev_try(v->f, &t, &err) == LL_OK) continue;
         v->code = LL_NOT_LEGAL;

@@ -2,6 +2,7 @@
 #include "tests/support/sched_check.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +19,7 @@ typedef struct dims {
     int n;
 } dims;
 
-static int64_t dim_value(void *ctx, const char *name)
-{
+static int64_t dim_value(void *ctx, const char *name) {
     const dims *d = ctx;
     for (int i = 0; i < d->n; i++)
         if (!strcmp(d->dim[i].name, name)) return d->dim[i].value;
@@ -27,12 +27,14 @@ static int64_t dim_value(void *ctx, const char *name)
 }
 
 /* A size: constants, dims and arithmetic. */
-static int64_t size_of(te_ref e, dims *d)
-{
+static int64_t size_of(te_ref e, dims *d) {
     switch (e->op) {
-    case TE_INT: return e->u.i;
-    case TE_DIM: return dim_value(d, e->u.dim->name);
-    default: break;
+    case TE_INT:
+        return e->u.i;
+    case TE_DIM:
+        return dim_value(d, e->u.dim->name);
+    default:
+        break;
     }
     te_value v[3] = {0}, out = {0};
     for (int i = 0; i < e->n && i < 3; i++) v[i].i = size_of(e->src[i], d);
@@ -49,16 +51,14 @@ typedef struct place {
     dims *d;
 } place;
 
-static place place_of(const lp_buf *b, dims *d)
-{
+static place place_of(const lp_buf *b, dims *d) {
     place p = {.b = b, .n = 1, .bits = ll_dtype_bits((ll_dtype)b->t->dtype), .d = d};
     for (int i = 0; i < b->t->ndim; i++) p.n *= p.shape[i] = size_of(b->t->shape[i], d);
     return p;
 }
 
 /* The bit address of flat element i. */
-static int64_t address(const place *p, int64_t i)
-{
+static int64_t address(const place *p, int64_t i) {
     int64_t idx[TE_MAX_DIM];
     if (!p->b->layout) return i * p->bits;
     for (int d = p->b->t->ndim - 1; d >= 0; d--) {
@@ -68,23 +68,22 @@ static int64_t address(const place *p, int64_t i)
     return lp_layout_at_const(p->b->layout, LP_AT_ADDR, idx, size_eval, p->d);
 }
 
-static size_t bytes_of(const place *p)
-{
-    int64_t end = p->b->layout ? 0 : p->n * p->bits;
-    for (int64_t i = 0; p->b->layout && i < p->n; i++)
-        if (address(p, i) + p->bits > end) end = address(p, i) + p->bits;
-    return (size_t)((end + 7) / 8);
+/* Up to the end of what its digits reach, as a caller of the kernel provides it. */
+static size_t bytes_of(const lp_func *f, const place *p) {
+    if (!p->b->layout) return (size_t)(p->n * p->bits + 7) / 8;
+    te_graph *before = te_graph_use(f->g);
+    te_ref end = lp_layout_bits(f->g, p->b->layout, p->b->t->shape, p->b->t->ndim, p->bits);
+    te_graph_use(before);
+    return (size_t)(size_of(end, p->d) + 7) / 8;
 }
 
 static bool get_bit(const unsigned char *m, int64_t at) { return m[at / 8] >> (at % 8) & 1; }
-static void put_bit(unsigned char *m, int64_t at, bool v)
-{
+static void put_bit(unsigned char *m, int64_t at, bool v) {
     m[at / 8] = (unsigned char)((m[at / 8] & ~(1 << at % 8)) | v << at % 8);
 }
 
 /* Elements go through 8 bytes of their own. */
-static void move_elem(unsigned char *mem, int64_t at, int bits, unsigned char *elem, bool in)
-{
+static void move_elem(unsigned char *mem, int64_t at, int bits, unsigned char *elem, bool in) {
     if (bits % 8 == 0 && at % 8 == 0) {
         memcpy(in ? elem : mem + at / 8, in ? mem + at / 8 : elem, (size_t)bits / 8);
         return;
@@ -96,9 +95,18 @@ static void move_elem(unsigned char *mem, int64_t at, int bits, unsigned char *e
             put_bit(mem, at + i, get_bit(elem, i));
 }
 
-static te_value random_value(const te_tensor *t, chk_rng *r, dims *d)
-{
+/* What a plane that `bias` made unsigned is stored with: the caller says it as a dim "bias.NAME".
+ */
+static int64_t bias_of(const te_tensor *t, dims *d) {
+    char name[64];
+    snprintf(name, sizeof name, "bias.%s", t->name);
+    return dim_value(d, name);
+}
+
+static te_value random_value(const te_tensor *t, chk_rng *r, dims *d) {
     ll_dtype k = (ll_dtype)t->dtype;
+    int64_t bias = k == LL_U8 ? bias_of(t, d) : 0; /* 0: as it was */
+    if (bias) k = LL_S8;
     te_value v;
     if (ll_dtype_is_float(k)) {
         v.f = te_round_to(k, (double)chk_below(r, 2001) / 500.0 - 2.0);
@@ -112,7 +120,7 @@ static te_value random_value(const te_tensor *t, chk_rng *r, dims *d)
         if (lo < -100) lo = -100;
         if (hi > 100) hi = 100;
     }
-    v.i = hi < lo ? lo : lo + chk_below(r, hi - lo + 1);
+    v.i = bias + (hi < lo ? lo : lo + chk_below(r, hi - lo + 1));
     return v;
 }
 
@@ -122,23 +130,35 @@ typedef struct memory {
     int n;
 } memory;
 
-static void memory_finish(memory *m)
-{
+static void memory_finish(memory *m) {
     for (int i = 0; i < m->n; i++) free(m->arg[i]);
     free(m->arg);
     free(m->bytes);
 }
 
-static int param_of(const lp_func *f, const lp_buf *b)
-{
+static int param_of(const lp_func *f, const lp_buf *b) {
     for (int p = 0; p < f->n_param; p++)
         if (f->param[p] == b) return p;
     return -1;
 }
 
+/* Work items of `plan` (prim_plan.c says what their words are): the parameter items_DIM cuts DIM
+ * rows of one segment into equal pieces, the last one shorter, as its own number of items says. */
+static bool fill_items(unsigned char *mem, const place *at) {
+    const char *name = at->b->t->name;
+    if (strncmp(name, "items_", 6) || at->b->t->ndim != 2 || at->shape[1] != 8) return false;
+    int64_t total = dim_value(at->d, name + 6), n = at->shape[0],
+            each = n ? (total + n - 1) / n : 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t left = total - i * each, rows = left < each ? left : each;
+        const int32_t item[8] = {0, (int32_t)(i * each), (int32_t)rows, 0, 1 << 20, 0, 0, 1};
+        memcpy(mem + i * sizeof item, item, sizeof item);
+    }
+    return true;
+}
+
 /* Equal values for equal parameter positions, whatever the layout. */
-static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
-{
+static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed) {
     m->n = f->n_param;
     m->arg = calloc((size_t)m->n + 1, sizeof *m->arg);
     m->bytes = calloc((size_t)m->n + 1, sizeof *m->bytes);
@@ -146,7 +166,7 @@ static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
     for (int p = 0; p < m->n; p++) {
         place at = place_of(f->param[p], d);
         if (f->param[p]->within) continue;
-        m->bytes[p] = bytes_of(&at);
+        m->bytes[p] = bytes_of(f, &at);
         m->arg[p] = calloc(1, m->bytes[p] + 16);
         if (!m->arg[p]) return false;
     }
@@ -157,6 +177,7 @@ static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
         bool holds_planes = false;
         for (int i = 0; i < m->n; i++)
             holds_planes = holds_planes || f->param[i]->within == f->param[p];
+        if (m->arg[p] && fill_items(m->arg[p], &at)) continue;
         for (int64_t i = 0; !holds_planes && to >= 0 && i < at.n; i++) {
             unsigned char elem[16] = {0};
             te_value_store((ll_dtype)f->param[p]->t->dtype, elem, 0,
@@ -168,16 +189,14 @@ static bool memory_fill(memory *m, const lp_func *f, dims *d, uint64_t seed)
     return true;
 }
 
-int64_t chk_elements(const lp_func *f, const chk_dim *dim, int n_dim)
-{
+int64_t chk_elements(const lp_func *f, const chk_dim *dim, int n_dim) {
     dims d = {dim, n_dim};
     int64_t n = 0;
     for (int p = 0; p < f->n_param; p++) n += place_of(f->param[p], &d).n;
     return n;
 }
 
-static te_value value_at(const memory *m, int p, const place *at, int64_t i)
-{
+static te_value value_at(const memory *m, int p, const place *at, int64_t i) {
     unsigned char elem[16] = {0};
     te_value v;
     move_elem(m->arg[p], address(at, i), at->bits, elem, true);
@@ -186,8 +205,7 @@ static te_value value_at(const memory *m, int p, const place *at, int64_t i)
 }
 
 static ll_code compare(const lp_func *f, const memory *a, const lp_func *g, const memory *b,
-                       dims *d, double tol, ll_error *err)
-{
+                       dims *d, double tol, ll_error *err) {
     for (int p = 0; p < f->n_param; p++) {
         if (!f->param[p]->written) continue;
         place x = place_of(f->param[p], d), y = place_of(g->param[p], d);
@@ -213,15 +231,13 @@ static ll_code compare(const lp_func *f, const memory *a, const lp_func *g, cons
     return LL_OK;
 }
 
-static ll_code run(const lp_func *f, memory *m, dims *d, uint64_t seed, ll_error *err)
-{
+static ll_code run(const lp_func *f, memory *m, dims *d, uint64_t seed, ll_error *err) {
     lp_run r = {.arg = m->arg, .arg_bytes = m->bytes, .dim = dim_value, .ctx = d, .seed = seed};
     return lp_eval(f, &r, err);
 }
 
 ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, int n_dim,
-                  uint64_t seed, double tol, ll_error *err)
-{
+                  uint64_t seed, double tol, ll_error *err) {
     dims d = {dim, n_dim};
     memory a = {0}, b = {0};
     ll_code rc = LL_OK;
@@ -240,8 +256,7 @@ ll_code chk_equal(const lp_func *got, const lp_func *want, const chk_dim *dim, i
 /* ---- the oracle ------------------------------------------------------------------------------ */
 
 static ll_code bind_inputs(te_env *env, const lp_func *plain, const memory *m, dims *d,
-                           ll_error *err)
-{
+                           ll_error *err) {
     for (int i = 0; i < plain->n_dim; i++) {
         const char *name = plain->dim[i]->u.dim->name;
         LL_TRY(te_env_dim(env, name, dim_value(d, name), err));
@@ -259,15 +274,13 @@ static ll_code bind_inputs(te_env *env, const lp_func *plain, const memory *m, d
     return LL_OK;
 }
 
-static const te_tensor *storage(const te_tensor *t)
-{
+static const te_tensor *storage(const te_tensor *t) {
     while (t->kind == TE_UPDATE) t = t->base;
     return t;
 }
 
 static ll_code against(te_env *env, te_tensor *root, const lp_func *got, const lp_func *plain,
-                       const memory *m, dims *d, double tol, ll_error *err)
-{
+                       const memory *m, dims *d, double tol, ll_error *err) {
     const te_value *want;
     size_t n;
     LL_TRY(te_eval(env, root, &want, &n, err));
@@ -296,8 +309,7 @@ static ll_code against(te_env *env, te_tensor *root, const lp_func *got, const l
 }
 
 ll_code chk_oracle(const lp_func *got, const lp_func *plain, te_tensor *const *root, int n_root,
-                   const chk_dim *dim, int n_dim, uint64_t seed, double tol, ll_error *err)
-{
+                   const chk_dim *dim, int n_dim, uint64_t seed, double tol, ll_error *err) {
     dims d = {dim, n_dim};
     memory a = {0}, b = {0};
     te_env *env = te_env_create(plain->g);

@@ -75,7 +75,7 @@ expect 2 "unknown option" $run --frobnicate 1
 expect 2 "checks" $run --checks everything
 expect 2 "checks" $run --checks ""
 expect 2 "checks" $run --checks race,
-expect 2 "missing behind: --seed" $run --seed
+expect 2 "--seed wants a number" $run --seed
 expect 2 "a number" $run --seed x
 expect 2 "grid wants" $run --grid 0
 expect 2 "grid wants" $run --grid 1,2,3,4

@@ -12,52 +12,44 @@
 
 static te_graph *g;
 
-static int setup(void **state)
-{
+static int setup(void **state) {
     g = te_graph_create();
     return g == NULL;
 }
 
-static int teardown(void **state)
-{
+static int teardown(void **state) {
     te_graph_destroy(g);
     return 0;
 }
 
-static lp_layout *parse(const char *text, int ndim)
-{
+static lp_layout *parse(const char *text, int ndim) {
     ll_error err = {0};
     lp_layout *l = lp_layout_parse(g, text, ndim, &err);
     if (!l) fail_msg("%s", err.msg);
     return l;
 }
 
-static int64_t no_dim(te_ref e, void *ctx)
-{
+static int64_t no_dim(te_ref e, void *ctx) {
     fail_msg("a stride that is no number");
     return 0;
 }
 
-static int64_t place_of(const lp_layout *l, lp_place p, const int64_t *idx)
-{
+static int64_t place_of(const lp_layout *l, lp_place p, const int64_t *idx) {
     return lp_layout_at_const(l, p, idx, no_dim, NULL);
 }
 
 /* The four places of an element as one number. */
-static void places(const lp_layout *l, const int64_t *idx, int64_t out[4])
-{
+static void places(const lp_layout *l, const int64_t *idx, int64_t out[4]) {
     for (int p = 0; p < 4; p++) out[p] = place_of(l, (lp_place)p, idx);
 }
 
-static int64_t count_of(const int64_t *extent, int ndim)
-{
+static int64_t count_of(const int64_t *extent, int ndim) {
     int64_t n = 1;
     for (int d = 0; d < ndim; d++) n *= extent[d];
     return n;
 }
 
-static void index_of(int64_t e, const int64_t *extent, int ndim, int64_t *idx)
-{
+static void index_of(int64_t e, const int64_t *extent, int ndim, int64_t *idx) {
     for (int d = ndim - 1; d >= 0; d--) {
         idx[d] = e % extent[d];
         e /= extent[d];
@@ -66,8 +58,7 @@ static void index_of(int64_t e, const int64_t *extent, int ndim, int64_t *idx)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
-static void a_dense_layout_counts_like_c(void **state)
-{
+static void a_dense_layout_counts_like_c(void **state) {
     te_ref shape[] = {te_int(g, 3), te_int(g, 5), te_int(g, 7)};
     const int64_t extent[] = {3, 5, 7};
     lp_layout *l = lp_layout_dense(g, shape, 3, 4);
@@ -80,8 +71,7 @@ static void a_dense_layout_counts_like_c(void **state)
     assert_true(lp_layout_injective(l, shape, 3, 4));
 }
 
-static void the_expression_of_an_address_is_the_address(void **state)
-{
+static void the_expression_of_an_address_is_the_address(void **state) {
     const char *text[] = {"layout(16@32 ...@4096 | 4@8 4@512 2@4 ...@8192)",
                           "layout(...@512 | ...@16; xor 2 bits 10 -> 7)",
                           "layout(8@lane.4 2@reg.2 ...@warp.1 | 2@reg.1 4@lane.1 ...@reg.4)",
@@ -104,8 +94,7 @@ static void the_expression_of_an_address_is_the_address(void **state)
     }
 }
 
-static void strides_may_be_expressions_over_dims(void **state)
-{
+static void strides_may_be_expressions_over_dims(void **state) {
     te_ref K = te_dim_multiple(g, "K", 32, 4096, 32), N = te_dim(g, "N", 1, 4096), shape[] = {N, K};
     lp_layout *l = parse("layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096)", 2);
     te_ref idx[] = {te_int(g, 17), te_int(g, 38)};
@@ -119,8 +108,7 @@ static void strides_may_be_expressions_over_dims(void **state)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-static void a_layout_prints_and_parses_back(void **state)
-{
+static void a_layout_prints_and_parses_back(void **state) {
     te_dim(g, "K", 1, 64);
     const char *text[] = {
         "layout(16@32 ...@(K / 32 * 4096) | 4@8 4@512 2@4 ...@4096)",
@@ -135,8 +123,7 @@ static void a_layout_prints_and_parses_back(void **state)
     }
 }
 
-static void a_bad_text_is_refused_with_its_place(void **state)
-{
+static void a_bad_text_is_refused_with_its_place(void **state) {
     const char *text[] = {"layout(4@8",          "layout(4*8)",
                           "layout(...@8 4@1)",   "layout(0@8)",
                           "layout(4@8; xor 3)",  "layout(4@8) x",
@@ -152,8 +139,7 @@ static void a_bad_text_is_refused_with_its_place(void **state)
 
 /* ---- apart ----------------------------------------------------------------------------------- */
 
-static bool apart_by_force(const lp_layout *l, const int64_t *extent, int ndim, int bits)
-{
+static bool apart_by_force(const lp_layout *l, const int64_t *extent, int ndim, int bits) {
     int64_t n = count_of(extent, ndim);
     int64_t(*all)[4] = calloc((size_t)n, sizeof *all);
     bool ok = true;
@@ -172,16 +158,14 @@ static bool apart_by_force(const lp_layout *l, const int64_t *extent, int ndim, 
 }
 
 static uint64_t rng = 12345;
-static int draw(int n)
-{
+static int draw(int n) {
     rng = rng * 6364136223846793005u + 1442695040888963407u;
     return (int)((rng >> 33) % (uint64_t)n);
 }
 
 /* Digits of a random layout: cut two dimensions into pieces, put them into memory in a random
  * order, one in three times with a stride that is too small, or too large. */
-static lp_layout *random_layout(int64_t *extent, int *bits)
-{
+static lp_layout *random_layout(int64_t *extent, int *bits) {
     static const int widths[] = {1, 2, 3, 4, 8, 16};
     lp_layout *l = LL_NEW(te_arena(g), lp_layout);
     *bits = widths[draw(6)];
@@ -215,8 +199,7 @@ static lp_layout *random_layout(int64_t *extent, int *bits)
     return l;
 }
 
-static void what_is_proved_apart_is_apart_and_sound_layouts_are_proved(void **state)
-{
+static void what_is_proved_apart_is_apart_and_sound_layouts_are_proved(void **state) {
     int proved = 0, apart = 0;
     for (int k = 0; k < 600; k++) {
         int64_t extent[2];
@@ -247,8 +230,7 @@ static void what_is_proved_apart_is_apart_and_sound_layouts_are_proved(void **st
     assert_true(proved * 10 > apart * 8);
 }
 
-static bool meet(const lp_view *a, const int64_t *na, const lp_view *b, const int64_t *nb)
-{
+static bool meet(const lp_view *a, const int64_t *na, const lp_view *b, const int64_t *nb) {
     static unsigned char seen[1 << 16];
     memset(seen, 0, sizeof seen);
     bool both = false;
@@ -260,8 +242,10 @@ static bool meet(const lp_view *a, const int64_t *na, const lp_view *b, const in
             int64_t at = place_of(v->layout, LP_AT_ADDR, idx);
             assert_true(at + v->elem_bits <= (int64_t)sizeof seen);
             for (int k = 0; k < v->elem_bits; k++) {
-                if (v == a) seen[at + k] = 1;
-                else both = both || seen[at + k];
+                if (v == a)
+                    seen[at + k] = 1;
+                else
+                    both = both || seen[at + k];
             }
         }
     }
@@ -269,8 +253,7 @@ static bool meet(const lp_view *a, const int64_t *na, const lp_view *b, const in
 }
 
 /* Two planes with strides of one period or none, offsets and widths that fit or not. */
-static void planes_proved_apart_are_apart(void **state)
-{
+static void planes_proved_apart_are_apart(void **state) {
     static const int bits[] = {1, 4, 8, 16};
     int proved = 0, missed = 0;
     for (int seed = 1; seed < 4000; seed++) {
@@ -297,11 +280,11 @@ static void planes_proved_apart_are_apart(void **state)
         missed += !apart && !met;
     }
     assert_true(proved > 300);
-    assert_true(missed * 20 < proved); /* a last group of an inner digit that is not full counts as full */
+    assert_true(missed * 20 <
+                proved); /* a last group of an inner digit that is not full counts as full */
 }
 
-static void registers_lanes_and_warps_keep_elements_apart_too(void **state)
-{
+static void registers_lanes_and_warps_keep_elements_apart_too(void **state) {
     te_ref shape[] = {te_int(g, 64), te_int(g, 64)};
     const int64_t extent[] = {64, 64};
     lp_layout *l =
@@ -315,8 +298,7 @@ static void registers_lanes_and_warps_keep_elements_apart_too(void **state)
                                      32)); /* 64 rows, 16 places */
 }
 
-static void a_swizzle_keeps_elements_apart_unless_it_folds(void **state)
-{
+static void a_swizzle_keeps_elements_apart_unless_it_folds(void **state) {
     te_ref shape[] = {te_int(g, 16), te_int(g, 32)};
     const int64_t extent[] = {16, 32};
     lp_layout *l = parse("layout(...@512 | ...@16; xor 2 bits 10 -> 7)", 2);
@@ -330,8 +312,7 @@ static void a_swizzle_keeps_elements_apart_unless_it_folds(void **state)
 
 /* ---- the matrix ------------------------------------------------------------------------------ */
 
-static void the_matrix_gives_every_place(void **state)
-{
+static void the_matrix_gives_every_place(void **state) {
     const char *text[] = {
         "layout(8@lane.4 2@reg.2 2@reg.16 2@warp.2 | 2@reg.1 4@lane.1 4@reg.4 2@warp.1)",
         "layout(...@1024 | ...@16; xor 3 bits 10 -> 7)",
@@ -366,13 +347,12 @@ static void the_matrix_gives_every_place(void **state)
 
 /* ---- conversions and banks ------------------------------------------------------------------- */
 
-static void the_accumulator_of_one_product_is_the_operand_of_the_next(void **state)
-{
+static void the_accumulator_of_one_product_is_the_operand_of_the_next(void **state) {
     const int tile[] = {4, 4};
     lp_layout *acc = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)",
                            2); /* C of m16n8, two of them */
-    lp_layout *operand = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)",
-                               2); /* A of m16k16             */
+    lp_layout *operand =
+        parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)", 2); /* A of m16k16 */
     assert_int_equal(lp_layout_conversion(acc, operand, tile, 2), LP_MOVE_NONE);
     lp_layout *other_regs = parse("layout(8@lane.4 2@reg.4 | 2@reg.1 4@lane.1 2@reg.2)", 2);
     assert_int_equal(lp_layout_conversion(acc, other_regs, tile, 2), LP_MOVE_REGS);
@@ -384,8 +364,7 @@ static void the_accumulator_of_one_product_is_the_operand_of_the_next(void **sta
                      LP_MOVE_SHARED);
 }
 
-static void rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts(void **state)
-{
+static void rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts(void **state) {
     const int narrow[] = {6, 5}, wide[] = {6, 6};
     /* ldmatrix: a lane reads the 16 bytes of one row; a copy writes rows, chunk after chunk */
     lp_layout *read = parse("layout(32@lane.1 2@reg.64 | 8@reg.1 ...@reg.8)", 2);
@@ -411,8 +390,7 @@ static void rows_of_64_and_128_bytes_are_swizzled_free_of_conflicts(void **state
     assert_int_equal(lp_bank_conflicts(columns, read, narrow, 2, 16, 8), 0);
 }
 
-static void a_weight_is_packed_so_that_it_lands_in_its_fragment(void **state)
-{
+static void a_weight_is_packed_so_that_it_lands_in_its_fragment(void **state) {
     te_ref shape[] = {te_int(g, 100), te_int(g, 64)};
     const int64_t extent[] = {100, 64}, tile[] = {16, 16};
     lp_layout *frag = parse("layout(8@lane.4 2@reg.2 | 2@reg.1 4@lane.1 2@reg.4)", 2);
@@ -428,8 +406,7 @@ static void a_weight_is_packed_so_that_it_lands_in_its_fragment(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_dense_layout_counts_like_c, setup, teardown),
         cmocka_unit_test_setup_teardown(the_expression_of_an_address_is_the_address, setup,

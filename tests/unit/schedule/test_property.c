@@ -4,7 +4,11 @@
  * border of what is legal; mutated traces (a line dropped, doubled, moved, a number changed) are
  * replayed too: refused or right.
  *
- *     test_property [--cases N] [--seed S] [--verbose]       defaults: 2000 pairs, seed 1
+ *     test_property [--cases N] [--seed S] [--verbose]       defaults: 6000 pairs, seed 1
+ *
+ * What single draws would not hit (a maximum and its sums, blocks with scales, panels,
+ * instructions) comes with the lines that open its trace. Each primitive must have been done and
+ * refused: the counts are printed.
  *
  * A failure prints the seed of its case: --cases 1 --seed that repeats it. */
 #include <setjmp.h>
@@ -19,7 +23,7 @@
 
 enum { MAX_ELEMENTS = 100000, MAX_LINES = 24, MAX_NAMES = 96, LINE = 160 };
 
-static long n_cases = 2000;
+static long n_cases = 6000;
 static uint64_t first_seed = 1;
 static bool verbose;
 
@@ -28,6 +32,8 @@ static bool verbose;
 typedef struct maker {
     chk_rng r;
     ll_str text;
+    ll_str opening; /* lines that the trace begins with: what single draws would not hit */
+    const char *target;
 } maker;
 
 static int pick(maker *m, int lo, int hi) { return lo + (int)chk_below(&m->r, hi - lo + 1); }
@@ -36,8 +42,7 @@ static const char *type_of(maker *m) { return chk_below(&m->r, 3) ? "f64" : "s32
 
 /* Each writes definitions; the last (or `roots`) are the outputs. Sizes are small, often prime,
  * sometimes a dim. */
-static const char *matmul(maker *m)
-{
+static const char *matmul(maker *m) {
     int M = pick(m, 1, 5), N = pick(m, 1, 17), K = pick(m, 1, 9);
     const char *t = type_of(m);
     ll_str_addf(&m->text,
@@ -46,8 +51,7 @@ static const char *matmul(maker *m)
     return "y";
 }
 
-static const char *matmul_dim(maker *m)
-{
+static const char *matmul_dim(maker *m) {
     int N = pick(m, 1, 17), K = pick(m, 1, 9);
     ll_str_addf(&m->text, "dim T in 1..9\nin f64 x[T, %d]\nin f64 w[%d, %d]\nin f64 r[T, %d]\n", K,
                 N, K, N);
@@ -56,8 +60,7 @@ static const char *matmul_dim(maker *m)
     return "y";
 }
 
-static const char *batched(maker *m)
-{
+static const char *batched(maker *m) {
     int B = pick(m, 1, 3), M = pick(m, 1, 4), N = pick(m, 1, 9), K = pick(m, 1, 7);
     ll_str_addf(&m->text,
                 "in s32 x[%d, %d, %d]\nin s32 w[%d, %d, %d]\ndef s32 y[b, m, n] = sum(k: x[b, m, "
@@ -66,8 +69,7 @@ static const char *batched(maker *m)
     return "y";
 }
 
-static const char *norm_matmul(maker *m)
-{
+static const char *norm_matmul(maker *m) {
     int T = pick(m, 1, 4), N = pick(m, 1, 17), K = pick(m, 1, 9);
     ll_str_addf(&m->text, "in f64 x[%d, %d]\nin f64 w[%d, %d]\n", T, K, N, K);
     ll_str_addf(&m->text, "def f64 ss[t] = sum(k: x[t, k] * x[t, k])\ndef f64 xn[t, k] = x[t, k] * "
@@ -77,8 +79,7 @@ static const char *norm_matmul(maker *m)
     return "y";
 }
 
-static const char *softmax(maker *m)
-{
+static const char *softmax(maker *m) {
     int T = pick(m, 1, 5), K = pick(m, 1, 13);
     ll_str_addf(
         &m->text,
@@ -88,8 +89,7 @@ static const char *softmax(maker *m)
     return "y";
 }
 
-static const char *chain(maker *m)
-{
+static const char *chain(maker *m) {
     int A = pick(m, 1, 6), B = pick(m, 1, 13);
     ll_str_addf(&m->text,
                 "in s32 x[%d, %d]\nin s32 r[%d]\ndef s32 a[i, j] = x[i, j] * 3:s32 + r[j]\n", A, B,
@@ -101,8 +101,7 @@ static const char *chain(maker *m)
     return chk_below(&m->r, 2) ? "c" : "b c";
 }
 
-static const char *contraction3(maker *m)
-{
+static const char *contraction3(maker *m) {
     int A = pick(m, 1, 4), B = pick(m, 1, 5), C = pick(m, 1, 4), D = pick(m, 1, 6);
     ll_str_addf(&m->text, "in s32 p[%d, %d]\nin s32 q[%d, %d]\nin s32 r[%d, %d]\n", A, B, B, C, C,
                 D);
@@ -110,8 +109,7 @@ static const char *contraction3(maker *m)
     return "y";
 }
 
-static const char *conv(maker *m)
-{
+static const char *conv(maker *m) {
     int O = pick(m, 1, 17), W = pick(m, 1, 4), C = pick(m, 1, 3), H = pick(m, 1, 4);
     ll_str_addf(
         &m->text,
@@ -121,16 +119,14 @@ static const char *conv(maker *m)
     return "y";
 }
 
-static const char *padded(maker *m)
-{
+static const char *padded(maker *m) {
     int N = pick(m, 2, 19);
     ll_str_addf(&m->text, "in f64 x[%d]\ndef f64 s[i < %d] = x[i] * 2.0:f64\n", N, N);
     ll_str_addf(&m->text, "def f64 y[o < %d] = select(o < 1, 0.0:f64, s[o - 1]) + s[o]\n", N);
     return "y";
 }
 
-static const char *ragged(maker *m)
-{
+static const char *ragged(maker *m) {
     int H = pick(m, 1, 4), K = pick(m, 1, 9);
     ll_str_addf(&m->text, "dim S in 1..5\nin s32 len[S] in 0..%d\nin f64 x[S, %d]\nin f64 q[%d]\n",
                 K + 1, K, H);
@@ -138,8 +134,7 @@ static const char *ragged(maker *m)
     return "y";
 }
 
-static const char *gather(maker *m)
-{
+static const char *gather(maker *m) {
     int V = pick(m, 1, 9), D = pick(m, 1, 9), T = pick(m, 1, 7);
     ll_str_addf(&m->text,
                 "in s32 id[%d] in 0..%d\nin f64 e[%d, %d]\ndef f64 x[t, d] = e[s64(id[t]), d]\n", T,
@@ -148,8 +143,7 @@ static const char *gather(maker *m)
     return "y z";
 }
 
-static const char *blocks(maker *m)
-{
+static const char *blocks(maker *m) {
     int B = pick(m, 1, 4), E = pick(m, 1, 5), N = pick(m, 1, 9);
     ll_str_addf(&m->text, "in f64 x[%d]\nin f64 d[%d, %d]\nin s8 q[%d, %d]\n", B * E, N, B, N,
                 B * E);
@@ -160,9 +154,113 @@ static const char *blocks(maker *m)
     return "y a";
 }
 
+/* Blocks with a scale and perhaps a minimum each: `factor`, perhaps after `bias`. */
+static const char *scaled_blocks(maker *m) {
+    int B = pick(m, 1, 4), E = pick(m, 1, 8), N = pick(m, 1, 9);
+    bool minimum = chk_below(&m->r, 2);
+    ll_str_addf(
+        &m->text,
+        "in s8 x[%d]\nin f64 xd[%d]\nin s8 q[%d, %d] weight\nin f64 d[%d, %d]\nin f64 o[%d, %d]\n",
+        B * E, B, N, B * E, N, B, N, B);
+    ll_str_addf(&m->text,
+                "def f64 y[n] = sum(k: xd[k / %d] * f64(x[k]) * (d[n, k / %d] * f64(q[n, k])", E,
+                E);
+    if (minimum) ll_str_addf(&m->text, " + o[n, k / %d]", E);
+    ll_str_add(&m->text, "))\n");
+    if (chk_below(&m->r, 3) == 0)
+        ll_str_addf(&m->opening, "bias q %d\n", chk_below(&m->r, 4) ? 128 : 1 << pick(m, 3, 7));
+    ll_str_addf(&m->opening, "factor y k %d\n", chk_below(&m->r, 5) ? E : pick(m, 1, 9));
+    return "y";
+}
+
+/* A maximum and the sums behind it. */
+static const char *attention(maker *m) {
+    int T = pick(m, 1, 4), K = pick(m, 1, 13), D = pick(m, 1, 3);
+    ll_str_addf(&m->text, "in f64 q[%d, %d]\nin f64 c[%d, %d]\nin f64 v[%d, %d]\n", T, D, K, D, K,
+                D);
+    ll_str_addf(&m->text,
+                "def f64 s[t, j] = sum(d: q[t, d] * c[j, d])\ndef f64 m[t] = max(j: s[t, j])\n");
+    ll_str_addf(&m->text,
+                "def f64 e[t, j] = exp(s[t, j] - m[t])\ndef f64 l[t] = sum(j: e[t, j])\n"
+                "def f64 o[t, d] = sum(j: e[t, j] * v[j, d])\ndef f64 y[t, d] = o[t, d] / l[t]\n");
+    ll_str_addf(&m->opening, "rolling m e l o j %d%s\n", pick(m, 1, 6),
+                chk_below(&m->r, 2) ? " score=s" : "");
+    return "y";
+}
+
+/* Flat rows of ragged segments as work items. */
+static const char *items(maker *m) {
+    int K = pick(m, 1, 9), N = pick(m, 1, 5);
+    ll_str_addf(&m->text, "dim T in 1..9\nin f64 x[T, %d]\nin f64 w[%d, %d]\n", K, N, K);
+    ll_str_addf(&m->text, "def f64 y[t, n] = sum(k: x[t, k] * w[n, k])\n");
+    if (chk_below(&m->r, 2)) ll_str_addf(&m->opening, "split y.n %d\n", pick(m, 1, 4));
+    ll_str_addf(&m->opening, "plan y.t items_T %d\n", pick(m, 1, 4));
+    return "y";
+}
+
+/* Products of bytes that are an instruction: 4 in a lane, 16, 8 or 4 lanes. */
+static const char *dots(maker *m) {
+    static const char *const row[] = {"vpdpbusd.512",   "vpdpbusd.256", "vpdpbusd.128",
+                                      "vpmaddubsw.512", "vpmaddwd.256", "vpdpbusd.s8.512"};
+    static const int lanes[] = {16, 8, 4, 16, 8, 16};
+    int i = pick(m, 0, 5), N = lanes[i] * pick(m, 1, 2), K = 4 * pick(m, 1, 3);
+    ll_str_addf(&m->text, "in s8 x[%d]\nin %s w[%d, %d]\n", K,
+                i == 3   ? "u4"
+                : i == 5 ? "s8"
+                         : "u8",
+                N, K);
+    ll_str_addf(&m->text, "def s32 y[n] = sum(k: s32(w[n, k]) * s32(x[k]))\n");
+    ll_str_addf(&m->opening,
+                "split y.n %d\nsplit y.k 4\nreorder y.n.o y.k.o y.n.i y.k.i\ntensorize y.n.i %s\n",
+                lanes[i], row[i]);
+    m->target = "cpu:x86-64-v4+avx512vnni";
+    return "y";
+}
+
+/* Planes of one packed weight, and buffers in panels. */
+static const char *packed(maker *m) {
+    int B = pick(m, 1, 3), E = 4, P = pick(m, 1, 3), N = 4 * P;
+    ll_str_addf(&m->text, "in f64 x[%d]\nin u8 q[%d, %d]\nin f64 d[%d, %d]\n", B * E, N, B * E, N,
+                B);
+    ll_str_addf(&m->text, "def f64 y[n] = sum(k: x[k] * f64(q[n, k]) * d[n, k / %d])\n", E);
+    int panel = B * (4 * 64 + 4 * E * 8);
+    ll_str_addf(&m->opening, "pack d W layout(4@64 ...@%d | ...@%d)\n", panel, 4 * 64 + 4 * E * 8);
+    ll_str_addf(&m->opening, "pack q W layout(4@%d ...@%d | 4@8 ...@%d; offset %d)\n", 8 * E, panel,
+                4 * 64 + 4 * E * 8, chk_below(&m->r, 4) ? 256 : 8 * pick(m, 0, 64));
+    ll_str_addf(&m->opening, "layout x layout(%d@%d ...@64)\n", E,
+                chk_below(&m->r, 4) ? 64 * B : 64 * pick(m, 1, 3));
+    return "y";
+}
+
+/* Blocks, threads and warps of a GPU. */
+static const char *bound(maker *m) {
+    static const char *const where[] = {"block.x", "block.y", "thread.x", "thread.y", "warp"};
+    int M = pick(m, 1, 5), N = pick(m, 1, 17), K = pick(m, 1, 9);
+    ll_str_addf(&m->text,
+                "in f64 x[%d, %d]\nin f64 w[%d, %d]\ndef f64 y[m, n] = sum(k: x[m, k] * w[n, k])\n"
+                "def f64 z[m, n] = y[m, n] * 2.0:f64\n",
+                M, K, N, K);
+    if (chk_below(&m->r, 2))
+        ll_str_addf(&m->opening, "split y.n %d\nbind y.n.i thread.x\n", pick(m, 1, 5));
+    ll_str_addf(&m->opening, "bind y.m %s\nbind z.m %s\n", where[pick(m, 0, 4)],
+                where[pick(m, 0, 4)]);
+    m->target = "cuda:sm_80";
+    return "z";
+}
+
+/* Loops side by side of one extent: `merge`, or `union` of claimed parts. */
+static const char *side_by_side(maker *m) {
+    int A = pick(m, 1, 9), B = pick(m, 1, 9);
+    ll_str_addf(
+        &m->text,
+        "in s32 x[%d, %d]\ndef s32 a[i, j] = x[i, j] * 3:s32\ndef s32 b[i, j] = x[i, j] + 1:s32\n",
+        A, B);
+    ll_str_addf(&m->opening, "%s a.i b.i\n", chk_below(&m->r, 2) ? "merge" : "union");
+    return "a b";
+}
+
 /* Anything: quantised, ragged, gathered, several definitions. */
-static const char *generated(maker *m)
-{
+static const char *generated(maker *m) {
     te_graph *g = te_graph_create();
     uint64_t seed = chk_next(&m->r);
     int size = pick(m, 1, 16);
@@ -175,8 +273,10 @@ static const char *generated(maker *m)
 }
 
 static const char *(*const makers[])(maker *) = {
-    matmul, matmul_dim, batched, norm_matmul, softmax,   chain,     contraction3, conv,
-    padded, ragged,     gather,  blocks,      generated, generated, generated,
+    matmul,       matmul_dim, batched,   norm_matmul,   softmax,   chain,
+    contraction3, conv,       padded,    ragged,        gather,    blocks,
+    generated,    generated,  generated, scaled_blocks, attention, items,
+    dots,         packed,     bound,     side_by_side,
 };
 enum { N_MAKERS = sizeof makers / sizeof *makers };
 
@@ -187,8 +287,7 @@ typedef struct names {
     int n_loop, n_stage, n_buf;
 } names;
 
-static bool note_loop(lp_stmt *st, void *p)
-{
+static bool note_loop(lp_stmt *st, void *p) {
     names *n = p;
     if (st->kind == LP_FOR && n->n_loop < MAX_NAMES)
         n->loop[n->n_loop++] = st->u.loop.var->u.axis->name;
@@ -199,16 +298,14 @@ static bool note_loop(lp_stmt *st, void *p)
     return true;
 }
 
-static void names_of(const sch *s, names *n)
-{
+static void names_of(const sch *s, names *n) {
     *n = (names){.n_loop = 0};
     lp_walk(s->fn->body, note_loop, n);
     for (int i = 0; i < s->fn->n_buf && i < MAX_NAMES; i++)
         n->buf[n->n_buf++] = s->fn->buf[i]->t->name;
 }
 
-static const char *any(maker *m, const char *const *list, int n)
-{
+static const char *any(maker *m, const char *const *list, int n) {
     return n ? list[chk_below(&m->r, n)] : "none";
 }
 
@@ -220,21 +317,18 @@ typedef struct near {
     lp_stmt *from;
 } near;
 
-static te_ref see(te_ref e, void *p)
-{
+static te_ref see(te_ref e, void *p) {
     near *q = p;
     if (te_loads(e, q->stage)) q->stage = NULL;
     return e;
 }
 
-static bool reads_below(lp_stmt *st, void *p)
-{
+static bool reads_below(lp_stmt *st, void *p) {
     lp_each_expr(st, see, p);
     return true;
 }
 
-static bool note_reader(lp_stmt *st, void *p)
-{
+static bool note_reader(lp_stmt *st, void *p) {
     near *q = p, inner = {.stage = q->stage};
     if (st->kind != LP_FOR) return true;
     if (q->stage) {
@@ -245,23 +339,28 @@ static bool note_reader(lp_stmt *st, void *p)
     return true;
 }
 
-static bool find_loop(lp_stmt *st, void *p)
-{
+static bool find_loop(lp_stmt *st, void *p) {
     near *q = p;
     if (st->kind == LP_FOR && !strcmp(st->u.loop.var->u.axis->name, q->loop[0])) q->from = st;
     return true;
 }
 
-static const char *below(maker *m, const sch *s, const char *loop)
-{
+static const char *below(maker *m, const sch *s, const char *loop) {
     near q = {.loop = {loop}}, in = {.n = 0};
     lp_walk(s->fn->body, find_loop, &q);
     if (q.from) lp_walk(q.from->u.loop.body, note_reader, &in);
     return in.n ? in.loop[chk_below(&m->r, in.n < 3 ? in.n : 3)] : loop;
 }
 
-static const char *reader(maker *m, const sch *s, const char *stage)
-{
+/* The dim that a loop runs over. */
+static const char *dim_of(const sch *s, const char *loop) {
+    near q = {.loop = {loop}};
+    lp_walk(s->fn->body, find_loop, &q);
+    te_ref e = q.from ? q.from->u.loop.var->u.axis->extent : NULL;
+    return e && e->op == TE_DIM ? e->u.dim->name : "T";
+}
+
+static const char *reader(maker *m, const sch *s, const char *stage) {
     near q = {.n = 0};
     for (int i = 0; i < s->fn->n_buf; i++)
         if (!strcmp(s->fn->buf[i]->t->name, stage)) q.stage = s->fn->buf[i]->t;
@@ -269,8 +368,7 @@ static const char *reader(maker *m, const sch *s, const char *stage)
     return q.n ? q.loop[chk_below(&m->r, q.n)] : "none";
 }
 
-static void random_line(maker *m, const sch *s, char *out)
-{
+static void random_line(maker *m, const sch *s, char *out) {
     static const char *const tails[] = {"", "", "", " tail=clamp", " tail=exact"};
     static const char *const scopes[] = {"reg", "thread", "thread"};
     names n;
@@ -278,15 +376,52 @@ static void random_line(maker *m, const sch *s, char *out)
     const char *a = any(m, n.loop, n.n_loop),
                *b = chk_below(&m->r, 4) ? below(m, s, a) : any(m, n.loop, n.n_loop);
     const char *st = any(m, n.stage, n.n_stage), *by = chk_below(&m->r, 8) ? reader(m, s, st) : a;
-    switch (pick(m, 0, 28)) {
+    switch (pick(m, 0, 33)) {
+    case 29:
+        snprintf(out, LINE, "factor %s %s %d", st,
+                 a[0] ? strrchr(a, '.') ? strrchr(a, '.') + 1 : a : a, pick(m, 1, 8));
+        break;
+    case 30: {
+        static const char *const where[] = {"block.x", "thread.x", "thread.y", "warp"};
+        snprintf(out, LINE, "bind %s %s", a, where[pick(m, 0, 3)]);
+        break;
+    }
+    case 31: {
+        const lp_buf *buf = s->fn->buf[chk_below(&m->r, s->fn->n_buf)];
+        int bits = ll_dtype_bits((ll_dtype)buf->t->dtype), f = pick(m, 1, 4);
+        if (buf->t->ndim == 1)
+            snprintf(out, LINE, "layout %s layout(%d@%d ...@%d)", buf->t->name, f,
+                     bits * pick(m, 1, 2), bits * f * pick(m, 1, 2));
+        else
+            snprintf(out, LINE, "layout %s layout(...@%d | ...@%d)", buf->t->name,
+                     bits * pick(m, 1, 2), bits * pick(m, 1, 20));
+        break;
+    }
+    case 32:
+        if (chk_below(&m->r, 3) == 0) { /* 3 does not make signed codes unsigned */
+            snprintf(out, LINE, "bias %s 3", any(m, n.buf, n.n_buf));
+            break;
+        }
+        snprintf(out, LINE, "plan %s items_%s %d", a, dim_of(s, a), pick(m, 1, 3));
+        break;
+    case 33:
+        snprintf(out, LINE, "tensorize %s %s", a,
+                 chk_below(&m->r, 2) ? "vpdpbusd.512" : "vpmaddwd.256");
+        break;
     case 0:
     case 1:
     case 2:
-    case 3: snprintf(out, LINE, "split %s %d%s", a, pick(m, 1, 6), tails[pick(m, 0, 4)]); break;
-    case 4: snprintf(out, LINE, "fuse %s %s", a, b); break;
+    case 3:
+        snprintf(out, LINE, "split %s %d%s", a, pick(m, 1, 6), tails[pick(m, 0, 4)]);
+        break;
+    case 4:
+        snprintf(out, LINE, "fuse %s %s", a, b);
+        break;
     case 5:
     case 6:
-    case 7: snprintf(out, LINE, "reorder %s %s", b, a); break;
+    case 7:
+        snprintf(out, LINE, "reorder %s %s", b, a);
+        break;
     case 8: {
         const char *c = below(m, s, b);
         snprintf(out, LINE, "reorder %s %s %s", c, a, b);
@@ -298,36 +433,58 @@ static void random_line(maker *m, const sch *s, char *out)
     case 26:
         snprintf(out, LINE, "prefetch %s %s %d", any(m, n.buf, n.n_buf), a, 64 * pick(m, 0, 4));
         break;
-    case 27: snprintf(out, LINE, "opaque %s", a); break;
+    case 27:
+        snprintf(out, LINE, "opaque %s", a);
+        break;
     case 28:
         snprintf(out, LINE, "cache_read %s %s %s thread value", any(m, n.buf, n.n_buf), st, a);
         break;
-    case 9: snprintf(out, LINE, "fission %s %s.a %s.b", a, a, a); break;
+    case 9:
+        snprintf(out, LINE, "fission %s %s.a %s.b", a, a, a);
+        break;
     case 10:
     case 24: {
         const char *c = any(m, n.loop, n.n_loop);
         snprintf(out, LINE, "merge %s %s", a, c);
         break;
     }
-    case 11: snprintf(out, LINE, "vectorize %s", a); break;
-    case 12: snprintf(out, LINE, chk_below(&m->r, 2) ? "parallel %s" : "claim %s", a); break;
+    case 11:
+        snprintf(out, LINE, "vectorize %s", a);
+        break;
+    case 12:
+        snprintf(out, LINE, chk_below(&m->r, 2) ? "parallel %s" : "claim %s", a);
+        break;
     case 13:
     case 14:
-    case 15: snprintf(out, LINE, "at %s %s %s", st, by, scopes[pick(m, 0, 2)]); break;
-    case 16: snprintf(out, LINE, "inline %s", st); break;
-    case 17: snprintf(out, LINE, "cache_write %s %s", st, scopes[pick(m, 0, 2)]); break;
+    case 15:
+        snprintf(out, LINE, "at %s %s %s", st, by, scopes[pick(m, 0, 2)]);
+        break;
+    case 16:
+        snprintf(out, LINE, "inline %s", st);
+        break;
+    case 17:
+        snprintf(out, LINE, "cache_write %s %s", st, scopes[pick(m, 0, 2)]);
+        break;
     case 18:
         snprintf(out, LINE, "cache_read %s %s %s thread", any(m, n.buf, n.n_buf), st, a);
         break;
-    case 19: snprintf(out, LINE, "rfactor %s", a); break;
+    case 19:
+        snprintf(out, LINE, "rfactor %s", a);
+        break;
     case 20: {
         const char *c = any(m, n.loop, n.n_loop);
         snprintf(out, LINE, "union %s %s", a, c);
         break;
     }
-    case 21: snprintf(out, LINE, "unswitch %s", a); break;
-    case 22: snprintf(out, LINE, chk_below(&m->r, 2) ? "unit %s" : "unroll %s", a); break;
-    default: snprintf(out, LINE, chk_below(&m->r, 2) ? "rotate %s 2" : "sink %s", a); break;
+    case 21:
+        snprintf(out, LINE, "unswitch %s", a);
+        break;
+    case 22:
+        snprintf(out, LINE, chk_below(&m->r, 2) ? "unit %s" : "unroll %s", a);
+        break;
+    default:
+        snprintf(out, LINE, chk_below(&m->r, 2) ? "rotate %s 2" : "sink %s", a);
+        break;
     }
 }
 
@@ -339,8 +496,7 @@ typedef struct result {
 
 static long per_prim[64][2]; /* accepted, refused */
 
-static void count(const char *line, bool ok)
-{
+static void count(const char *line, bool ok) {
     size_t n = strcspn(line, " ");
     for (int i = 0; i < sch_n_prims() && i < 64; i++)
         if (strlen(sch_prim_at(i)->name) == n && !strncmp(line, sch_prim_at(i)->name, n))
@@ -357,10 +513,10 @@ typedef struct bench {
 } bench;
 
 static const chk_dim dims[] = {{"T", 3}, {"S", 4}, {"U", 8}};
+enum { N_DIMS = sizeof dims / sizeof *dims };
 
 static void complain(uint64_t seed, const bench *b, const sch *s, const char *line,
-                     const char *what)
-{
+                     const char *what) {
     ll_str text = {0};
     te_print(&text, b->g);
     ll_str_add(&text, "--- trace\n");
@@ -371,16 +527,36 @@ static void complain(uint64_t seed, const bench *b, const sch *s, const char *li
     ll_str_finish(&text);
 }
 
-static bool right(const bench *b, const sch *s, uint64_t seed, ll_error *err)
-{
-    return chk_oracle(s->fn, b->plain, b->root, b->n_root, dims, 3, seed, 1e-12, err) == LL_OK;
+/* As many items for DIM as its rows need when none has more than any `plan` of the trace says. */
+static int64_t items_for(const sch *s, const chk_dim *d) {
+    char word[32];
+    long least = 1 << 20;
+    snprintf(word, sizeof word, " items_%s ", d->name);
+    for (const char *p = ll_str_cstr(&s->trace); (p = strstr(p, word)); p++) {
+        long rows = atol(p + strlen(word));
+        if (rows >= 1 && rows < least) least = rows;
+    }
+    return (d->value + least - 1) / least;
 }
 
-static bool build(bench *b, maker *m, ll_error *err)
-{
+static bool right(const bench *b, const sch *s, uint64_t seed, ll_error *err) {
+    char name[N_DIMS][32];
+    chk_dim all[2 * N_DIMS + 1];
+    const char *bias = strstr(ll_str_cstr(&s->trace), "bias q ");
+    int n = 2 * N_DIMS;
+    if (bias) all[n++] = (chk_dim){"bias.q", atol(bias + 7)};
+    for (int i = 0; i < N_DIMS; i++) {
+        snprintf(name[i], sizeof name[i], "W.items_%s", dims[i].name);
+        all[i] = dims[i];
+        all[N_DIMS + i] = (chk_dim){name[i], items_for(s, &dims[i])};
+    }
+    return chk_oracle(s->fn, b->plain, b->root, b->n_root, all, n, seed, 1e-12, err) == LL_OK;
+}
+
+static bool build(bench *b, maker *m, ll_error *err) {
     const char *roots = makers[chk_below(&m->r, N_MAKERS)](m);
     b->g = te_graph_create();
-    if (ll_target_parse("cpu:x86-64-v4", &b->target, err) ||
+    if (ll_target_parse(m->target ? m->target : "cpu:x86-64-v4", &b->target, err) ||
         te_parse(b->g, ll_str_cstr(&m->text), "case", err))
         return false;
     char copy[32], *save = NULL;
@@ -393,8 +569,7 @@ static bool build(bench *b, maker *m, ll_error *err)
 }
 
 /* Replays a trace with one change. */
-static bool mutated(const bench *b, maker *m, const char *trace, uint64_t seed, result *out)
-{
+static bool mutated(const bench *b, maker *m, const char *trace, uint64_t seed, result *out) {
     char line[MAX_LINES][LINE];
     int n = 0;
     ll_error err = {0};
@@ -438,8 +613,13 @@ static bool mutated(const bench *b, maker *m, const char *trace, uint64_t seed, 
     return ok;
 }
 
-static bool one_case(uint64_t seed, result *out)
-{
+static void next_of(const char **lines, char *out) {
+    size_t n = strcspn(*lines, "\n");
+    snprintf(out, LINE, "%.*s", (int)n, *lines);
+    *lines += n + ((*lines)[n] == '\n');
+}
+
+static bool one_case(uint64_t seed, result *out) {
     maker m = {.r = {seed}};
     bench b = {.g = NULL};
     ll_error err = {0};
@@ -450,9 +630,11 @@ static bool one_case(uint64_t seed, result *out)
         out->failed++;
         return false;
     }
-    /* Large is correct and slow; definitions that read where a ragged one has no elements mean nothing. */
+    /* Large is correct and slow; definitions that read where a ragged one has no elements mean
+     * nothing. */
     if (chk_elements(b.plain, dims, 3) > MAX_ELEMENTS || lp_verify(b.plain, NULL) != LL_OK) {
         ll_str_finish(&m.text);
+        ll_str_finish(&m.opening);
         te_graph_destroy(b.plain_graph);
         te_graph_destroy(b.g);
         return true;
@@ -460,9 +642,13 @@ static bool one_case(uint64_t seed, result *out)
     sch *s = sch_create(b.g, "k", b.root, b.n_root, &b.target, &err);
     ll_str before = {0}, after = {0};
     int n = pick(&m, 3, 16);
+    const char *opening = ll_str_cstr(&m.opening);
     for (int i = 0; i < n && ok; i++) {
         char line[LINE];
-        random_line(&m, s, line);
+        if (*opening && chk_below(&m.r, 6))
+            next_of(&opening, line); /* in order, others between */
+        else
+            random_line(&m, s, line);
         ll_str_clear(&before);
         lp_print(&before, s->fn);
         ll_code rc = sch_do(s, line);
@@ -508,29 +694,30 @@ static bool one_case(uint64_t seed, result *out)
     ll_str_finish(&before);
     ll_str_finish(&after);
     ll_str_finish(&m.text);
+    ll_str_finish(&m.opening);
     sch_destroy(s);
     te_graph_destroy(b.plain_graph);
     te_graph_destroy(b.g);
     return ok;
 }
 
-static void random_traces_are_refused_or_right(void **state)
-{
+static void random_traces_are_refused_or_right(void **state) {
     result r = {0};
     for (uint64_t seed = first_seed; r.pairs < n_cases && r.failed < 5; seed++) one_case(seed, &r);
     print_message("%ld pairs: %ld done, %ld refused, %ld wrong; mutated: %ld, %ld refused\n",
                   r.pairs, r.done, r.refused, r.failed, r.mutated, r.mutated_refused);
     for (int i = 0; i < sch_n_prims() && i < 64; i++)
-        if (verbose || getenv("PRIMS"))
-            print_message("  %-12s %6ld done %6ld refused\n", sch_prim_at(i)->name, per_prim[i][0],
-                          per_prim[i][1]);
+        print_message("  %-12s %6ld done %6ld refused\n", sch_prim_at(i)->name, per_prim[i][0],
+                      per_prim[i][1]);
     assert_int_equal(r.failed, 0);
+    for (int i = 0; n_cases >= 2000 && i < sch_n_prims() && i < 64; i++)
+        if (!per_prim[i][0] || !per_prim[i][1])
+            fail_msg("%s was never %s", sch_prim_at(i)->name, per_prim[i][0] ? "refused" : "done");
     assert_true(n_cases < 2000 ||
                 r.done * 6 > r.pairs); /* the generator must not only produce refusals */
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--cases") && i + 1 < argc)
             n_cases = atol(argv[++i]);

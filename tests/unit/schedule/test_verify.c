@@ -270,6 +270,23 @@ static void barriers_in_the_wrong_place(void **state)
     refuses(kernel("for i < 4 @parallel { sync block }"), "do not exist in CPU loops");
 }
 
+/* One loop over threads writes what another reads or writes in other threads. */
+static void threads_that_meet_in_global_memory(void **state)
+{
+#define TWO(BETWEEN, SECOND)                                                                       \
+    kernel("for b < 1 @block.x { for t < 32 @thread.x { y[0, t] = a[t] }\n" BETWEEN               \
+           "for u < 32 @thread.x { " SECOND " } }")
+    accepts(TWO("sync block\n", "pool[0, u] = y[0, 31 - u]"));
+    refuses(TWO("", "pool[0, u] = y[0, 31 - u]"), "of y is read with no barrier after the write");
+    accepts(TWO("", "pool[0, u] = y[0, u]")); /* each its own */
+    refuses(TWO("", "y[0, 31 - u] = a[u]"), "of y is written twice with no barrier between");
+    refuses(kernel("for b < 1 @block.x { for t < 32 @thread.x { y[0, t] = a[t] }\nsync block\n"
+                   "for u < 32 @thread.x { pool[0, u] = y[0, 31 - u] }\n"
+                   "for w < 32 @thread.x { y[0, w] = a[w] } }"),
+            "of y is overwritten with no barrier after the last read");
+#undef TWO
+}
+
 static void slots_that_are_reused_too_early(void **state)
 {
     const char *ring =
@@ -332,6 +349,7 @@ int main(void)
         cmocka_unit_test(names_types_and_scopes),
         cmocka_unit_test(instructions_that_are_not_their_nest),
         cmocka_unit_test(barriers_in_the_wrong_place),
+        cmocka_unit_test(threads_that_meet_in_global_memory),
         cmocka_unit_test(slots_that_are_reused_too_early),
         cmocka_unit_test(layouts_that_fold),
         cmocka_unit_test(planes_that_share_a_bit),

@@ -20,13 +20,9 @@
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-static cg_v special(cg *c, const char *name)
-{
-    return cg_call(c, name, NULL, 0, NULL, 0);
-}
+static cg_v special(cg *c, const char *name) { return cg_call(c, name, NULL, 0, NULL, 0); }
 
-static void block_loop(cg *c, lp_stmt *s)
-{
+static void block_loop(cg *c, lp_stmt *s) {
     static const char *const reg[] = {"llvm.nvvm.read.ptx.sreg.ctaid.x",
                                       "llvm.nvvm.read.ptx.sreg.ctaid.y",
                                       "llvm.nvvm.read.ptx.sreg.ctaid.z"};
@@ -43,8 +39,7 @@ static void block_loop(cg *c, lp_stmt *s)
     cg_block_of(c, s->u.loop.body);
 }
 
-void cg_gpu_loop(cg *c, lp_stmt *s)
-{
+void cg_gpu_loop(cg *c, lp_stmt *s) {
     if (s->u.loop.how != LP_SPMD) {
         block_loop(c, s);
         return;
@@ -59,11 +54,11 @@ void cg_gpu_loop(cg *c, lp_stmt *s)
 /* ---- shared memory --------------------------------------------------------------------------- */
 
 /* Each buffer has a place of its own for the whole kernel; a warp's buffer one for every warp. */
-void cg_alloc_shared(cg *c, cg_buf *b)
-{
+void cg_alloc_shared(cg *c, cg_buf *b) {
     const te_tensor *t = b->lp->t;
     int bits = ll_dtype_bits((ll_dtype)t->dtype);
-    const lp_layout *l = b->lp->layout ? b->lp->layout : lp_layout_dense(c->g, t->shape, t->ndim, bits);
+    const lp_layout *l =
+        b->lp->layout ? b->lp->layout : lp_layout_dense(c->g, t->shape, t->ndim, bits);
     te_ref size = cg_prep(c, lp_layout_bits(c->g, l, t->shape, t->ndim, bits));
     if (size->op != TE_INT)
         cg_fail(c, LL_NOT_LEGAL, "codegen: shared buffer '%s' has no constant size", t->name);
@@ -88,8 +83,7 @@ void cg_alloc_shared(cg *c, cg_buf *b)
 
 /* ---- masked accesses ------------------------------------------------------------------------- */
 
-static void begin_lane(cg *c, cg_v on, cg_bb *from, cg_bb *join)
-{
+static void begin_lane(cg *c, cg_v on, cg_bb *from, cg_bb *join) {
     cg_bb yes = cg_block(c, "active");
     *join = cg_block(c, "lane");
     *from = LLVMGetInsertBlock(B);
@@ -97,8 +91,7 @@ static void begin_lane(cg *c, cg_v on, cg_bb *from, cg_bb *join)
     LLVMPositionBuilderAtEnd(B, yes);
 }
 
-cg_v cg_gpu_load(cg *c, const cg_place *p, cg_t elt, cg_v ptrs, int align, cg_v mask)
-{
+cg_v cg_gpu_load(cg *c, const cg_place *p, cg_t elt, cg_v ptrs, int align, cg_v mask) {
     cg_v all = p->lanes > 1 ? LLVMConstNull(cg_wide(elt, p->lanes)) : NULL;
     unsigned size = p->bits < 8 ? 1 : (unsigned)p->bits / 8;
     for (int i = 0; i < p->lanes; i++) {
@@ -116,8 +109,7 @@ cg_v cg_gpu_load(cg *c, const cg_place *p, cg_t elt, cg_v ptrs, int align, cg_v 
     return all;
 }
 
-void cg_gpu_store(cg *c, cg_v v, cg_v ptrs, int align, cg_v mask)
-{
+void cg_gpu_store(cg *c, cg_v v, cg_v ptrs, int align, cg_v mask) {
     int n = cg_width(v);
     for (int i = 0; i < n; i++) {
         cg_bb from, join;
@@ -132,27 +124,26 @@ void cg_gpu_store(cg *c, cg_v v, cg_v ptrs, int align, cg_v mask)
 
 /* ---- shuffles -------------------------------------------------------------------------------- */
 
-static cg_v exchange(cg *c, cg_v v, const char *how, cg_v with)
-{
+static cg_v exchange(cg *c, cg_v v, const char *how, cg_v with) {
     cg_v arg[4] = {cg_int(c, c->i32, -1), v, with, cg_int(c, c->i32, 31)};
     return cg_call(c, how, NULL, 0, arg, 4);
 }
 
 /* A value of any width, in 32-bit words. */
-static cg_v shuffled(cg *c, cg_v v, const char *how, cg_v with)
-{
+static cg_v shuffled(cg *c, cg_v v, const char *how, cg_v with) {
     cg_t t = LLVMTypeOf(v);
-    unsigned bits = t == c->f16                                           ? 16
-                    : t == c->f32                                         ? 32
-                    : t == c->f64                                         ? 64
+    unsigned bits = t == c->f16                                 ? 16
+                    : t == c->f32                               ? 32
+                    : t == c->f64                               ? 64
                     : LLVMGetTypeKind(t) == LLVMIntegerTypeKind ? LLVMGetIntTypeWidth(t)
-                                                                          : 0;
+                                                                : 0;
     cg_t word = LLVMIntTypeInContext(c->ctx, bits);
     cg_v w = LLVMBuildBitCast(B, v, word, "");
     if (bits == 64) {
         cg_v half[2];
         for (int i = 0; i < 2; i++) {
-            half[i] = LLVMBuildTrunc(B, LLVMBuildLShr(B, w, cg_int(c, word, 32 * i), ""), c->i32, "");
+            half[i] =
+                LLVMBuildTrunc(B, LLVMBuildLShr(B, w, cg_int(c, word, 32 * i), ""), c->i32, "");
             half[i] = LLVMBuildZExt(B, exchange(c, half[i], how, with), word, "");
         }
         w = LLVMBuildOr(B, half[0], LLVMBuildShl(B, half[1], cg_int(c, word, 32), ""), "");
@@ -164,8 +155,7 @@ static cg_v shuffled(cg *c, cg_v v, const char *how, cg_v with)
     return LLVMBuildBitCast(B, w, t, "");
 }
 
-static void shuffle_stmt(cg *c, lp_stmt *s)
-{
+static void shuffle_stmt(cg *c, lp_stmt *s) {
     cg_buf *dst = cg_buf_of(c, s->u.shuffle.dst->t), *src = cg_buf_of(c, s->u.shuffle.src->t);
     te_ref from[TE_MAX_DIM], to[TE_MAX_DIM];
     for (int i = 0; i < src->lp->t->ndim; i++) from[i] = cg_prep(c, s->u.shuffle.src_at[i]);
@@ -186,27 +176,24 @@ static void shuffle_stmt(cg *c, lp_stmt *s)
 
 /* ---- copies ---------------------------------------------------------------------------------- */
 
-static bool side_by_side(const cg_place *p)
-{
+static bool side_by_side(const cg_place *p) {
     for (int i = 0; i < p->lanes; i++)
         if (p->dyn || p->off[i] != (int64_t)i * p->bits) return false;
     return p->bit == 0;
 }
 
 /* The place of the piece that starts at idx[] and walks dimension `dim` over the lanes. */
-static void piece_place(cg *c, cg_buf *b, const te_ref *at, int dim, te_ref lane, cg_place *p)
-{
+static void piece_place(cg *c, cg_buf *b, const te_ref *at, int dim, te_ref lane, cg_place *p) {
     te_ref idx[TE_MAX_DIM];
     for (int i = 0; i < b->lp->t->ndim; i++) idx[i] = cg_prep(c, at[i]);
     if (lane) idx[dim] = cg_prep(c, te_add(idx[dim], lane));
     cg_place_of(c, b, idx, p);
 }
 
-static void async_copy(cg *c, const cg_place *to, const cg_place *from, int bytes, cg_v valid)
-{
+static void async_copy(cg *c, const cg_place *to, const cg_place *from, int bytes, cg_v valid) {
     char name[64];
-    snprintf(name, sizeof name, "llvm.nvvm.cp.async.%s.shared.global.%d%s", bytes == 16 ? "cg" : "ca",
-             bytes, valid ? ".s" : "");
+    snprintf(name, sizeof name, "llvm.nvvm.cp.async.%s.shared.global.%d%s",
+             bytes == 16 ? "cg" : "ca", bytes, valid ? ".s" : "");
     cg_v arg[3] = {cg_place_ptr(c, to, 0), cg_place_ptr(c, from, 0), NULL};
     if (valid) {
         arg[2] = LLVMBuildTrunc(B, valid, c->i32, "");
@@ -215,8 +202,7 @@ static void async_copy(cg *c, const cg_place *to, const cg_place *from, int byte
     cg_call(c, name, NULL, 0, arg, valid ? 3 : 2);
 }
 
-static void copy_stmt(cg *c, lp_stmt *s)
-{
+static void copy_stmt(cg *c, lp_stmt *s) {
     cg_buf *dst = cg_buf_of(c, s->u.copy.dst->t), *src = cg_buf_of(c, s->u.copy.src->t);
     ll_dtype t = (ll_dtype)dst->lp->t->dtype;
     int dim = -1;
@@ -255,8 +241,7 @@ static void copy_stmt(cg *c, lp_stmt *s)
 /* ---- matrix instructions --------------------------------------------------------------------- */
 
 /* n registers from `first` on, as 32-bit words of two (or four) elements. */
-static int fragment_words(cg *c, cg_buf *b, te_ref first, int n, cg_t word, cg_v *out)
-{
+static int fragment_words(cg *c, cg_buf *b, te_ref first, int n, cg_t word, cg_v *out) {
     int64_t at[8], reg;
     int bits = ll_dtype_bits((ll_dtype)b->lp->t->dtype), each = 32 / bits, count = 0;
     te_ref idx[1] = {cg_prep(c, first)};
@@ -275,14 +260,14 @@ static int fragment_words(cg *c, cg_buf *b, te_ref first, int n, cg_t word, cg_v
 /* What one lane holds of a tile of m x n elements. */
 static int of_a_lane(int m, int n) { return m * n / 32; }
 
-static void mma_stmt(cg *c, lp_stmt *s)
-{
+static void mma_stmt(cg *c, lp_stmt *s) {
     const lp_intrin *row = s->u.mma.intrin;
     cg_buf *b[3];
     cg_v arg[16];
     const char *name = strchr(row->llvm, ' ');
     for (int i = 0; i < 3; i++) b[i] = cg_buf_of(c, s->u.mma.buf[i]->t);
-    if (!name || strncmp(row->llvm, "mma ", 4) || c->n_vec || c->mask.v || !b[0]->e || !b[1]->e || !b[2]->e)
+    if (!name || strncmp(row->llvm, "mma ", 4) || c->n_vec || c->mask.v || !b[0]->e || !b[1]->e ||
+        !b[2]->e)
         cg_fail(c, LL_NOT_LEGAL, "codegen: %s is not emitted here", row->name);
     cg_t word = row->a == LL_F16 ? cg_wide(c->f16, 2) : c->i32;
     int n = fragment_words(c, b[1], s->u.mma.at[1], of_a_lane(row->m, row->k), word, arg);
@@ -300,15 +285,15 @@ static void mma_stmt(cg *c, lp_stmt *s)
     }
 }
 
-static void ldmatrix_stmt(cg *c, lp_stmt *s)
-{
+static void ldmatrix_stmt(cg *c, lp_stmt *s) {
     cg_buf *dst = cg_buf_of(c, s->u.ldmatrix.dst->t), *src = cg_buf_of(c, s->u.ldmatrix.src->t);
     te_ref idx[TE_MAX_DIM], to[1] = {cg_prep(c, s->u.ldmatrix.dst_at)};
     int n = s->u.ldmatrix.n;
     for (int i = 0; i < src->lp->t->ndim; i++) idx[i] = cg_prep(c, s->u.ldmatrix.src_at[i]);
     cg_place p;
     cg_place_of(c, src, idx, &p);
-    if (p.dyn || p.lanes != 1 || cg_place_align(&p, 0) < 16 || src->lp->scope < LP_SHARED || !dst->e)
+    if (p.dyn || p.lanes != 1 || cg_place_align(&p, 0) < 16 || src->lp->scope < LP_SHARED ||
+        !dst->e)
         cg_fail(c, LL_NOT_LEGAL, "codegen: rows of matrices that are not 16 aligned bytes: %s",
                 lp_show(s));
     char name[80];
@@ -329,25 +314,35 @@ static void ldmatrix_stmt(cg *c, lp_stmt *s)
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
-static void sync_stmt(cg *c, lp_stmt *s)
-{
+static void sync_stmt(cg *c, lp_stmt *s) {
     cg_v all = cg_int(c, c->i32, -1);
     if (s->u.sync.id || s->u.sync.scope == LP_GLOBAL)
         cg_fail(c, LL_UNSUPPORTED, "codegen: no such barrier yet: %s", lp_show(s));
-    if (s->u.sync.scope == LP_WARPSH) cg_call(c, "llvm.nvvm.bar.warp.sync", NULL, 0, &all, 1);
-    else cg_call(c, "llvm.nvvm.barrier0", NULL, 0, NULL, 0);
+    if (s->u.sync.scope == LP_WARPSH)
+        cg_call(c, "llvm.nvvm.bar.warp.sync", NULL, 0, &all, 1);
+    else
+        cg_call(c, "llvm.nvvm.barrier0", NULL, 0, NULL, 0);
     cg_touch(c);
 }
 
-void cg_gpu_stmt(cg *c, lp_stmt *s)
-{
+void cg_gpu_stmt(cg *c, lp_stmt *s) {
     cg_v n;
     switch (s->kind) {
-    case LP_SYNC: sync_stmt(c, s); return;
-    case LP_SHUFFLE: shuffle_stmt(c, s); return;
-    case LP_MMA: mma_stmt(c, s); return;
-    case LP_LDMATRIX: ldmatrix_stmt(c, s); return;
-    case LP_COPY: copy_stmt(c, s); return;
+    case LP_SYNC:
+        sync_stmt(c, s);
+        return;
+    case LP_SHUFFLE:
+        shuffle_stmt(c, s);
+        return;
+    case LP_MMA:
+        mma_stmt(c, s);
+        return;
+    case LP_LDMATRIX:
+        ldmatrix_stmt(c, s);
+        return;
+    case LP_COPY:
+        copy_stmt(c, s);
+        return;
     case LP_COMMIT:
         if (c->target->sm >= 80) cg_call(c, "llvm.nvvm.cp.async.commit.group", NULL, 0, NULL, 0);
         return;
@@ -364,8 +359,7 @@ void cg_gpu_stmt(cg *c, lp_stmt *s)
 
 /* ---- functions ------------------------------------------------------------------------------- */
 
-static cg_v each_lane(cg *c, const char *name, cg_v v)
-{
+static cg_v each_lane(cg *c, const char *name, cg_v v) {
     int n = cg_width(v);
     if (n == 1) return cg_call(c, name, NULL, 0, &v, 1);
     cg_v r = LLVMGetPoison(LLVMTypeOf(v));
@@ -378,8 +372,7 @@ static cg_v each_lane(cg *c, const char *name, cg_v v)
 
 /* 2^t * (1 + error of t * ln 2): t is x * log2(e) rounded, its error is known from fused steps. The
  * bounds keep infinities out of the difference; NaN goes through. */
-static cg_v exp_of(cg *c, cg_v x)
-{
+static cg_v exp_of(cg *c, cg_v x) {
     cg_t t = LLVMTypeOf(x);
     cg_v lo = cg_real(c, t, -104), hi = cg_real(c, t, 89);
     x = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, lo, x, ""), lo, x, "");
@@ -391,12 +384,15 @@ static cg_v exp_of(cg *c, cg_v x)
     return LLVMBuildFMul(B, each_lane(c, "llvm.nvvm.ex2.approx.ftz.f", y), one, "");
 }
 
-cg_v cg_gpu_math(cg *c, te_op op, cg_v x)
-{
+cg_v cg_gpu_math(cg *c, te_op op, cg_v x) {
     switch (op) {
-    case TE_EXP: return exp_of(c, x);
-    case TE_EXP2: return each_lane(c, "llvm.nvvm.ex2.approx.ftz.f", x);
-    case TE_RSQRT: return each_lane(c, "llvm.nvvm.rsqrt.approx.f", x);
-    default: cg_fail(c, LL_UNSUPPORTED, "codegen: operator %d is not a function", op);
+    case TE_EXP:
+        return exp_of(c, x);
+    case TE_EXP2:
+        return each_lane(c, "llvm.nvvm.ex2.approx.ftz.f", x);
+    case TE_RSQRT:
+        return each_lane(c, "llvm.nvvm.rsqrt.approx.f", x);
+    default:
+        cg_fail(c, LL_UNSUPPORTED, "codegen: operator %d is not a function", op);
     }
 }

@@ -3,8 +3,8 @@
  *     .entry NAME(buffer 0, buffer 1, ..., dims)      a 64-bit address in global memory each
  *
  * The function at hand is brought to thread level first (lp_threads); the grid is the extents of
- * its block loops, which the kernel reads again from the dims: blocks too many leave at once. Shared
- * memory is one array, static up to 48 KiB, dynamic beyond (cg_launch.shared).
+ * its block loops, which the kernel reads again from the dims: blocks too many leave at once.
+ * Shared memory is one array, static up to 48 KiB, dynamic beyond (cg_launch.shared).
  *
  * Refused: more threads or shared memory than the target has, code that would need local memory (a
  * register buffer that LLVM put into memory). */
@@ -25,13 +25,15 @@ enum { STATIC_SHARED = 48 << 10, GLOBAL_SPACE = 1, SHARED_SPACE = 3, PTX_KERNEL 
 
 /* ---- the launch rule ------------------------------------------------------------------------- */
 
-void cg_grid_of(const lp_func *f, te_ref grid[3])
-{
+void cg_grid_of(const lp_func *f, te_ref grid[3]) {
     grid[0] = grid[1] = grid[2] = NULL;
     for (const lp_stmt *s = f->body; s;) {
-        if (s->kind == LP_LET) s = s->u.let.body;
-        else if (s->kind == LP_ALLOC) s = s->u.alloc.body;
-        else if (s->kind != LP_FOR || s->u.loop.how < LP_BLOCK_X || s->u.loop.how > LP_BLOCK_Z) return;
+        if (s->kind == LP_LET)
+            s = s->u.let.body;
+        else if (s->kind == LP_ALLOC)
+            s = s->u.alloc.body;
+        else if (s->kind != LP_FOR || s->u.loop.how < LP_BLOCK_X || s->u.loop.how > LP_BLOCK_Z)
+            return;
         else {
             grid[s->u.loop.how - LP_BLOCK_X] = s->u.loop.var->u.axis->extent;
             s = s->u.loop.body;
@@ -39,8 +41,7 @@ void cg_grid_of(const lp_func *f, te_ref grid[3])
     }
 }
 
-static void entry_name(const char *name, char *out, size_t n)
-{
+static void entry_name(const char *name, char *out, size_t n) {
     size_t i = 0;
     for (; name[i] && i + 1 < n; i++)
         out[i] = isalnum((unsigned char)name[i]) || name[i] == '_' ? name[i] : '_';
@@ -49,8 +50,7 @@ static void entry_name(const char *name, char *out, size_t n)
 
 /* ---- the machine ----------------------------------------------------------------------------- */
 
-static ll_code machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err)
-{
+static ll_code machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *err) {
     static const char triple[] = "nvptx64-nvidia-cuda";
     LLVMTargetRef target;
     char *why = NULL, cpu[16];
@@ -63,26 +63,24 @@ static ll_code machine(const ll_target *t, LLVMTargetMachineRef *out, ll_error *
     snprintf(cpu, sizeof cpu, "sm_%d%s", t->sm, t->sm_a ? "a" : "");
     *out = LLVMCreateTargetMachine(target, triple, cpu, t->sm_a ? "+ptx80" : "+ptx78",
                                    LLVMCodeGenLevelDefault, LLVMRelocDefault, LLVMCodeModelDefault);
-    return *out ? LL_OK : ll_fail(err, LL_FAILED, "codegen: LLVM makes no machine for '%s'", t->name);
+    return *out ? LL_OK
+                : ll_fail(err, LL_FAILED, "codegen: LLVM makes no machine for '%s'", t->name);
 }
 
 /* ---- the function ---------------------------------------------------------------------------- */
 
-static void parameter_attribute(cg *c, int i, const char *name)
-{
+static void parameter_attribute(cg *c, int i, const char *name) {
     unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
     LLVMAddAttributeAtIndex(c->fnv, (LLVMAttributeIndex)(i + 1),
                             LLVMCreateEnumAttribute(c->ctx, kind, 0));
 }
 
-static void begin_kernel(cg *c, const char *entry)
-{
+static void begin_kernel(cg *c, const char *entry) {
     int n = c->fn->n_param;
     cg_t global = LLVMPointerTypeInContext(c->ctx, GLOBAL_SPACE);
     cg_t *type = ll_alloc(&c->arena, sizeof *type * (size_t)(n + 1));
     for (int i = 0; i <= n; i++) type[i] = global;
-    c->fnv = LLVMAddFunction(c->mod, entry,
-                             LLVMFunctionType(c->none, type, (unsigned)(n + 1), 0));
+    c->fnv = LLVMAddFunction(c->mod, entry, LLVMFunctionType(c->none, type, (unsigned)(n + 1), 0));
     LLVMSetFunctionCallConv(c->fnv, PTX_KERNEL);
     for (int i = 0; i <= n; i++) {
         if (i < n && cg_writes_storage(c, c->fn->param[i])) continue;
@@ -97,8 +95,7 @@ static void begin_kernel(cg *c, const char *entry)
     LLVMSetAlignment(c->shared, 128);
 }
 
-static void bind_parameters(cg *c)
-{
+static void bind_parameters(cg *c) {
     for (int i = 0; i < c->fn->n_buf; i++) {
         const lp_buf *b = c->fn->buf[i], *outer = b;
         while (outer->within) outer = outer->within;
@@ -115,10 +112,11 @@ static void bind_parameters(cg *c)
     }
 }
 
-static LLVMMetadataRef i32_node(cg *c, int64_t v) { return LLVMValueAsMetadata(cg_int(c, c->i32, v)); }
+static LLVMMetadataRef i32_node(cg *c, int64_t v) {
+    return LLVMValueAsMetadata(cg_int(c, c->i32, v));
+}
 
-static void annotate(cg *c, const char *key, int64_t value)
-{
+static void annotate(cg *c, const char *key, int64_t value) {
     LLVMMetadataRef node[3] = {LLVMValueAsMetadata(c->fnv),
                                LLVMMDStringInContext2(c->ctx, key, strlen(key)),
                                i32_node(c, value)};
@@ -127,8 +125,7 @@ static void annotate(cg *c, const char *key, int64_t value)
 }
 
 /* The array of shared memory gets its size: static, or an external one that the launch sizes. */
-static void place_shared(cg *c, cg_launch *launch)
-{
+static void place_shared(cg *c, cg_launch *launch) {
     int64_t n = (c->shared_used + 15) & ~INT64_C(15);
     if (n > c->target->max_shared)
         cg_fail(c, LL_NOT_LEGAL,
@@ -149,8 +146,7 @@ static void place_shared(cg *c, cg_launch *launch)
     LLVMDeleteGlobal(c->shared);
 }
 
-static void kernel(cg *c, cg_launch *launch)
-{
+static void kernel(cg *c, cg_launch *launch) {
     entry_name(c->fn->name, launch->entry, sizeof launch->entry);
     begin_kernel(c, launch->entry);
     bind_parameters(c);
@@ -169,8 +165,7 @@ static void kernel(cg *c, cg_launch *launch)
 
 /* ---- the text -------------------------------------------------------------------------------- */
 
-static void comment(ll_str *out, const char *text)
-{
+static void comment(ll_str *out, const char *text) {
     while (text && *text) {
         size_t n = strcspn(text, "\n");
         ll_str_addf(out, "// %.*s\n", (int)n, text);
@@ -178,19 +173,18 @@ static void comment(ll_str *out, const char *text)
     }
 }
 
-static void head(ll_str *out, const cg_job *job)
-{
+static void head(ll_str *out, const cg_job *job) {
     static const char axis[] = "xyz";
     const cg_launch *l = &job->code.launch;
     ll_str_addf(out, "// kernel %s for %s\n// grid", job->fn->name, job->target->name);
     for (int i = 0; i < 3; i++)
         if (l->grid[i]) ll_str_addf(out, " %c: %s", axis[i], te_show(l->grid[i]));
-    ll_str_addf(out, "; block %u threads; dynamic shared memory %u bytes\n", l->block[0], l->shared);
+    ll_str_addf(out, "; block %u threads; dynamic shared memory %u bytes\n", l->block[0],
+                l->shared);
     comment(out, job->note);
 }
 
-static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, cg_job *job, ll_error *err)
-{
+static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, cg_job *job, ll_error *err) {
     char *why = NULL;
     LLVMMemoryBufferRef buf;
     if (LLVMVerifyModule(mod, LLVMReturnStatusAction, &why)) {
@@ -229,8 +223,7 @@ static ll_code emit(LLVMTargetMachineRef m, LLVMModuleRef mod, cg_job *job, ll_e
 }
 
 /* The function again, to be changed: graph nodes made from here on belong to the compile. */
-static lp_func *own_function(cg *c, const lp_func *f)
-{
+static lp_func *own_function(cg *c, const lp_func *f) {
     lp_func *k = LL_NEW(&c->arena, lp_func);
     *k = *f;
     k->g = c->g;
@@ -241,8 +234,7 @@ static lp_func *own_function(cg *c, const lp_func *f)
     return k;
 }
 
-ll_code cg_build_ptx(cg *c, cg_job *job, ll_error *err)
-{
+ll_code cg_build_ptx(cg *c, cg_job *job, ll_error *err) {
     enum { MAX_BLOCK = 1024 };
     LLVMTargetMachineRef m;
     lp_func *f = own_function(c, job->fn);

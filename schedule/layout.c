@@ -32,24 +32,28 @@ static bool last_of_dim(const lp_layout *l, int i)
     return i + 1 == l->n_digit || l->digit[i + 1].dim != l->digit[i].dim;
 }
 
-/* What lies below the bits that a swizzle changes is added behind it: (unit ^ piece) * size + rest,
- * so elements of one unit are seen to follow each other. NULL: the rest may reach into the unit. */
+/* What lies below the bits that a swizzle changes, and what lies above those that it looks at, is
+ * added outside of it: (high + (unit ^ piece)) * size + rest. So elements of one unit are seen to
+ * follow each other, and steps of whole periods are constants. NULL: the rest may reach into the
+ * unit. */
 static te_ref swizzled_units(te_graph *g, const lp_swizzle *w, te_ref at)
 {
     if (w->from < w->to) return NULL;
     int64_t size = INT64_C(1) << w->to;
     te_affine f = te_affine_of(g, at);
-    te_ref unit = te_int(g, ll_floordiv(f.c, size)), rest = te_int(g, ll_floormod(f.c, size));
+    int64_t period = INT64_C(1) << (w->from - w->to + w->n), c = ll_floordiv(f.c, size);
+    te_ref high = te_int(g, ll_floordiv(c, period) * period), unit = te_int(g, ll_floormod(c, period));
+    te_ref rest = te_int(g, ll_floormod(f.c, size));
     for (int i = 0; i < f.n; i++) {
-        if (f.coef[i] % size == 0) unit = te_add(unit, te_muli(f.atom[i], f.coef[i] / size));
-        else rest = te_add(rest, te_muli(f.atom[i], f.coef[i]));
+        te_ref *to = f.coef[i] % (size * period) == 0 ? &high : f.coef[i] % size == 0 ? &unit : &rest;
+        *to = te_add(*to, te_muli(f.atom[i], to == &rest ? f.coef[i] : f.coef[i] / size));
     }
     te_range r = te_range_of(te_simplify(g, rest));
     if (r.lo < 0 || r.hi >= size) return NULL;
     unit = te_simplify(g, unit);
     te_ref piece = te_modi(te_divi(unit, INT64_C(1) << (w->from - w->to)), INT64_C(1) << w->n);
     unit = te_binary(TE_XOR, unit, te_simplify(g, piece));
-    return te_add(te_muli(unit, size), te_simplify(g, rest));
+    return te_add(te_muli(te_add(high, unit), size), te_simplify(g, rest));
 }
 
 static te_ref swizzled(te_graph *g, const lp_layout *l, te_ref at)

@@ -508,6 +508,14 @@ static lp_stmt *parse_shuffle(parser *w)
     return s;
 }
 
+static lp_buf *row_of_registers(parser *w)
+{
+    lp_buf *b = buf(w);
+    if (w->ok && (b->scope != LP_REG || b->t->ndim != 1))
+        fail_at(w, w->p, "%s is no row of registers", b->t->name);
+    return b;
+}
+
 static lp_stmt *parse_mma(parser *w)
 {
     lp_stmt *s = new_stmt(w, LP_MMA);
@@ -517,7 +525,7 @@ static lp_stmt *parse_mma(parser *w)
     if (!s->u.mma.intrin || !s->u.mma.intrin->fragment[0])
         fail_at(w, at, "no matrix instruction is called \"%.60s\"", row);
     for (int i = 0; w->ok && i < 3; i++) {
-        s->u.mma.buf[i] = buf(w);
+        s->u.mma.buf[i] = row_of_registers(w);
         indices(w, &s->u.mma.at[i], 1);
     }
     return s;
@@ -528,7 +536,7 @@ static lp_stmt *parse_ldmatrix(parser *w)
     lp_stmt *s = new_stmt(w, LP_LDMATRIX);
     s->u.ldmatrix.n = (int)number(w, 1, 4);
     s->u.ldmatrix.trans = take(w, "trans");
-    s->u.ldmatrix.dst = buf(w);
+    s->u.ldmatrix.dst = row_of_registers(w);
     indices(w, &s->u.ldmatrix.dst_at, 1);
     want(w, "<-");
     s->u.ldmatrix.src = buf(w);

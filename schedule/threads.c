@@ -32,8 +32,7 @@
 #include <stdio.h>
 #include <string.h>
 
-lp_stmt *th_fail(th *t, const lp_stmt *s, const char *fmt, ...)
-{
+lp_stmt *th_fail(th *t, const lp_stmt *s, const char *fmt, ...) {
     char what[300];
     if (t->code) return NULL;
     va_list ap;
@@ -50,16 +49,14 @@ lp_stmt *th_fail(th *t, const lp_stmt *s, const char *fmt, ...)
 
 /* ---- layouts --------------------------------------------------------------------------------- */
 
-bool th_distributed(const lp_buf *b)
-{
+bool th_distributed(const lp_buf *b) {
     if (b->scope != LP_REG || !b->layout) return false;
     for (int i = 0; i < b->layout->n_digit; i++)
         if (b->layout->digit[i].place != LP_AT_ADDR) return true;
     return false;
 }
 
-int th_digits(th *t, const lp_buf *b, th_digit *out)
-{
+int th_digits(th *t, const lp_buf *b, th_digit *out) {
     const lp_layout *l = b->layout;
     int64_t base = 1;
     for (int i = 0; i < l->n_digit; i++) {
@@ -78,20 +75,17 @@ int th_digits(th *t, const lp_buf *b, th_digit *out)
     return l->n_digit;
 }
 
-te_ref th_own_digit(th *t, const th_digit *d)
-{
+te_ref th_own_digit(th *t, const th_digit *d) {
     te_ref at = d->place == LP_AT_LANE ? te_modi(t->tid, TH_WARP) : te_divi(t->tid, TH_WARP);
     return te_simplify(t->g, te_modi(te_divi(at, d->stride), d->size));
 }
 
-te_ref th_index_digit(th *t, const th_digit *d, te_ref idx)
-{
+te_ref th_index_digit(th *t, const th_digit *d, te_ref idx) {
     te_ref v = te_divi(idx, d->base);
     return te_simplify(t->g, d->last ? v : te_modi(v, d->size));
 }
 
-bool th_prove_eq(th *t, te_ref a, te_ref b)
-{
+bool th_prove_eq(th *t, te_ref a, te_ref b) {
     a = te_simplify(t->g, a);
     b = te_simplify(t->g, b);
     if (a == b || te_prove_eq(a, b)) return true;
@@ -104,35 +98,30 @@ bool th_prove_eq(th *t, te_ref a, te_ref b)
     return true;
 }
 
-lp_buf *th_registers(th *t, const lp_buf *b)
-{
+lp_buf *th_registers(th *t, const lp_buf *b) {
     for (int i = t->n_buf - 1; i >= 0; i--)
         if (t->buf[i].from == b) return t->buf[i].to;
     return NULL;
 }
 
-te_ref th_axis(th *t, const char *stem, te_ref extent)
-{
+te_ref th_axis(th *t, const char *stem, te_ref extent) {
     const char *name = ll_sprintf(te_arena(t->g), "%s.t%d", stem, t->n_name++);
     return te_axis(t->g, lp_fresh_name(t->f, name), extent);
 }
 
 lp_buf *th_temp(th *t, const char *stem, ll_dtype type, lp_scope scope, const te_ref *shape,
-                int ndim)
-{
+                int ndim) {
     const char *name = ll_sprintf(te_arena(t->g), "%s.t%d", stem, t->n_name++);
     return lp_buf_new(t->f, name, type, scope, shape, ndim);
 }
 
 /* ---- how many threads ------------------------------------------------------------------------ */
 
-static void need(th *t, int64_t threads)
-{
+static void need(th *t, int64_t threads) {
     if (threads > t->threads) t->threads = threads > 1 << 20 ? 1 << 20 : (int)threads;
 }
 
-static bool count_threads(lp_stmt *s, void *ctx)
-{
+static bool count_threads(lp_stmt *s, void *ctx) {
     th *t = ctx;
     if (s->kind == LP_FOR) {
         lp_how how = s->u.loop.how;
@@ -166,22 +155,27 @@ static bool count_threads(lp_stmt *s, void *ctx)
 
 static lp_stmt *list(th *t, lp_stmt *s);
 
-static bool is_collective(lp_stmt *s, void *ctx)
-{
+static bool is_collective(lp_stmt *s, void *ctx) {
     bool over = s->kind == LP_FOR && s->u.loop.how >= LP_BLOCK_X;
     bool *yes = ctx;
     switch (s->kind) {
-    case LP_SYNC: case LP_COPY: case LP_COMMIT: case LP_WAIT: case LP_MBAR: case LP_ROLES:
+    case LP_SYNC:
+    case LP_COPY:
+    case LP_COMMIT:
+    case LP_WAIT:
+    case LP_MBAR:
+    case LP_ROLES:
         *yes = true;
         break;
-    default: *yes = *yes || over; break;
+    default:
+        *yes = *yes || over;
+        break;
     }
     return !*yes;
 }
 
 /* Does the whole group take part in something below s? */
-static bool collective(lp_stmt *s)
-{
+static bool collective(lp_stmt *s) {
     bool yes = false;
     lp_stmt *next = s->next;
     s->next = NULL;
@@ -191,8 +185,7 @@ static bool collective(lp_stmt *s)
 }
 
 /* `body` with value in place of var, for this thread: iterations value, value + group... */
-static lp_stmt *spread(th *t, te_ref var, lp_stmt *body, int64_t extent)
-{
+static lp_stmt *spread(th *t, te_ref var, lp_stmt *body, int64_t extent) {
     int64_t turns = (extent + t->group - 1) / t->group;
     te_ref at = t->me, turn = NULL;
     if (turns > 1) {
@@ -205,8 +198,7 @@ static lp_stmt *spread(th *t, te_ref var, lp_stmt *body, int64_t extent)
     return turn ? lp_for(t->f, turn, LP_SERIAL, body) : body;
 }
 
-static lp_stmt *thread_loop(th *t, lp_stmt *s)
-{
+static lp_stmt *thread_loop(th *t, lp_stmt *s) {
     te_ref var = s->u.loop.var, n = var->u.axis->extent;
     if (n->op != TE_INT) return th_fail(t, s, "the extent of a loop over threads is not constant");
     if (t->group == 1) return th_fail(t, s, "a loop over threads inside another");
@@ -221,8 +213,7 @@ static lp_stmt *thread_loop(th *t, lp_stmt *s)
     return body;
 }
 
-static lp_stmt *warp_loop(th *t, lp_stmt *s)
-{
+static lp_stmt *warp_loop(th *t, lp_stmt *s) {
     if (t->group != t->threads) return th_fail(t, s, "a loop over warps inside another");
     te_ref var = s->u.loop.var, warp = te_simplify(t->g, te_divi(t->tid, TH_WARP));
     int64_t n = var->u.axis->extent->u.i;
@@ -239,10 +230,10 @@ static lp_stmt *warp_loop(th *t, lp_stmt *s)
     return guard;
 }
 
-static lp_stmt *alloc(th *t, lp_stmt *s)
-{
+static lp_stmt *alloc(th *t, lp_stmt *s) {
     lp_buf *b = s->u.alloc.buf;
-    if (b->scope == LP_THREAD) return th_fail(t, s, "thread scratch has no place in a GPU's threads");
+    if (b->scope == LP_THREAD)
+        return th_fail(t, s, "thread scratch has no place in a GPU's threads");
     int n_buf = t->n_buf;
     if (th_distributed(b)) {
         th_digit d[LP_MAX_DIGIT];
@@ -253,8 +244,8 @@ static lp_stmt *alloc(th *t, lp_stmt *s)
         if (n < 0 || t->n_buf == TH_MAX_BUF) return th_fail(t, s, "too many distributed buffers");
         te_ref size = te_int(t->g, regs);
         const char *name = ll_sprintf(te_arena(t->g), "%s.r", b->t->name);
-        t->buf[t->n_buf++] = (th_buf){
-            b, lp_buf_new(t->f, name, (ll_dtype)b->t->dtype, LP_REG, &size, 1)};
+        t->buf[t->n_buf++] =
+            (th_buf){b, lp_buf_new(t->f, name, (ll_dtype)b->t->dtype, LP_REG, &size, 1)};
         b = t->buf[t->n_buf - 1].to;
     }
     lp_stmt *body = list(t, s->u.alloc.body);
@@ -262,15 +253,13 @@ static lp_stmt *alloc(th *t, lp_stmt *s)
     return body ? lp_alloc(t->f, b, body) : NULL;
 }
 
-static bool reads_distributed(te_ref a, void *ctx)
-{
+static bool reads_distributed(te_ref a, void *ctx) {
     th *t = ctx;
     const lp_buf *b = a->op == TE_LOAD ? lp_buf_of(t->f, a->u.t) : NULL;
     return !b || !th_distributed(b);
 }
 
-static lp_stmt *shared_loop(th *t, lp_stmt *s)
-{
+static lp_stmt *shared_loop(th *t, lp_stmt *s) {
     bool before = t->in_loop;
     lp_stmt *c = LL_NEW(te_arena(t->g), lp_stmt);
     *c = *s;
@@ -281,8 +270,7 @@ static lp_stmt *shared_loop(th *t, lp_stmt *s)
     return c->u.loop.body ? c : NULL;
 }
 
-static lp_stmt *shared_guard(th *t, lp_stmt *s)
-{
+static lp_stmt *shared_guard(th *t, lp_stmt *s) {
     if (!te_walk(s->u.guard.cond, reads_distributed, t))
         return th_fail(t, s, "a condition of the whole block reads a distributed buffer");
     lp_stmt *c = LL_NEW(te_arena(t->g), lp_stmt);
@@ -293,8 +281,7 @@ static lp_stmt *shared_guard(th *t, lp_stmt *s)
     return c->u.guard.then || c->u.guard.otherwise ? c : NULL;
 }
 
-static lp_stmt *let(th *t, lp_stmt *s)
-{
+static lp_stmt *let(th *t, lp_stmt *s) {
     if (!te_walk(s->u.let.value, reads_distributed, t))
         return th_fail(t, s, "a let of the whole block reads a distributed buffer");
     lp_stmt *body = list(t, s->u.let.body);
@@ -304,22 +291,28 @@ static lp_stmt *let(th *t, lp_stmt *s)
     return c;
 }
 
-static lp_stmt *alone(th *t, const lp_stmt *s)
-{
+static lp_stmt *alone(th *t, const lp_stmt *s) {
     lp_stmt *c = LL_NEW(te_arena(t->g), lp_stmt);
     *c = *s;
     c->next = NULL;
     return c;
 }
 
-static lp_stmt *one(th *t, lp_stmt *s)
-{
+static lp_stmt *one(th *t, lp_stmt *s) {
     switch (s->kind) {
-    case LP_ALLOC: return alloc(t, s);
-    case LP_LET: return let(t, s);
-    case LP_COPY: return th_copy(t, s);
-    case LP_SYNC: case LP_COMMIT: case LP_WAIT: case LP_PREFETCH: return alone(t, s);
-    case LP_MBAR: case LP_ROLES:
+    case LP_ALLOC:
+        return alloc(t, s);
+    case LP_LET:
+        return let(t, s);
+    case LP_COPY:
+        return th_copy(t, s);
+    case LP_SYNC:
+    case LP_COMMIT:
+    case LP_WAIT:
+    case LP_PREFETCH:
+        return alone(t, s);
+    case LP_MBAR:
+    case LP_ROLES:
         return th_fail(t, s, "roles and mbarriers have no thread-level form yet");
     case LP_FOR:
         if (s->u.loop.how == LP_THREAD_X) return thread_loop(t, s);
@@ -327,13 +320,14 @@ static lp_stmt *one(th *t, lp_stmt *s)
         if (s->u.loop.how >= LP_BLOCK_X)
             return th_fail(t, s, "a loop over blocks that is not outermost");
         return collective(s) ? shared_loop(t, s) : th_nest(t, s);
-    case LP_IF: return collective(s) ? shared_guard(t, s) : th_nest(t, s);
-    default: return th_nest(t, s);
+    case LP_IF:
+        return collective(s) ? shared_guard(t, s) : th_nest(t, s);
+    default:
+        return th_nest(t, s);
     }
 }
 
-static lp_stmt *list(th *t, lp_stmt *s)
-{
+static lp_stmt *list(th *t, lp_stmt *s) {
     lp_stmt *all = NULL;
     for (; s && !t->code; s = s->next) all = lp_seq(all, one(t, s));
     return t->code ? NULL : all;
@@ -341,29 +335,29 @@ static lp_stmt *list(th *t, lp_stmt *s)
 
 /* ---- registers have no addresses ------------------------------------------------------------- */
 
-typedef struct numbering { const lp_func *f; te_ref var; bool yes; } numbering;
+typedef struct numbering {
+    const lp_func *f;
+    te_ref var;
+    bool yes;
+} numbering;
 
-static void note_register(numbering *w, const lp_buf *b, const te_ref *idx)
-{
+static void note_register(numbering *w, const lp_buf *b, const te_ref *idx) {
     for (int i = 0; b && b->scope == LP_REG && i < b->t->ndim; i++)
         w->yes = w->yes || te_uses(idx[i], w->var);
 }
 
-static bool note_register_load(te_ref a, void *ctx)
-{
+static bool note_register_load(te_ref a, void *ctx) {
     numbering *w = ctx;
     if (a->op == TE_LOAD) note_register(w, lp_buf_of(w->f, a->u.t), a->src);
     return !w->yes;
 }
 
-static te_ref note_registers_in(te_ref e, void *ctx)
-{
+static te_ref note_registers_in(te_ref e, void *ctx) {
     te_walk(e, note_register_load, ctx);
     return e;
 }
 
-static bool note_registers(lp_stmt *s, void *ctx)
-{
+static bool note_registers(lp_stmt *s, void *ctx) {
     numbering *w = ctx;
     lp_each_expr(s, note_registers_in, w);
     if (s->kind == LP_STORE) note_register(w, s->u.store.buf, s->u.store.idx);
@@ -379,8 +373,7 @@ static bool note_registers(lp_stmt *s, void *ctx)
 }
 
 /* A loop that numbers registers is unrolled. */
-static bool unroll_numbering(lp_stmt *s, void *ctx)
-{
+static bool unroll_numbering(lp_stmt *s, void *ctx) {
     enum { MOST = 256 };
     if (s->kind != LP_FOR || s->u.loop.how != LP_SERIAL) return true;
     te_ref var = s->u.loop.var, n = var->u.axis->extent;
@@ -392,8 +385,7 @@ static bool unroll_numbering(lp_stmt *s, void *ctx)
 }
 
 /* The block loops (with the lets between them) stay; what is inside becomes the loop @spmd. */
-static lp_stmt *blocks(th *t, lp_stmt *s)
-{
+static lp_stmt *blocks(th *t, lp_stmt *s) {
     if (s && s->kind == LP_FOR && s->u.loop.how >= LP_BLOCK_X && s->u.loop.how <= LP_BLOCK_Z) {
         if (s->next) return th_fail(t, s->next, "a statement beside a loop over blocks");
         lp_stmt *body = blocks(t, s->u.loop.body);
@@ -403,8 +395,7 @@ static lp_stmt *blocks(th *t, lp_stmt *s)
     return body ? lp_for(t->f, t->tid, LP_SPMD, body) : NULL;
 }
 
-ll_code lp_threads(lp_func *f, int max_threads, ll_error *err)
-{
+ll_code lp_threads(lp_func *f, int max_threads, ll_error *err) {
     th t = {.f = f, .g = f->g, .err = err};
     lp_walk(f->body, count_threads, &t);
     need(&t, 1);

@@ -18,18 +18,19 @@ typedef struct th {
     te_graph *g;
     ll_error *err;
     ll_code code;
-    te_ref tid;    /* the thread: axis of the loop @spmd                                      */
-    int threads;   /* of a block                                                              */
-    int group;     /* threads that execute the statement at hand together: a block's, a warp's, 1 */
-    te_ref me;     /* number in the group                                                     */
-    bool in_loop;  /* the statement at hand runs more than once                               */
+    te_ref tid;   /* the thread: axis of the loop @spmd                                      */
+    int threads;  /* of a block                                                              */
+    int group;    /* threads that execute the statement at hand together: a block's, a warp's, 1 */
+    te_ref me;    /* number in the group                                                     */
+    bool in_loop; /* the statement at hand runs more than once                               */
     int n_name;
     th_buf buf[TH_MAX_BUF];
     int n_buf;
 } th;
 
 /* Records the first refusal; returns NULL. */
-lp_stmt *th_fail(th *t, const lp_stmt *s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+lp_stmt *th_fail(th *t, const lp_stmt *s, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* A digit of a dimension, as lp_digit, with its size known and `base`: the product of the sizes
  * before it. */

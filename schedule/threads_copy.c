@@ -2,7 +2,8 @@
  * dimension, piece after piece to the threads of the group.
  *
  *     copy s[0 +: 4, 0 +: 64] <- x[r, 0 +: 4, 0 +: 64] valid v         f16, 32 pieces, a warp
- *  -> copy s[tid / 8, tid % 8 * 8 +: 8] <- x[r, tid / 8, tid % 8 * 8 +: 8] valid select(tid / 8 < v, 8, 0)
+ *  -> copy s[tid / 8, tid % 8 * 8 +: 8] <- x[r, tid / 8, tid % 8 * 8 +: 8] valid select(tid / 8 <
+ * v, 8, 0)
  *
  * Refused: copies that complete on an mbarrier. */
 #include "schedule/threads.h"
@@ -10,8 +11,7 @@
 enum { PIECE_BYTES = 16 };
 
 /* Elements of a piece: the greatest power of two that divides the row and fits 16 bytes. */
-static int64_t piece_of(const lp_stmt *s, int last)
-{
+static int64_t piece_of(const lp_stmt *s, int last) {
     int bits = ll_dtype_bits((ll_dtype)s->u.copy.dst->t->dtype);
     int64_t n = 1, row = s->u.copy.extent[last];
     while (row % (2 * n) == 0 && 2 * n * bits <= 8 * PIECE_BYTES) n *= 2;
@@ -19,15 +19,13 @@ static int64_t piece_of(const lp_stmt *s, int last)
 }
 
 /* How many elements of the piece that starts at `row` of the first walked dimension are copied. */
-static te_ref valid_of(th *t, const lp_stmt *s, te_ref row, bool along, int64_t n)
-{
+static te_ref valid_of(th *t, const lp_stmt *s, te_ref row, bool along, int64_t n) {
     te_ref v = s->u.copy.valid, zero = te_int(t->g, 0), all = te_int(t->g, n);
     if (!along) return te_simplify(t->g, te_select(te_lt(row, v), all, zero));
     return te_simplify(t->g, te_min(te_max(te_sub(v, row), zero), all));
 }
 
-lp_stmt *th_copy(th *t, const lp_stmt *s)
-{
+lp_stmt *th_copy(th *t, const lp_stmt *s) {
     const lp_buf *dst = s->u.copy.dst;
     int first = -1, last = -1;
     int64_t total = 1;

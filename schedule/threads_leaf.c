@@ -11,37 +11,38 @@
 static bool across(const th_digit *d) { return d->place == LP_AT_LANE || d->place == LP_AT_WARP; }
 
 /* Is element idx of b this thread's own? *warp: false when a warp digit is not. */
-static bool is_own(th *t, const lp_buf *b, const te_ref *idx, bool *warp)
-{
+static bool is_own(th *t, const lp_buf *b, const te_ref *idx, bool *warp) {
     th_digit d[LP_MAX_DIGIT];
     int n = th_digits(t, b, d);
     bool own = true;
     *warp = true;
     for (int i = 0; i < n; i++) {
         if (!across(&d[i]) || d[i].size == 1) continue;
-        if (th_prove_eq(t, th_index_digit(t, &d[i], idx[d[i].dim]), th_own_digit(t, &d[i]))) continue;
+        if (th_prove_eq(t, th_index_digit(t, &d[i], idx[d[i].dim]), th_own_digit(t, &d[i])))
+            continue;
         own = false;
         if (d[i].place == LP_AT_WARP) *warp = false;
     }
     return own;
 }
 
-te_ref th_register_of(th *t, const lp_buf *b, const te_ref *idx)
-{
+te_ref th_register_of(th *t, const lp_buf *b, const te_ref *idx) {
     return te_simplify(t->g, lp_layout_at(t->g, b->layout, LP_AT_REG, idx));
 }
 
-const lp_buf *th_distributed_load(const th *t, te_ref a)
-{
+const lp_buf *th_distributed_load(const th *t, te_ref a) {
     if (a->op != TE_LOAD) return NULL;
     const lp_buf *b = lp_buf_of(t->f, a->u.t);
     return b && th_distributed(b) ? b : NULL;
 }
 
-typedef struct localise { th *t; const lp_stmt *s; leaf *l; } localise;
+typedef struct localise {
+    th *t;
+    const lp_stmt *s;
+    leaf *l;
+} localise;
 
-static te_ref by_shuffle(localise *w, const lp_buf *b, te_ref load, te_ref reg)
-{
+static te_ref by_shuffle(localise *w, const lp_buf *b, te_ref load, te_ref reg) {
     th *t = w->t;
     leaf *l = w->l;
     if (l->n_tmp == MAX_READ) {
@@ -64,8 +65,7 @@ static te_ref by_shuffle(localise *w, const lp_buf *b, te_ref load, te_ref reg)
 
 /* A copy that every thread has, at a place that differs between threads: registers have no
  * addresses, so it is chosen among all that some thread asks for. */
-static te_ref chosen(th *t, te_ref load)
-{
+static te_ref chosen(th *t, te_ref load) {
     int dim = -1;
     for (int i = 0; i < load->n && dim < 0; i++)
         if (te_uses(load->src[i], t->tid)) dim = i;
@@ -81,7 +81,7 @@ static te_ref chosen(th *t, te_ref load)
     int n = 0;
     for (int i = 0; i < t->threads; i++) {
         te_ref at = te_int(t->g, i), v = te_simplify(t->g, te_subst(t->g, mine, &t->tid, &at, 1));
-        bool new = v->op == TE_INT && n < TH_MAX_BUF;
+        bool new = v->op == TE_INT &&n < TH_MAX_BUF;
         if (!new) return load; /* code generation says that the place is not constant */
         for (int k = 0; k < n; k++) new = new && seen[k] != v->u.i;
         if (!new) continue;
@@ -93,8 +93,7 @@ static te_ref chosen(th *t, te_ref load)
     return r;
 }
 
-static te_ref localise_load(te_ref a, void *ctx)
-{
+static te_ref localise_load(te_ref a, void *ctx) {
     localise *w = ctx;
     th *t = w->t;
     const lp_buf *b = th_distributed_load(t, a);
@@ -122,24 +121,25 @@ static te_ref localise_load(te_ref a, void *ctx)
     return by_shuffle(w, b, a, reg);
 }
 
-static te_ref localised(th *t, te_ref e, const lp_stmt *s, leaf *l)
-{
+static te_ref localised(th *t, te_ref e, const lp_stmt *s, leaf *l) {
     localise w = {t, s, l};
     return te_simplify(t->g, te_rewrite(t->g, te_simplify(t->g, e), localise_load, &w));
 }
 
 /* ---- inside loops over threads --------------------------------------------------------------- */
 
-typedef struct private { th *t; const lp_stmt *s; } private;
+typedef struct private {
+    th *t;
+    const lp_stmt *s;
+}
+private;
 
-static te_ref private_expr(te_ref e, void *ctx)
-{
+static te_ref private_expr(te_ref e, void *ctx) {
     private *w = ctx;
     return w->t->code ? e : localised(w->t, e, w->s, NULL);
 }
 
-static void private_target(th *t, lp_stmt *s, lp_buf **b, te_ref *idx)
-{
+static void private_target(th *t, lp_stmt *s, lp_buf **b, te_ref *idx) {
     bool warp;
     if (!th_distributed(*b)) return;
     if (!is_own(t, *b, idx, &warp)) {
@@ -152,8 +152,7 @@ static void private_target(th *t, lp_stmt *s, lp_buf **b, te_ref *idx)
 
 static lp_stmt *private_list(th *t, lp_stmt *s);
 
-static lp_stmt *private_one(th *t, lp_stmt *s)
-{
+static lp_stmt *private_one(th *t, lp_stmt *s) {
     if (s->kind == LP_COPY) return th_copy(t, s);
     if (s->kind == LP_ALLOC && (th_distributed(s->u.alloc.buf) || s->u.alloc.buf->scope != LP_REG))
         return th_fail(t, s, "only plain registers are allocated inside a loop over threads");
@@ -163,20 +162,26 @@ static lp_stmt *private_one(th *t, lp_stmt *s)
     if (s->kind == LP_REDUCE) private_target(t, s, &s->u.reduce.buf, s->u.reduce.idx);
     lp_each_expr(s, private_expr, &(private){t, s});
     switch (s->kind) {
-    case LP_FOR: s->u.loop.body = private_list(t, s->u.loop.body); break;
-    case LP_ALLOC: s->u.alloc.body = private_list(t, s->u.alloc.body); break;
-    case LP_LET: s->u.let.body = private_list(t, s->u.let.body); break;
+    case LP_FOR:
+        s->u.loop.body = private_list(t, s->u.loop.body);
+        break;
+    case LP_ALLOC:
+        s->u.alloc.body = private_list(t, s->u.alloc.body);
+        break;
+    case LP_LET:
+        s->u.let.body = private_list(t, s->u.let.body);
+        break;
     case LP_IF:
         s->u.guard.then = private_list(t, s->u.guard.then);
         s->u.guard.otherwise = private_list(t, s->u.guard.otherwise);
         break;
-    default: break;
+    default:
+        break;
     }
     return s;
 }
 
-static lp_stmt *private_list(th *t, lp_stmt *s)
-{
+static lp_stmt *private_list(th *t, lp_stmt *s) {
     lp_stmt *all = NULL, *next;
     for (; s && !t->code; s = next) {
         next = s->next;
@@ -191,8 +196,7 @@ lp_stmt *th_private(th *t, lp_stmt *s) { return private_list(t, s); }
 /* ---- loops to digits ------------------------------------------------------------------------- */
 
 /* Splits the digit of dimension `dim` that reaches across position `at`. */
-static void cut_at(th_digit *d, int *n, int dim, int64_t at)
-{
+static void cut_at(th_digit *d, int *n, int dim, int64_t at) {
     for (int i = 0; i < *n; i++) {
         int64_t low = at / (d[i].base ? d[i].base : 1);
         if (d[i].dim != dim || at <= d[i].base || at >= d[i].base * d[i].size) continue;
@@ -208,26 +212,25 @@ static void cut_at(th_digit *d, int *n, int dim, int64_t at)
     }
 }
 
-int64_t th_coefficient(th *t, te_ref e, te_ref var)
-{
+int64_t th_coefficient(th *t, te_ref e, te_ref var) {
     te_affine a = te_affine_of(t->g, e);
     int64_t c = 0;
     for (int i = 0; i < a.n; i++) {
-        if (a.atom[i] == var) c = a.coef[i];
-        else if (te_uses(a.atom[i], var)) return 0;
+        if (a.atom[i] == var)
+            c = a.coef[i];
+        else if (te_uses(a.atom[i], var))
+            return 0;
     }
     return c;
 }
 
-static unsigned bits_of(const th_digit *d)
-{
+static unsigned bits_of(const th_digit *d) {
     if (d->size & (d->size - 1) || d->stride & (d->stride - 1) || d->stride * d->size > 1 << 20)
         return ~0u; /* no set of bits */
     return (unsigned)(d->stride * d->size - d->stride);
 }
 
-static void substitute(leaf *l, te_ref var, te_ref to)
-{
+static void substitute(leaf *l, te_ref var, te_ref to) {
     th *t = l->t;
     for (int i = 0; i < l->b->t->ndim; i++)
         l->idx[i] = te_simplify(t->g, te_subst(t->g, l->idx[i], &var, &to, 1));
@@ -237,15 +240,13 @@ static void substitute(leaf *l, te_ref var, te_ref to)
 }
 
 /* The value of digit d for this thread; NULL: a loop over registers. */
-static te_ref digit_value(leaf *l, const th_digit *d)
-{
+static te_ref digit_value(leaf *l, const th_digit *d) {
     if (l->matrices) return th_matrix_digit(l, d);
     return across(d) ? th_own_digit(l->t, d) : NULL;
 }
 
 /* Pairs of registers are digits of their own, so that each is one matrix. */
-static void cut_registers(th_digit *d, int *n)
-{
+static void cut_registers(th_digit *d, int *n) {
     for (int i = 0; i < *n; i++)
         if (d[i].place == LP_AT_REG && d[i].stride < 8 && d[i].size > 2)
             cut_at(d, n, d[i].dim, d[i].base * 2);
@@ -253,9 +254,8 @@ static void cut_registers(th_digit *d, int *n)
 
 /* Gives the loop of piece p to the digits of b's layout that its index walks. `taken`: bits of the
  * lane and the warp that it must keep off. False: not this loop. */
-static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, const unsigned taken[2],
-                      unsigned got[2])
-{
+static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx,
+                      const unsigned taken[2], unsigned got[2]) {
     th *t = l->t;
     te_ref var = p->s->u.loop.var, extent = var->u.axis->extent, to = te_int(t->g, 0), first = to;
     th_digit d[LP_MAX_DIGIT];
@@ -312,10 +312,12 @@ static bool bind_loop(leaf *l, piece *p, const lp_buf *b, const te_ref *idx, con
     return true;
 }
 
-typedef struct first_read { th *t; te_ref load; } first_read;
+typedef struct first_read {
+    th *t;
+    te_ref load;
+} first_read;
 
-static bool note_read(te_ref a, void *ctx)
-{
+static bool note_read(te_ref a, void *ctx) {
     first_read *w = ctx;
     if (!th_distributed_load(w->t, a)) return true;
     if (!w->load || a->n > w->load->n) w->load = a;
@@ -324,15 +326,13 @@ static bool note_read(te_ref a, void *ctx)
 
 /* The distributed element that decides who executes a leaf whose target does not: the first of the
  * greatest rank. */
-static te_ref leading_read(leaf *l)
-{
+static te_ref leading_read(leaf *l) {
     first_read w = {l->t, NULL};
     te_walk(l->value, note_read, &w);
     return w.load;
 }
 
-static bool in_target(const leaf *l, te_ref var)
-{
+static bool in_target(const leaf *l, te_ref var) {
     for (int i = 0; i < l->b->t->ndim; i++)
         if (te_uses(l->idx[i], var)) return true;
     return false;
@@ -340,8 +340,7 @@ static bool in_target(const leaf *l, te_ref var)
 
 static bool is_loop(const piece *p) { return p->s->kind == LP_FOR; }
 
-void th_bind_loops(leaf *l, const lp_buf *b, const te_ref *idx, bool reduction)
-{
+void th_bind_loops(leaf *l, const lp_buf *b, const te_ref *idx, bool reduction) {
     unsigned taken[2] = {0, 0}, got[2] = {0, 0};
     te_ref at[TE_MAX_DIM];
     if (reduction) {
@@ -370,17 +369,17 @@ void th_bind_loops(leaf *l, const lp_buf *b, const te_ref *idx, bool reduction)
 
 /* ---- guards ---------------------------------------------------------------------------------- */
 
-static void add_guard(leaf *l, te_ref cond)
-{
+static void add_guard(leaf *l, te_ref cond) {
     cond = te_simplify(l->t->g, cond);
     if (cond->op == TE_INT && cond->u.i) return;
-    if (l->n_guard == MAX_COND) th_fail(l->t, l->s, "too many conditions");
-    else l->guard[l->n_guard++] = cond;
+    if (l->n_guard == MAX_COND)
+        th_fail(l->t, l->s, "too many conditions");
+    else
+        l->guard[l->n_guard++] = cond;
 }
 
 /* Only the holders of element idx of b; `once`: only the first of them. */
-static void guard_holder(leaf *l, const lp_buf *b, const te_ref *idx, bool once)
-{
+static void guard_holder(leaf *l, const lp_buf *b, const te_ref *idx, bool once) {
     th *t = l->t;
     th_digit d[LP_MAX_DIGIT];
     int n = th_digits(t, b, d);
@@ -406,8 +405,7 @@ static void guard_holder(leaf *l, const lp_buf *b, const te_ref *idx, bool once)
         if (!(held[1] >> k & 1)) add_guard(l, te_eq(te_modi(te_divi(warp, 1 << k), 2), zero));
 }
 
-static te_ref all_of(th *t, const te_ref *cond, int n)
-{
+static te_ref all_of(th *t, const te_ref *cond, int n) {
     te_ref c = NULL;
     for (int i = 0; i < n; i++) c = c ? te_binary(TE_AND, c, cond[i]) : cond[i];
     return c;
@@ -415,8 +413,7 @@ static te_ref all_of(th *t, const te_ref *cond, int n)
 
 /* ---- one leaf -------------------------------------------------------------------------------- */
 
-static bool in_register_index(te_ref a, void *ctx)
-{
+static bool in_register_index(te_ref a, void *ctx) {
     const leaf *l = ((const localise *)ctx)->l;
     te_ref var = l->from[0];
     if (a->op != TE_LOAD) return true;
@@ -428,8 +425,7 @@ static bool in_register_index(te_ref a, void *ctx)
 }
 
 /* Does a register's number depend on var? */
-static bool numbers_registers(const leaf *l, te_ref var, te_ref value)
-{
+static bool numbers_registers(const leaf *l, te_ref var, te_ref value) {
     if (l->b->scope == LP_REG && in_target(l, var)) return true;
     leaf probe = {.t = l->t};
     probe.from[0] = var;
@@ -439,8 +435,7 @@ static bool numbers_registers(const leaf *l, te_ref var, te_ref value)
     return false;
 }
 
-void th_free_loops(leaf *l)
-{
+void th_free_loops(leaf *l) {
     th *t = l->t;
     for (int i = 0; i < l->n; i++) {
         piece *p = &l->piece[i];
@@ -468,8 +463,7 @@ void th_free_loops(leaf *l)
     }
 }
 
-static bool uses_reduced(const leaf *l, te_ref e)
-{
+static bool uses_reduced(const leaf *l, te_ref e) {
     for (int i = 0; i < l->n; i++) {
         const piece *p = &l->piece[i];
         if (!p->reduced) continue;
@@ -481,8 +475,7 @@ static bool uses_reduced(const leaf *l, te_ref e)
     return false;
 }
 
-lp_stmt *th_wrapped(leaf *l, lp_stmt *body, bool reduced)
-{
+lp_stmt *th_wrapped(leaf *l, lp_stmt *body, bool reduced) {
     th *t = l->t;
     for (int i = l->n - 1; i >= 0 && body; i--) {
         piece *p = &l->piece[i];
@@ -504,8 +497,7 @@ lp_stmt *th_wrapped(leaf *l, lp_stmt *body, bool reduced)
     return body;
 }
 
-te_ref th_varying(leaf *l, bool all)
-{
+te_ref th_varying(leaf *l, bool all) {
     te_ref c[MAX_PATH + MAX_COND];
     int n = 0;
     for (int i = 0; i < l->n; i++)
@@ -516,8 +508,7 @@ te_ref th_varying(leaf *l, bool all)
     return all_of(l->t, c, n);
 }
 
-static lp_stmt *with_shuffles(leaf *l, lp_stmt *s)
-{
+static lp_stmt *with_shuffles(leaf *l, lp_stmt *s) {
     s = lp_seq(l->pre, s);
     for (int i = l->n_tmp - 1; i >= 0; i--) s = lp_alloc(l->t->f, l->tmp[i], s);
     return s;
@@ -525,8 +516,7 @@ static lp_stmt *with_shuffles(leaf *l, lp_stmt *s)
 
 static te_ref reg_at(lp_buf *b, te_ref at) { return te_load(b->t, &at, 1); }
 
-static lp_stmt *butterfly(th *t, te_op op, lp_buf *part, unsigned lanes)
-{
+static lp_stmt *butterfly(th *t, te_op op, lp_buf *part, unsigned lanes) {
     te_ref zero = te_int(t->g, 0), one = te_int(t->g, 1);
     lp_stmt *all = NULL;
     if (!lanes) return NULL;
@@ -545,8 +535,7 @@ static lp_stmt *butterfly(th *t, te_op op, lp_buf *part, unsigned lanes)
     return lp_alloc(t->f, peer, all);
 }
 
-static lp_stmt *barrier(th *t)
-{
+static lp_stmt *barrier(th *t) {
     lp_stmt *s = LL_NEW(te_arena(t->g), lp_stmt);
     s->kind = LP_SYNC;
     s->u.sync.scope = LP_SHARED;
@@ -555,18 +544,18 @@ static lp_stmt *barrier(th *t)
 
 /* part = op over the warps whose numbers differ in `warps`: every lane through its own place of
  * shared memory (one place a warp when all lanes hold the same), read in the order of the warps. */
-static lp_stmt *across_warps(th *t, te_op op, lp_buf *part, unsigned warps, bool same, bool again)
-{
+static lp_stmt *across_warps(th *t, te_op op, lp_buf *part, unsigned warps, bool same, bool again) {
     te_graph *g = t->g;
     te_ref zero = te_int(g, 0), lane = te_modi(t->tid, TH_WARP), warp = te_divi(t->tid, TH_WARP);
     int n_warp = t->threads / TH_WARP, n = 1;
     int64_t lanes = same ? 1 : TH_WARP;
     for (int k = 0; 1 << k < n_warp; k++) n <<= warps >> k & 1;
-    te_ref size = te_int(g, n_warp * lanes), w = th_axis(t, "warp", te_int(g, n)), peer = te_int(g, 0);
+    te_ref size = te_int(g, n_warp * lanes), w = th_axis(t, "warp", te_int(g, n)),
+           peer = te_int(g, 0);
     int at = 0;
     for (int k = 0; 1 << k < n_warp; k++) {
-        te_ref bit = warps >> k & 1 ? te_modi(te_divi(w, 1 << at++), 2)
-                                    : te_modi(te_divi(warp, 1 << k), 2);
+        te_ref bit =
+            warps >> k & 1 ? te_modi(te_divi(w, 1 << at++), 2) : te_modi(te_divi(warp, 1 << k), 2);
         peer = te_add(peer, te_muli(bit, 1 << k));
     }
     lp_buf *place = th_temp(t, "warps", (ll_dtype)part->t->dtype, LP_SHARED, &size, 1);
@@ -586,25 +575,24 @@ static lp_stmt *across_warps(th *t, te_op op, lp_buf *part, unsigned warps, bool
     return lp_alloc(t->f, place, all);
 }
 
-static te_ref identity_of(th *t, te_op op, ll_dtype type)
-{
+static te_ref identity_of(th *t, te_op op, ll_dtype type) {
     if (ll_dtype_is_float(type))
-        return te_fconst(t->g, type, op == TE_SUM ? 0 : op == TE_MAXR ? -__builtin_inf()
-                                                                     : __builtin_inf());
+        return te_fconst(t->g, type,
+                         op == TE_SUM    ? 0
+                         : op == TE_MAXR ? -__builtin_inf()
+                                         : __builtin_inf());
     int64_t lo, hi;
     ll_dtype_int_range(type, &lo, &hi);
     return te_iconst(t->g, type, op == TE_SUM ? 0 : op == TE_MAXR ? lo : hi);
 }
 
-static lp_stmt *update(leaf *l, te_ref value)
-{
+static lp_stmt *update(leaf *l, te_ref value) {
     return l->s->kind == LP_STORE ? lp_store(l->t->f, l->b, l->idx, value)
                                   : lp_reduce(l->t->f, l->s->u.reduce.op, l->b, l->idx, value);
 }
 
 /* A reduction over lanes or warps: own elements, butterfly, warps, then into the target. */
-static lp_stmt *reduction(leaf *l)
-{
+static lp_stmt *reduction(leaf *l) {
     th *t = l->t;
     te_op op = l->s->u.reduce.op;
     te_ref one = te_int(t->g, 1), zero = te_int(t->g, 0);
@@ -632,8 +620,7 @@ static lp_stmt *reduction(leaf *l)
     return th_wrapped(l, lp_alloc(t->f, part, lp_seq(all, into)), false);
 }
 
-static void mark_reduced(leaf *l)
-{
+static void mark_reduced(leaf *l) {
     for (int i = 0; i < l->n; i++) {
         piece *p = &l->piece[i];
         if (is_loop(p)) {
@@ -646,8 +633,7 @@ static void mark_reduced(leaf *l)
     }
 }
 
-leaf *th_leaf_begin(nest *w, const lp_stmt *s)
-{
+leaf *th_leaf_begin(nest *w, const lp_stmt *s) {
     th *t = w->t;
     leaf *l = LL_NEW(te_arena(t->g), leaf);
     bool sum = s->kind == LP_REDUCE;
@@ -659,8 +645,7 @@ leaf *th_leaf_begin(nest *w, const lp_stmt *s)
     return l;
 }
 
-lp_stmt *th_leaf(nest *w, const lp_stmt *s)
-{
+lp_stmt *th_leaf(nest *w, const lp_stmt *s) {
     th *t = w->t;
     lp_stmt *matrices = th_ldmatrix(w, s);
     if (matrices) return matrices;
@@ -668,8 +653,10 @@ lp_stmt *th_leaf(nest *w, const lp_stmt *s)
     bool sum = s->kind == LP_REDUCE;
     bool held = th_distributed(l->b), memory = l->b->scope != LP_REG;
     te_ref lead = leading_read(l);
-    if (held) th_bind_loops(l, l->b, l->idx, false);
-    else if (memory && lead) th_bind_loops(l, lp_buf_of(t->f, lead->u.t), lead->src, false);
+    if (held)
+        th_bind_loops(l, l->b, l->idx, false);
+    else if (memory && lead)
+        th_bind_loops(l, lp_buf_of(t->f, lead->u.t), lead->src, false);
     if (sum && lead) {
         th_digit d[LP_MAX_DIGIT]; /* what the target's layout names is not free for the sum */
         int n = held ? th_digits(t, l->b, d) : 0;
@@ -681,9 +668,12 @@ lp_stmt *th_leaf(nest *w, const lp_stmt *s)
     }
     th_free_loops(l);
     lead = leading_read(l);
-    if (held) guard_holder(l, l->b, l->idx, false);
-    else if (memory && lead) guard_holder(l, lp_buf_of(t->f, lead->u.t), lead->src, true);
-    else if (memory) add_guard(l, te_eq(t->me, te_int(t->g, 0)));
+    if (held)
+        guard_holder(l, l->b, l->idx, false);
+    else if (memory && lead)
+        guard_holder(l, lp_buf_of(t->f, lead->u.t), lead->src, true);
+    else if (memory)
+        add_guard(l, te_eq(t->me, te_int(t->g, 0)));
     if (t->code) return NULL;
     mark_reduced(l);
     l->value = localised(t, l->value, s, l);

@@ -8,7 +8,10 @@
 
 enum { MAX_PATH = 24, MAX_COND = 24, MAX_READ = 32 };
 
-typedef struct step { const lp_stmt *s; bool negate; } step; /* a loop, condition or let round a leaf */
+typedef struct step {
+    const lp_stmt *s;
+    bool negate;
+} step; /* a loop, condition or let round a leaf */
 
 typedef struct nest {
     th *t;
@@ -23,9 +26,9 @@ typedef struct piece {
     te_ref loop[8]; /* loops that are left of a loop, outermost first */
     bool over_regs; /* they run over registers */
     int n_loop;
-    te_ref cond;    /* of a condition       */
+    te_ref cond;       /* of a condition       */
     te_ref var, value; /* of a let          */
-    bool reduced;   /* part of the reduction over lanes */
+    bool reduced;      /* part of the reduction over lanes */
 } piece;
 
 typedef struct leaf {
@@ -54,7 +57,8 @@ typedef struct leaf {
 leaf *th_leaf_begin(nest *w, const lp_stmt *s);
 /* Binds every loop of the target (or, with `reduction`, every other loop) by element idx of b. */
 void th_bind_loops(leaf *l, const lp_buf *b, const te_ref *idx, bool reduction);
-/* Loops that are left as they are get a variable of their own (the nest may be emitted in parts). */
+/* Loops that are left as they are get a variable of their own (the nest may be emitted in parts).
+ */
 void th_free_loops(leaf *l);
 /* Wraps `body` into the loops, lets and uniform conditions of the pieces that are (not) reduced. */
 lp_stmt *th_wrapped(leaf *l, lp_stmt *body, bool reduced);

@@ -19,12 +19,14 @@
         if ((call) != PTXSIM_OK) fail_msg("%s: %s", k->f->name, e.msg);                            \
     } while (0)
 
-static void launch(kernel *k, ptxsim *m, ptxsim_module *mod, uint64_t *addr, uint64_t seed, int extra)
-{
+static void launch(kernel *k, ptxsim *m, ptxsim_module *mod, uint64_t *addr, uint64_t seed,
+                   int extra) {
     ptxsim_error e = {0};
     const cg_launch *l = &k->job.code.launch;
-    ptxsim_launch x = {.kernel = ptxsim_find(mod, l->entry), .checks = PTXSIM_CHECK_ALL,
-                       .seed = seed, .shared_bytes = l->shared};
+    ptxsim_launch x = {.kernel = ptxsim_find(mod, l->entry),
+                       .checks = PTXSIM_CHECK_ALL,
+                       .seed = seed,
+                       .shared_bytes = l->shared};
     assert_non_null(x.kernel);
     ptxsim_limits limits;
     ptxsim_get_limits(m, &limits);
@@ -51,8 +53,7 @@ static void launch(kernel *k, ptxsim *m, ptxsim_module *mod, uint64_t *addr, uin
     ptxsim_log_destroy(log);
 }
 
-static void run_once(kernel *k, uint64_t seed, int extra)
-{
+static void run_once(kernel *k, uint64_t seed, int extra) {
     ptxsim_error e = {0};
     ptxsim *m;
     ptxsim_module *mod;
@@ -73,8 +74,7 @@ static void run_once(kernel *k, uint64_t seed, int extra)
     ptxsim_destroy(m);
 }
 
-static void keep(const kernel *k)
-{
+static void keep(const kernel *k) {
     char path[4096];
     if (!getenv("PTX_DIR")) return;
     snprintf(path, sizeof path, "%s/%s_sm_%d.ptx", getenv("PTX_DIR"), k->f->name, k->target.sm);
@@ -82,8 +82,7 @@ static void keep(const kernel *k)
     if (f) fputs(k->job.code.object, f), fclose(f);
 }
 
-void ptx_check(const ptx_run *r)
-{
+void ptx_check(const ptx_run *r) {
     kernel k;
     ll_error err = {0};
     unsigned want = getenv("SHOW") ? CG_WANT_LLVM : 0;
@@ -106,7 +105,6 @@ void ptx_check(const ptx_run *r)
     kernel_close(&k);
 }
 
-void ptx_same_as_eval(const char *text, const char *target, const int64_t *dim, double tol)
-{
+void ptx_same_as_eval(const char *text, const char *target, const int64_t *dim, double tol) {
     ptx_check(&(ptx_run){.text = text, .target = target, .dim = dim, .tol = tol, .extra = 2});
 }

@@ -111,6 +111,23 @@ static void sums_again_and_again_through_the_same_memory(void **state)
                (int64_t[]){9}, 1e-5);
 }
 
+static void one_sum_after_the_other_waits_for_the_readers_of_the_last(void **state)
+{
+    everywhere("dim T in 1..64\n"
+               "kernel rows(in f32 x[T, 64], out f32 y[T]) {\n"
+               "  for b < 1 @block.x {\n"
+               "    alloc reg f32 p[64] layout(32@lane.1 2@warp.1)\n"
+               "    alloc reg f32 s[1]\n"
+               "    for r < T @opaque {\n"
+               "      for t < 64 @thread.x {\n"
+               "        p[t] = x[r, t] }\n"
+               "      s[0] = 0.0\n"
+               "      for i < 64 {\n"
+               "        s[0] += p[i] }\n"
+               "      y[r] = s[0] } } }\n",
+               (int64_t[]){9}, 1e-5);
+}
+
 static void a_gather_of_rows(void **state)
 {
     everywhere("dim T in 1..64\n"
@@ -253,6 +270,7 @@ int main(void)
         cmocka_unit_test(vectors_of_16_bytes),
         cmocka_unit_test(a_norm_with_two_sums_over_the_block),
         cmocka_unit_test(sums_again_and_again_through_the_same_memory),
+        cmocka_unit_test(one_sum_after_the_other_waits_for_the_readers_of_the_last),
         cmocka_unit_test(a_gather_of_rows),
         cmocka_unit_test(a_transposed_copy_through_shared_memory),
         cmocka_unit_test(a_gemv_with_sums_over_lanes),

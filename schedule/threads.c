@@ -172,6 +172,7 @@ static bool is_collective(lp_stmt *s, void *ctx)
     bool *yes = ctx;
     switch (s->kind) {
     case LP_SYNC: case LP_COPY: case LP_COMMIT: case LP_WAIT: case LP_MBAR: case LP_ROLES:
+    case LP_ALLOC: /* nests hold no buffers */
         *yes = true;
         break;
     default: *yes = *yes || over; break;

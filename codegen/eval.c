@@ -495,11 +495,13 @@ cg_val cg_eval(cg *c, te_ref e)
     if (e->op == TE_AXIS || e->op == TE_VAR || te_is_const(e)) return cg_info_of(c, e), leaf(c, e);
     if (cg_recall(c, &e, sizeof e, &v)) return v;
     cg_info info = cg_info_of(c, e);
-    int level = hoistable(e, &info) && info.level < c->cur ? info.level : c->cur;
+    bool stays = c->gpu && c->mask.v && info.load; /* a branch, which needs the end of a block */
+    int level = hoistable(e, &info) && info.level < c->cur && !stays ? info.level : c->cur;
+    bool moves = level < c->cur || !c->gpu; /* else it may end in another block, past a masked load */
     cg_spot back = cg_goto_scope(c, level);
     v = eval_node(c, e, info.axes);
     if (!(c->masked && (info.load || info.risky)))
         cg_remember(c, &e, sizeof e, v, info.reg, info.mem);
-    cg_return_from(c, back);
+    if (moves) cg_return_from(c, back);
     return v;
 }

@@ -187,9 +187,10 @@ static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int
 {
     terms part = {0};
     int top = -1;
-    bool keep_it = true;
+    bool keep_it = true, loads = false;
     for (int i = 0; i < t->n; i++)
         if (level[i] <= upto) {
+            loads = loads || cg_info_of(c, t->atom[i]).load;
             keep_it = keep_it && !(c->masked && cg_info_of(c, t->atom[i]).load);
             add_term(c, &part, t->coef[i], t->atom[i]);
             if (level[i] > top) top = level[i];
@@ -205,7 +206,9 @@ static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int
         if (hit) return *hit;
     }
     cg_v p = ptr_at(c, b, t, level, top - 1);
-    cg_spot back = cg_goto_scope(c, top < c->cur ? top : c->cur);
+    /* a masked load of a GPU is a branch, which needs the end of a block */
+    bool stays = c->gpu && loads && c->mask.v, moves = (top < c->cur && !stays) || !c->gpu;
+    cg_spot back = cg_goto_scope(c, top < c->cur && !stays ? top : c->cur);
     cg_v sum = NULL, walk = NULL;
     int here = 0, last = 0;
     for (int i = 0; i < t->n; i++)
@@ -222,7 +225,7 @@ static cg_v ptr_at(cg *c, const cg_buf *b, const terms *t, const int *level, int
     cg_v *keep = LL_NEW(&c->arena, cg_v);
     *keep = p;
     if (keep_it) ll_map_set(&c->scope[c->cur].memo, &key, sizeof key, keep);
-    cg_return_from(c, back);
+    if (moves || walk) cg_return_from(c, back);
     return p;
 }
 

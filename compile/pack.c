@@ -452,12 +452,9 @@ static ll_code dense(const mdl_gguf *file, const mdl_weight *w, cc_sink_fn sink,
 /* ---- the interface ------------------------------------------------------------------------- */
 
 cc_packer *cc_packer_create(const ll_target *target, int threads, ll_error *err) {
-    cc_packer *p = target->kind == LL_CPU ? calloc(1, sizeof *p) : NULL;
+    cc_packer *p = calloc(1, sizeof *p);
     if (!p) {
-        if (target->kind == LL_CPU)
-            ll_fail(err, LL_NO_SPACE, "no memory for a packer");
-        else
-            ll_fail(err, LL_UNSUPPORTED, "%s: weights are packed for CPUs only", target->name);
+        ll_fail(err, LL_NO_SPACE, "no memory for a packer");
         return NULL;
     }
     p->target = target;

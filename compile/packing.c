@@ -16,13 +16,13 @@ static int memory_bits(ll_dtype t)
 
 /* U: columns worked on at a time: whole scales of every plane that has several in a superblock, so
  * a multiple of what each of them covers; of those that divide S the least that is a round number
- * or more. S itself always is one. */
-static int choose_unit(const cc_packing *p)
+ * or more. S itself always is one. Rows keep their scales apart: any unit will do. */
+static int choose_unit(const cc_packing *p, bool by_row)
 {
     int best = 0;
     for (int u = 1; u <= p->super; u++) {
         bool ok = p->super % u == 0 && (best < PREFERRED_UNIT);
-        for (int i = 0; i < p->n_plane && ok; i++)
+        for (int i = 0; i < p->n_plane && ok && !by_row; i++)
             if (p->plane[i].cover < p->super) ok = u % p->plane[i].cover == 0;
         if (ok) best = u;
     }
@@ -64,6 +64,29 @@ static void place_planes(cc_packing *p)
     p->super_bytes = codes + unit_codes * units;
 }
 
+/* Rows of planes (see packing.h): each plane's run of a row starts at a piece's edge. */
+static void place_rows(cc_packing *p)
+{
+    int64_t at = 0, edge = p->piece;
+    for (int scales = 1; scales >= 0; scales--)
+        for (int i = 0; i < p->n_plane; i++) {
+            cc_plane_place *c = &p->plane[i];
+            if ((c->cover > 1) != scales) continue;
+            if (scales) {
+                c->offset = at * 8;
+                at += p->super / c->cover * c->bits / 8;
+            } else {
+                int64_t unit = 0, run = at;
+                place_code(p, c, &unit);
+                c->offset = run * 8;
+                c->unit_stride = unit * 8;
+                at += unit * (p->super / p->unit);
+            }
+            at = (at + edge - 1) / edge * edge;
+        }
+    p->super_bytes = at;
+}
+
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 int cc_lanes(const ll_target *t) { return t->vector_bytes >= 64 ? 16 : 8; }
@@ -80,15 +103,21 @@ ll_code cc_packing_make(const te_quant *q, ll_dtype plain, int64_t rows, int64_t
         c->cover = q ? q->block / q->plane[i].count : 1;
         super = super / gcd(super, c->cover) * c->cover; /* divides the block, as each cover does */
     }
+    bool by_row = t->kind == LL_CUDA;
     if (super == 1 && cols % PREFERRED_GROUP == 0) super = q ? q->block : PREFERRED_GROUP;
     if (cols % super)
         return ll_fail(err, LL_BAD_INPUT, "a row of %lld elements is not a multiple of the block of %lld", (long long)cols, (long long)super);
+    if (by_row && cols > INT32_MAX)
+        return ll_fail(err, LL_UNSUPPORTED, "a row of %lld elements", (long long)cols);
+    if (by_row) super = cols;
     p->super = (int)super;
-    p->unit = choose_unit(p);
+    p->unit = choose_unit(p, by_row);
     p->group = p->unit % PREFERRED_GROUP ? 1 : PREFERRED_GROUP;
-    p->lanes = cc_lanes(t);
-    p->rows = CC_PANEL_VECTORS * p->lanes;
-    place_planes(p);
+    p->piece = by_row ? t->vector_bytes : 0;
+    p->lanes = by_row ? 1 : cc_lanes(t);
+    p->rows = by_row ? 1 : CC_PANEL_VECTORS * p->lanes;
+    if (by_row) place_rows(p);
+    else place_planes(p);
     int64_t panels = (rows + p->rows - 1) / p->rows;
     if (!ll_mul_i64(p->super_bytes, cols / super, &p->panel_bytes) || !ll_mul_i64(p->panel_bytes, panels, &p->bytes))
         return ll_fail(err, LL_BAD_INPUT, "a weight of %lld x %lld is too large", (long long)rows, (long long)cols);
@@ -111,7 +140,9 @@ lp_layout *cc_packing_layout(const cc_packing *p, te_graph *g, int plane)
     if (c->cover > 1) {
         digit(l, g, 0, p->rows, c->bits);
         digit(l, g, 0, 0, p->panel_bytes * 8);
-        if (c->cover < p->super) {
+        if (p->piece) {
+            digit(l, g, 1, p->super / c->cover, c->bits);
+        } else if (c->cover < p->super) {
             digit(l, g, 1, p->unit / c->cover, (int64_t)c->bits * p->rows);
             digit(l, g, 1, units, c->unit_stride);
         }

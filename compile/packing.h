@@ -12,6 +12,11 @@
  *
  *          byte of lane r:  bits [w*i, w*i + w) = code of column 4*(slot + slots*i) + byte number
  *
+ * On a GPU a lane takes 16 bytes of one row, and the lanes beside it the pieces that follow: a panel is one row (P = 1)
+ * and the superblock the whole of it, each plane a run of its own that starts at a piece's edge:
+ *
+ *     | d of all columns | m of all columns | codes of unit 0, unit 1, ... |     32 4-bit codes are one piece
+ *
  * Rows beyond the matrix (the last panel) are zero bytes. Unpacking gives back what was packed, bit for bit. */
 #ifndef LLMIR_COMPILE_PACKING_H
 #define LLMIR_COMPILE_PACKING_H
@@ -34,6 +39,7 @@ typedef struct cc_packing {
     ll_dtype dtype[TE_MAX_PLANE];
     cc_plane_place plane[TE_MAX_PLANE];
     int rows, lanes, unit, super, group; /* P, vector lanes, U, S, columns of a lane's cell */
+    int piece;               /* rows of planes: bytes that a lane takes; 0: panels */
     int64_t n_rows, n_cols, super_bytes, panel_bytes, bytes;
 } cc_packing;
 

@@ -410,6 +410,14 @@ static bool by_contract(const sch_access *a, te_ref var)
     return reached;
 }
 
+/* Over the registers of a block's threads: one buffer of them all. */
+static bool is_distributed(const lp_buf *b)
+{
+    for (int i = 0; b->layout && i < b->layout->n_digit; i++)
+        if (b->layout->digit[i].place != LP_AT_ADDR) return true;
+    return false;
+}
+
 ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
 {
     sch_accesses a = {0};
@@ -419,7 +427,7 @@ ll_code sch_independent(sch *s, lp_stmt *loop, bool strict, ll_error *err)
     ll_code rc = LL_OK;
     for (int i = 0; i < a.n && rc == LL_OK && strict; i++) {
         const lp_buf *b = a.v[i].buf;
-        bool own = b->scope == LP_THREAD || b->scope == LP_REG;
+        bool own = b->scope == LP_THREAD || (b->scope == LP_REG && !is_distributed(b));
         if (own && a.v[i].kind != SCH_READ && !sch_is_local(&a, b))
             rc = ll_fail(
                 err, LL_NOT_LEGAL,

@@ -115,6 +115,8 @@ typedef struct reading {
     te_ref fixed[SCH_MAX_DEPTH + 1];
     int n_fixed;
     bool differs;
+    lp_stmt *reader; /* the statement that uses it */
+    int n_reader;
 } reading;
 
 static te_ref to_cache(te_ref e, void *p)
@@ -241,9 +243,41 @@ static te_ref find_value(reading *r, te_ref e)
 static bool find_in_stage(lp_stmt *st, void *p)
 {
     reading *r = p;
-    if (st->kind == LP_STORE && st->u.store.buf == r->stage) find_value(r, st->u.store.value);
-    if (st->kind == LP_REDUCE && st->u.reduce.buf == r->stage) find_value(r, st->u.reduce.value);
+    bool store = st->kind == LP_STORE && st->u.store.buf == r->stage;
+    bool reduce = st->kind == LP_REDUCE && st->u.reduce.buf == r->stage;
+    if (!store && !reduce) return true;
+    te_ref value = store ? st->u.store.value : st->u.reduce.value;
+    find_value(r, value);
+    if (r->value && te_uses(value, r->value)) r->reader = st, r->n_reader++;
     return true;
+}
+
+static bool is_known(te_ref e, void *p)
+{
+    reading *r = p;
+    if (e->op != TE_AXIS) return true;
+    for (int i = 0; i < r->n_fixed; i++)
+        if (r->fixed[i] == e) return true;
+    for (int i = 0; i < r->n_var; i++)
+        if (r->var[i] == e) return true;
+    return false;
+}
+
+/* The conditions under which the one statement that uses the value runs, as far as they are about
+ * the cache's own indices: elements behind an edge are not read. */
+static te_ref condition(reading *r)
+{
+    lp_stmt *path[SCH_MAX_DEPTH];
+    te_ref all = NULL;
+    int depth = r->n_reader == 1 ? sch_path(r->s, r->reader, path) : 0;
+    for (int i = 0; i < depth; i++) {
+        if (path[i]->kind != LP_IF || path[i]->u.guard.otherwise || !sch_inside(r->loop, path[i])) continue;
+        te_ref c = path[i]->u.guard.cond;
+        bool own = false;
+        for (int k = 0; k < r->n_var; k++) own = own || te_uses(c, r->var[k]);
+        if (own && te_walk(c, is_known, r)) all = all ? te_binary(TE_AND, all, c) : c;
+    }
+    return all;
 }
 
 static bool list_vars(te_ref e, void *p)
@@ -366,8 +400,11 @@ static ll_code read_value(reading *r, lp_scope scope, ll_error *err)
         r->to->t->hi = te_int(g, v.hi + 1);
     }
     te_ref filled = te_cast(as, te_subst(g, stored, r->var, fresh, r->n_var));
+    lp_stmt *fill = lp_store(s->fn, r->to, fresh, filled);
+    te_ref when = condition(r);
+    if (when) fill = lp_if(s->fn, te_subst(g, when, r->var, fresh, r->n_var), fill, NULL);
     lp_walk(r->loop->u.loop.body, put_cached, r);
-    put_fill(r, wrap(s, fresh, r->n_var, lp_store(s->fn, r->to, fresh, filled)));
+    put_fill(r, wrap(s, fresh, r->n_var, fill));
     return LL_OK;
 }
 

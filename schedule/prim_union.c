@@ -1,5 +1,6 @@
-/* prim_union.c: `union A B ... [name=NAME]`: the parts of several loops become the parts of one
- * claimed loop, so one kernel has several roots and no barrier between them.
+/* prim_union.c: `union A B ... [name=NAME] [how=claim|block.x]`: the parts of several loops become
+ * the parts of one claimed loop, so one kernel has several roots and no barrier between them. With
+ * how=block.x its parts are the blocks of a GPU, and it may stand inside others.
  *
  *   for q.n.o < 36 { S(q.n.o) }               for parts < 48 @claim {
  *   for k.n.o < 12 { T(k.n.o) }       ->        if @uniform parts < 36 { S(parts) }
@@ -15,7 +16,8 @@
 
 enum { MAX_PART = 32, MAX_BLOCK = 256 };
 
-static ll_code gather(sch *s, int argc, const char *const *argv, lp_stmt **loop, ll_error *err)
+static ll_code gather(sch *s, int argc, const char *const *argv, bool top, lp_stmt **loop,
+                      ll_error *err)
 {
     lp_stmt *path[SCH_MAX_DEPTH], *block[MAX_BLOCK];
     for (int i = 0; i < argc; i++) {
@@ -29,7 +31,7 @@ static ll_code gather(sch *s, int argc, const char *const *argv, lp_stmt **loop,
         if (loop[i]->u.loop.var->u.axis->max)
             return ll_fail(err, LL_NOT_LEGAL, "%s has an extent read from memory", argv[i]);
         int depth = sch_path(s, loop[i], path);
-        for (int d = 0; d < depth; d++)
+        for (int d = 0; top && d < depth; d++)
             if (path[d]->kind != LP_ALLOC && path[d]->kind != LP_LET)
                 return ll_fail(err, LL_NOT_LEGAL, "%s is inside `%.80s`; wanted a loop at the top",
                                argv[i], sch_text(s, path[d]));
@@ -73,11 +75,15 @@ static ll_code clear_between(sch *s, lp_stmt **loop, int n_loop, ll_error *err)
 
 ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
 {
-    const char **argv = sch_args(s, argc, argv_in), *name = sch_arg_key(argv, &argc, "name");
+    const char **argv = sch_args(s, argc, argv_in), *name = sch_arg_key(argv, &argc, "name"),
+               *how = sch_arg_key(argv, &argc, "how");
     lp_stmt *loop[MAX_PART];
     if (argc < 2 || argc > MAX_PART)
         return ll_fail(err, LL_USAGE, "wanted 2 to %d loops", MAX_PART);
-    LL_TRY(gather(s, argc, argv, loop, err));
+    bool claim = !how || !strcmp(how, "claim");
+    if (!claim && strcmp(how, "block.x"))
+        return ll_fail(err, LL_USAGE, "how=%s: wanted claim or block.x", how);
+    LL_TRY(gather(s, argc, argv, claim, loop, err));
     lp_stmt *in_order[MAX_PART], *block[MAX_BLOCK];
     int n_block = sch_block_of(s, loop[0], block, MAX_BLOCK), k = 0;
     for (int i = 0; i < n_block; i++)
@@ -118,5 +124,8 @@ ll_code sch_union(sch *s, int argc, const char *const *argv_in, ll_error *err)
     lp_stmt *one = lp_for(s->fn, parts, LP_SERIAL, all);
     sch_replace(s, in_order[0], one);
     sch_place_allocs(s);
-    return sch_claim_independent(s, one, err); /* each loop was independent, and none touches what another does */
+    /* each loop was independent, and none touches what another does */
+    if (claim) return sch_claim_independent(s, one, err);
+    one->u.loop.how = LP_BLOCK_X;
+    return LL_OK;
 }

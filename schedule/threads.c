@@ -165,6 +165,7 @@ static bool is_collective(lp_stmt *s, void *ctx) {
     case LP_WAIT:
     case LP_MBAR:
     case LP_ROLES:
+    case LP_ALLOC: /* nests hold no buffers */
         *yes = true;
         break;
     default:

@@ -208,16 +208,43 @@ static void weighted_sum(rg *r, const te_tensor *t)
     unroll_rows(r, n);
 }
 
-ll_code rule_ragged(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
+/* The pass over tiles, every statement of it still plain: what rules for all kinds of targets begin with. */
+static ll_code begin(rg *r, const rule_knobs *knobs)
+{
+    int64_t rows = knobs->row_tile ? knobs->row_tile : 4;
+    LL_TRY(roles(r));
+    find_inner(r);
+    for (int i = r->n_score - 1; i >= 0; i--)
+        if (!te_is_reduce(r->score[i]->body)) LL_TRY(rule_do(r->s, r->err, "inline %s", r->score[i]->name));
+    return roll(r, knobs, rows);
+}
+
+static rg *ragged_new(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
 {
     rg *r = LL_NEW(te_arena(s->g), rg);
     *r = (rg){.s = s, .k = k, .err = err, .lanes = rule_lanes(s), .tile = knobs->keys ? knobs->keys : k->page && k->page < 64 ? k->page : 64};
-    LL_TRY(roles(r));
-    find_inner(r);
-    int64_t rows = knobs->row_tile ? knobs->row_tile : 4;
+    return r;
+}
+
+ll_code rule_ragged_pass(sch *s, const rule_kernel *k, const rule_knobs *knobs, const char **outer, int *n_outer, ll_error *err)
+{
+    rg *r = ragged_new(s, k, knobs, err);
+    LL_TRY(begin(r, knobs));
     for (int i = r->n_score - 1; i >= 0; i--)
-        if (!te_is_reduce(r->score[i]->body)) LL_TRY(rule_do(s, err, "inline %s", r->score[i]->name));
-    LL_TRY(roll(r, knobs, rows));
+        if (te_is_reduce(r->score[i]->body) && !in_pass(r, r->score[i])) LL_TRY(place_score(r, r->score[i]));
+    *n_outer = 0;
+    for (int i = 0; i < r->max->n_axis; i++) {
+        bool items = i == 0 && !k->one_row && k->items;
+        if (!r->inner[i])
+            outer[(*n_outer)++] = part(r, r->max, items ? "w" : r->max->axis[i]->u.axis->name);
+    }
+    return LL_OK;
+}
+
+ll_code rule_ragged(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err)
+{
+    rg *r = ragged_new(s, k, knobs, err);
+    LL_TRY(begin(r, knobs));
     LL_TRY(scores(r));
     const char *m = r->max->name, *j = ll_sprintf(te_arena(s->g), "%s.i", r->max->body->src[1]->u.axis->name);
     statement(r, part(r, r->max, "init"), NULL, false);

@@ -56,8 +56,10 @@ ll_code rule_apply(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_err
     static const rule_knobs none;
     bool later = s->verify_later;
     s->verify_later = true;
-    ll_code rc = dispatch(s, k, knobs ? knobs : &none, err);
-    if (rc == LL_OK) rc = rule_settle_registers(s, err);
+    if (!knobs) knobs = &none;
+    bool on_gpu = s->target->kind == LL_CUDA;
+    ll_code rc = on_gpu ? rule_gpu(s, k, knobs, err) : dispatch(s, k, knobs, err);
+    if (rc == LL_OK && !on_gpu) rc = rule_settle_registers(s, err);
     s->verify_later = later;
     if (rc == LL_OK) {
         rc = lp_verify(s->fn, err);

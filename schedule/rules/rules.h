@@ -5,7 +5,8 @@
  *   matmul.c   sums over rows of constant matrices: one row (gemv), few rows, many rows
  *   ragged.c   reductions over data-dependent ranges (attention-shaped)
  *   rows.c     everything light: elementwise, norms, gathers, blockwise quantisation; also prologues
- *   common.c   vectorising one stage, packing lines, names */
+ *   common.c   vectorising one stage, packing lines, names
+ *   gpu.c      GPUs: elements and sums over threads, light kernels, limits; gpu_matmul.c and gpu_ragged.c the others */
 #ifndef LLMIR_SCHEDULE_RULES_H
 #define LLMIR_SCHEDULE_RULES_H
 
@@ -74,6 +75,30 @@ const char *rule_axis_loop(sch *s, const te_tensor *t, int axis);
 
 ll_code rule_matmul(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err);
 ll_code rule_ragged(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err);
+/* The pass over tiles of the ragged range with plain statements; outer[]: the loops round it (at most TE_MAX_DIM). */
+ll_code rule_ragged_pass(sch *s, const rule_kernel *k, const rule_knobs *knobs, const char **outer, int *n_outer, ll_error *err);
 ll_code rule_rows(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err);
+
+/* ---- GPUs ------------------------------------------------------------------------------------------------------- */
+enum { GPU_WARP = 32 };
+
+typedef struct gpu {
+    sch *s;
+    const rule_kernel *k;
+    const rule_knobs *knobs;
+    ll_error *err;
+    int threads; /* of a block */
+    int n_flat;  /* names made */
+} gpu;
+
+ll_code rule_gpu(sch *s, const rule_kernel *k, const rule_knobs *knobs, ll_error *err);
+/* The elements of a stage, computed inside the loop `inside` (NULL: anywhere), over the threads of the block. */
+void gpu_stage(gpu *u, const char *stage, const char *inside);
+/* The same for every nest below the loop that writes one buffer; loops round several such nests stay. */
+void gpu_nests(gpu *u, const char *inside);
+/* Scratch of threads has no place on a GPU: what is left of it belongs to the block. */
+ll_code gpu_settle(gpu *u);
+ll_code gpu_matmul(gpu *u);
+ll_code gpu_ragged(gpu *u);
 
 #endif

@@ -190,8 +190,21 @@ static bool compare_root(const oracle *s, const param *p, int n_param, te_tensor
     return false;
 }
 
+int64_t oracle_size(const oracle *s, te_ref e) { return size_eval(e, (void *)(uintptr_t)s); }
+
+static bool by_lp_eval(const oracle *s, const lp_func *f, void **arg, const size_t *bytes, void *unused,
+                       ll_error *err) {
+    lp_run run = {.arg = arg, .arg_bytes = bytes, .dim = s->dim, .ctx = s->user, .seed = 7};
+    return lp_eval(f, &run, err) == LL_OK;
+}
+
 bool oracle_check(const oracle *s, const cc_kernel *c, const sch *k, const oracle_tolerance *tol,
                   ll_error *err) {
+    return oracle_check_by(s, c, k, tol, by_lp_eval, NULL, err);
+}
+
+bool oracle_check_by(const oracle *s, const cc_kernel *c, const sch *k, const oracle_tolerance *tol,
+                     oracle_run_fn run, void *user, ll_error *err) {
     const lp_func *f = k->fn;
     param *p = calloc((size_t)f->n_param + 1, sizeof *p);
     void **arg = calloc((size_t)f->n_param + 1, sizeof *arg);
@@ -201,8 +214,7 @@ bool oracle_check(const oracle *s, const cc_kernel *c, const sch *k, const oracl
         arg[i] = p[i].p;
         bytes[i] = p[i].bytes;
     }
-    lp_run run = {.arg = arg, .arg_bytes = bytes, .dim = s->dim, .ctx = s->user, .seed = 7};
-    bool ok = lp_eval(f, &run, err) == LL_OK;
+    bool ok = run(s, f, arg, bytes, user, err);
     for (int i = 0; ok && i < k->n_root; i++)
         ok = compare_root(s, p, f->n_param, k->root[i], tol, err);
     for (int i = 0; i < f->n_param; i++) free(p[i].p);

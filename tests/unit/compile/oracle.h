@@ -39,5 +39,15 @@ void oracle_bind_quant(te_env *env, te_tensor *w, const unsigned char *mem, size
 /* False: *err says which element differs, or why the loops cannot run. */
 bool oracle_check(const oracle *o, const cc_kernel *c, const sch *k, const oracle_tolerance *tol,
                   ll_error *err);
+/* The same, run by `run` on the parameters' memory. */
+typedef bool (*oracle_run_fn)(const oracle *o, const lp_func *f, void **arg, const size_t *bytes,
+                              void *user, ll_error *err);
+bool oracle_check_by(const oracle *o, const cc_kernel *c, const sch *k, const oracle_tolerance *tol,
+                     oracle_run_fn run, void *user, ll_error *err);
+int64_t oracle_size(const oracle *o, te_ref e); /* over the dims */
+/* An oracle_run_fn, user: the ll_target: as PTX on the PTX machine with all checks; any finding is
+ * an error (oracle_ptx.c). */
+bool oracle_by_ptx(const oracle *o, const lp_func *f, void **arg, const size_t *bytes, void *target,
+                   ll_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "compile/pack.h"
 #include "compile/site.h"
 #include "compile/splitk.h"
+#include "compile/wants.h"
 #include "oracle.h"
 
 enum { MAX_WEIGHTS = 8, MAX_ITEMS = 16, ROWS = 8, PARTS = 4, PAGE = 16, ITEM_ROWS = CC_PLAN_ROWS };
@@ -25,7 +26,8 @@ static struct {
     const char *name;
     ll_target target;
     cc_packer *packer;
-} targets[] = {{.name = "cpu:x86-64-v3"}, {.name = "cpu:x86-64-v4+avx512vnni"}};
+} targets[] = {{.name = "cpu:x86-64-v3"}, {.name = "cpu:x86-64-v4+avx512vnni"},
+             {.name = "cuda:sm_80"}};
 enum { N_TARGETS = sizeof targets / sizeof *targets };
 
 typedef struct random_weight {
@@ -214,11 +216,11 @@ static void check_kernel(world *w, const cc_kernel *c, int k) {
 static void check_cut(world *w, te_tensor *const *wanted, int n, int target) {
     ll_error err = {0};
     cc_fusion f;
+    cc_wants wants;
     w->target = targets[target].target;
     w->packer = targets[target].packer;
-    oracle_ok(
-        cc_fuse(w->g, wanted, n, w->one_row, CC_PANEL_VECTORS * cc_lanes(&w->target), &f, &err),
-        &err);
+    oracle_ok(cc_wants_of(&w->target, true, &wants, &err), &err);
+    oracle_ok(cc_fuse(w->g, wanted, n, w->one_row, wants.panel, &f, &err), &err);
     for (int k = 0; k < f.n_kernel; k++) check_kernel(w, f.kernel[k], k);
 }
 

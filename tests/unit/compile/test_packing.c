@@ -195,6 +195,31 @@ static void a_vector_of_codes_is_rows_by_four_columns(void **state) {
         }
 }
 
+/* GPUs: a row's codes are one run of 16-byte pieces, unit by unit; its scales another, side by side. */
+static void a_row_of_a_gpu_weight_is_runs_of_16_byte_pieces(void **state) {
+    static const char *const types[] = {"q4_0", "q4_1", "q5_0", "q8_0", "q4_k", "q6_k"};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        ll_target target = target_of("cuda:sm_80");
+        const te_quant *q = te_quant_by_name(types[i]);
+        cc_packing p = packing_of(q, 5, 3 * (q->block < 64 ? 64 : q->block), &target);
+        te_graph *g = te_graph_create();
+        for (int k = 0; k < p.n_plane; k++) {
+            const lp_layout *l = cc_packing_layout(&p, g, k);
+            int bits = p.plane[k].bits;
+            int64_t n = p.n_cols / p.plane[k].cover, first = at(l, 0, 0);
+            assert_int_equal(first % 128, 0);
+            for (int64_t r = 0; r < p.n_rows; r++)
+                assert_int_equal(at(l, r, 0), first + r * p.super_bytes * 8);
+            for (int64_t c = 0; c < n; c++) {
+                if (p.plane[k].cover > 1) assert_int_equal(at(l, 0, c), first + c * bits);
+                else assert_int_equal((at(l, 0, c) - first) / (p.unit * bits), c / p.unit);
+            }
+        }
+        assert_int_equal(p.super_bytes % 16, 0);
+        te_graph_destroy(g);
+    }
+}
+
 static void what_does_not_fit_is_refused(void **state) {
     ll_target t = target_of(targets[0]);
     cc_packing p;
@@ -219,6 +244,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(elements_lie_apart_and_leave_no_gaps),
         cmocka_unit_test(types_that_no_file_has_have_a_place_too),
         cmocka_unit_test(a_vector_of_codes_is_rows_by_four_columns),
+        cmocka_unit_test(a_row_of_a_gpu_weight_is_runs_of_16_byte_pieces),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

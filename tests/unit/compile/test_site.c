@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "compile/splitk.h"
+#include "compile/wants.h"
 #include "step.h"
 
 static const char *models;
@@ -29,12 +30,14 @@ typedef struct site_run {
     const setting *c;
     const char *target_name;
     ll_target target;
+    cc_wants wants;
     mdl_model *m;
     mdl_graph *mg;
     te_tensor **wanted;
     int n_wanted;
     cc_packer *packer;
     int kernels, bad;
+    bool ptx; /* run as PTX, too */
 } site_run;
 
 static void open_graph(site_run *r, const setting *c) {
@@ -68,19 +71,21 @@ static void close_graph(site_run *r) {
 static struct {
     ll_target target;
     cc_packer *packer;
-} packers[4];
+} packers[6];
 
 static void set_target(site_run *r, const char *name) {
     ll_error err = {0};
     int i = 0;
     oracle_ok(ll_target_parse(name, &r->target, &err), &err);
     while (packers[i].packer && strcmp(packers[i].target.name, r->target.name) != 0) i++;
-    assert_in_range(i, 0, 3);
+    assert_in_range(i, 0, 5);
     if (!packers[i].packer) {
         packers[i].target = r->target;
         packers[i].packer = cc_packer_create(&packers[i].target, 1, &err);
     }
     r->packer = packers[i].packer;
+    r->ptx = r->target.kind == LL_CUDA;
+    oracle_ok(cc_wants_of(&r->target, !r->c->act_block, &r->wants, &err), &err);
     r->target_name = name;
     assert_non_null(r->packer);
 }
@@ -89,7 +94,7 @@ static void set_target(site_run *r, const char *name) {
 static int pool_layouts(site_run *r, cc_pool_layout *out) {
     ll_arena *a = te_arena(r->mg->g);
     long long B = r->c->kv_block, b = ll_dtype_bits(r->c->kv),
-              L = cc_lanes(&r->target);
+              L = r->wants.key_lanes;
     int n = 0;
     for (size_t i = 0; i < r->mg->n_layer && r->c->heads_apart; i++) {
         te_tensor *k = r->mg->layer[i].k_pool, *v = r->mg->layer[i].v_pool;
@@ -118,7 +123,7 @@ static void complain(site_run *r, const char *what, int k, const ll_error *err, 
 
 static void check_kernel(site_run *r, step *st, const cc_fusion *f, int k) {
     ll_error err = {0};
-    oracle_tolerance tol = {.relative = 3e-5, .codes = 5};
+    oracle_tolerance tol = {.relative = 3e-5, .codes = 5}, gpu_tol = {.relative = 1e-4, .codes = 5};
     cc_site_options o = {.target = &r->target,
                          .act_block = r->c->act_block,
                          .one_row = r->c->one_row,
@@ -139,23 +144,25 @@ static void check_kernel(site_run *r, step *st, const cc_fusion *f, int k) {
         complain(r, "not scheduled", k, &err, NULL);
     else if (!oracle_check(&meaning, f->kernel[k], s, &tol, &err))
         complain(r, "wrong", k, &err, s);
+    else if (r->ptx && !oracle_check_by(&meaning, f->kernel[k], s, &gpu_tol, oracle_by_ptx, &r->target, &err))
+        complain(r, "wrong as PTX", k, &err, s);
     sch_destroy(s);
 }
 
 static void fuse(site_run *r, cc_fusion *f) {
     ll_error err = {0};
     oracle_ok(cc_fuse(r->mg->g, r->wanted, r->n_wanted, r->c->one_row,
-                      CC_PANEL_VECTORS * cc_lanes(&r->target), f, &err),
+                      r->wants.panel, f, &err),
               &err);
 }
 
-static void check_all(const setting *c, const step_shape *shape) {
-    static const char *const targets[] = {"cpu:x86-64-v3", "cpu:x86-64-v4+avx512vnni"};
+static void check_all_on(const setting *c, const step_shape *shape, const char *const *targets,
+                         int n_target) {
     site_run r;
     step st;
     open_graph(&r, c);
     step_open(&st, r.m, r.mg, shape, CC_PLAN_ROWS);
-    for (int t = 0; t < 2; t++) {
+    for (int t = 0; t < n_target; t++) {
         cc_fusion f;
         set_target(&r, targets[t]);
         fuse(&r, &f);
@@ -165,6 +172,11 @@ static void check_all(const setting *c, const step_shape *shape) {
     close_graph(&r);
     if (r.bad) fail_msg("%d of %d kernels", r.bad, r.kernels);
     assert_true(r.kernels > 8);
+}
+
+static void check_all(const setting *c, const step_shape *shape) {
+    static const char *const targets[] = {"cpu:x86-64-v3", "cpu:x86-64-v4+avx512vnni"};
+    check_all_on(c, shape, targets, 2);
 }
 
 static const step_shape one = {1, {37}, {1}}, several = {3, {5, 20, 41}, {5, 1, 6}};
@@ -185,6 +197,24 @@ MODEL_TEST(many_rows_of_4_bit_weights_with_biases, "qwen2_q4_0_tied", 0, false, 
 MODEL_TEST(many_rows_of_4_bit_weights_and_8_bit_activations, "qwen2_q4_0_tied", 32, false, LL_F32,
            16)
 MODEL_TEST(many_rows_of_half_weights, "llama_f16", 0, false, LL_F32, 32)
+
+/* GPUs: blocks and threads, activations are float. */
+static void check_on_gpu(const setting *c, const step_shape *shape) {
+    static const char *const targets[] = {"cuda:sm_80"};
+    check_all_on(c, shape, targets, 1);
+}
+
+#define GPU_TEST(name, ...)                                                                        \
+    static void name(void **state) {                                                               \
+        static const setting c = {__VA_ARGS__};                                                    \
+        check_on_gpu(&c, c.one_row ? &one : &several);                                             \
+    }
+GPU_TEST(gpu_one_row_of_8_bit_weights, "llama_q8_0", 0, true, LL_F16, 16)
+GPU_TEST(gpu_one_row_of_4_bit_weights_with_biases, "qwen2_q4_0_tied", 0, true, LL_F16, 32, true)
+GPU_TEST(gpu_one_row_of_half_weights, "llama_f16", 0, true, LL_F32, 32)
+GPU_TEST(gpu_many_rows_of_8_bit_weights, "llama_q8_0", 0, false, LL_F16, 16)
+GPU_TEST(gpu_many_rows_of_4_bit_weights_with_biases, "qwen2_q4_0_tied", 0, false, LL_F16, 32, true)
+GPU_TEST(gpu_many_rows_of_half_weights, "llama_f16", 0, false, LL_F32, 32)
 
 /* The first ragged kernel and the one behind it, which puts its parts together, at lengths round
  * the edges of pages and parts; what is behind the end is NaN. */
@@ -239,12 +269,18 @@ int main(int argc, char **argv) {
         cmocka_unit_test(many_rows_of_4_bit_weights_with_biases),
         cmocka_unit_test(many_rows_of_4_bit_weights_and_8_bit_activations),
         cmocka_unit_test(many_rows_of_half_weights),
+        cmocka_unit_test(gpu_one_row_of_8_bit_weights),
+        cmocka_unit_test(gpu_one_row_of_4_bit_weights_with_biases),
+        cmocka_unit_test(gpu_one_row_of_half_weights),
+        cmocka_unit_test(gpu_many_rows_of_8_bit_weights),
+        cmocka_unit_test(gpu_many_rows_of_4_bit_weights_with_biases),
+        cmocka_unit_test(gpu_many_rows_of_half_weights),
         cmocka_unit_test(one_row_keeps_to_every_length),
         cmocka_unit_test(one_row_keeps_to_every_length_with_heads_apart),
         cmocka_unit_test(many_rows_keep_to_every_length),
         cmocka_unit_test(many_rows_keep_to_every_length_with_heads_apart),
     };
     int bad = cmocka_run_group_tests(tests, NULL, NULL);
-    for (int i = 0; i < 4; i++) cc_packer_destroy(packers[i].packer);
+    for (int i = 0; i < 6; i++) cc_packer_destroy(packers[i].packer);
     return bad;
 }

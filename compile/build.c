@@ -68,6 +68,8 @@ static ll_code add_programs(cc_builder *b, cc_target_build *t)
 {
     int64_t max = b->o->max_tokens ? b->o->max_tokens : DEFAULT_MAX_TOKENS;
     int n = n_layouts(b);
+    /* rows come in multiples: of at most one of them the number of rows would be no size any more */
+    if (max > 1 && max < 2 * t->wants.multiple) max = 2 * t->wants.multiple;
     double start = ll_now();
     t->program = cc_blob_count(b->blob, LLMIR_SEC_PROGRAM);
     for (int i = 0; i < n; i++) {

@@ -119,8 +119,8 @@ static bool fill(llmir_engine *e, llmir_feed **feed, size_t n, size_t *next, bat
     return b->n.t > 0;
 }
 
-/* Fills T and R up to what the program wants; the tokens go to one more segment over the spare
- * block. */
+/* Fills T and R up to what the program wants; the tokens are one more segment, over the spare
+ * block. It is in the plans: what the program computes of it is defined. */
 static void fill_up(llmir_engine *e, const llmir_program_rec *p, batch *b)
 {
     uint32_t t = (uint32_t)rt_padded(p, b->n.t), r = (uint32_t)rt_padded(p, b->n.r);
@@ -128,12 +128,11 @@ static void fill_up(llmir_engine *e, const llmir_program_rec *p, batch *b)
     if (t > b->n.t) {
         memset(e->table + (size_t)b->n.s * e->max.pages, 0, sizeof *e->table * e->max.pages);
         for (uint32_t i = b->n.t; i < t; i++) {
-            e->tokens[i] = e->pos[i] = 0;
+            e->tokens[i] = 0;
+            e->pos[i] = (int32_t)(i - b->n.t);
             e->seg[i] = (int32_t)b->n.s;
-            for (uint32_t k = 0; k < rt_blob_n(&e->model->blob, LLMIR_SEC_PLAN); k++)
-                e->first[k][i] = -1;
         }
-        e->len[b->n.s] = 0;
+        e->len[b->n.s] = (int32_t)(t - b->n.t);
         b->n.s++;
         e->start[b->n.s] = (int32_t)t;
     }
@@ -202,12 +201,12 @@ static ll_code run_program(llmir_engine *e, const batch *b, ll_error *err)
     for (uint32_t i = 0; i < e->n_program; i++)
         if (b->n.t >= e->program[i].rec->t_min && b->n.t <= e->program[i].rec->t_max)
             p = &e->program[i];
-    for (uint32_t i = 0; i < rt_blob_n(blob, LLMIR_SEC_PLAN); i++)
-        if (p->plans >> i & 1)
-            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, b->n.s, e->item[i],
-                                    e->first[i]);
     batch full = *b;
     fill_up(e, p->rec, &full);
+    for (uint32_t i = 0; i < rt_blob_n(blob, LLMIR_SEC_PLAN); i++)
+        if (p->plans >> i & 1)
+            items[i] = rt_plan_make(rt_blob_plan(blob, i), e->start, e->len, full.n.s, e->item[i],
+                                    e->first[i]);
     set_dims(e, &full, items);
     rt_work_gather(e, p, &full.n, items);
     LL_TRY(run_queue(e, p, b->n.r, err));

@@ -288,8 +288,9 @@ typedef struct llmir_program_rec {
     uint32_t t_min, t_max;
     uint32_t step, n_step; /* a range of LLMIR_SEC_STEP */
     llmir_linear arena;    /* bytes of activation arena */
-    /* T and R are rounded up to this (a power of two up to LLMIR_MAX_MULTIPLE; 1: not): tokens 0 at position 0 of one more
-     * segment, whose pages are the spare block, and rows that repeat row 0. No plan holds them, nobody reads their results. */
+    /* T and R are rounded up to this (a power of two up to LLMIR_MAX_MULTIPLE; 1: not): one more
+     * segment of tokens 0 at positions 0, 1, ..., whose pages are the spare block, and rows that
+     * repeat row 0. Plans hold that segment like any other; nobody reads its results. */
     uint32_t multiple, reserved;
 } llmir_program_rec;
 enum { LLMIR_MAX_MULTIPLE = 64 };

@@ -29,7 +29,7 @@ typedef struct program {
     cc_instance *instance; /* per kernel */
     int *built;            /* per kernel: index into t->kernel */
     cc_arena *arena;
-    te_tensor *logits;
+    te_tensor *result[LLMIR_OUT_END_]; /* by enum llmir_output; NULL: no tensor of the graph */
     uint32_t kv_index;
     ll_dtype kv;
     int64_t block, t_min, t_max;
@@ -207,6 +207,13 @@ static bool pool_of(const program *p, const te_tensor *t, uint32_t *index)
     return false;
 }
 
+static bool result_of(const program *p, const te_tensor *t, uint32_t *index)
+{
+    for (uint32_t i = 0; i < LLMIR_OUT_END_; i++)
+        if (p->result[i] == t) return *index = i, true;
+    return false;
+}
+
 static ll_code bind(program *p, const te_tensor *t, llmir_binding_rec *out)
 {
     *out = (llmir_binding_rec){0};
@@ -215,11 +222,7 @@ static ll_code bind(program *p, const te_tensor *t, llmir_binding_rec *out)
         out->space = LLMIR_SPACE_WEIGHT;
         return weight_index(p, t, &out->index);
     }
-    if (t == p->logits) {
-        out->space = LLMIR_SPACE_OUTPUT;
-        out->index = LLMIR_OUT_LOGITS;
-        return LL_OK;
-    }
+    if (result_of(p, t, &out->index)) return out->space = LLMIR_SPACE_OUTPUT, LL_OK;
     if (input_of(p, t, &out->index)) return out->space = LLMIR_SPACE_INPUT, LL_OK;
     if (pool_of(p, t, &out->index)) return out->space = LLMIR_SPACE_KV, LL_OK;
     if (!cc_arena_find(p->arena, t, &at)) return ll_fail(p->b->err, LL_FAILED, "%s has no place in memory", t->name);
@@ -249,7 +252,8 @@ static ll_code plan_arena(program *p)
         for (int i = 0; i < p->fusion.kernel[k]->n_root; i++) {
             te_tensor *t = p->fusion.kernel[k]->root[i];
             cc_bytes size;
-            if (t->kind == TE_UPDATE || t == p->logits) continue;
+            uint32_t index;
+            if (t->kind == TE_UPDATE || result_of(p, t, &index)) continue;
             LL_TRY(cc_tensor_bytes(t, cc_dim_index, p->t, &size, p->b->err));
             LL_TRY(cc_arena_add(p->arena, t, &size, k, last_reader(p, t, k), p->b->err));
         }
@@ -321,16 +325,20 @@ static ll_code cut(program *p)
     cc_builder *b = p->b;
     mdl_graph *m = p->mg;
     int n = 0;
-    te_tensor **wanted = LL_NEW_N(te_arena(p->g), te_tensor *, 2 * m->n_layer + 1);
+    te_tensor **wanted = LL_NEW_N(te_arena(p->g), te_tensor *, 2 * m->n_layer + LLMIR_OUT_END_);
     for (size_t i = 0; i < m->n_layer; i++) {
         wanted[n++] = m->layer[i].k_new;
         wanted[n++] = m->layer[i].v_new;
     }
-    wanted[n++] = m->logits;
+    te_tensor *const made[LLMIR_OUT_END_] = {[LLMIR_OUT_LOGITS] = m->logits, [LLMIR_OUT_MAX] = m->max, [LLMIR_OUT_LSE] = m->lse};
+    const int first = n;
+    for (int i = 0; i < LLMIR_OUT_END_; i++)
+        if (made[i]) wanted[n++] = made[i];
     const cc_wants *w = &p->t->wants;
     int64_t page = p->block < w->part_page ? p->block : w->part_page;
     if (p->t_max == 1) LL_TRY(cc_splitk(p->g, wanted, n, w->parts, page, b->err));
-    p->logits = wanted[n - 1];
+    for (int i = 0, at = first; i < LLMIR_OUT_END_; i++)
+        if (made[i]) p->result[i] = wanted[at++];
     return cc_fuse(p->g, wanted, n, p->t_max == 1, w->panel, &p->fusion, b->err);
 }
 

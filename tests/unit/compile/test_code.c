@@ -25,6 +25,8 @@ static int wanted_of(const mdl_graph *mg, te_tensor **out)
         out[n++] = mg->layer[i].v_new;
     }
     out[n++] = mg->logits;
+    out[n++] = mg->max;
+    out[n++] = mg->lse;
     return n;
 }
 

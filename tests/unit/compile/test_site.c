@@ -51,12 +51,14 @@ static void open_graph(site_run *r, const setting *c) {
                      .act_block = c->act_block,
                      .act_granule = c->act_block};
     oracle_ok(mdl_build_graph(r->m, &o, &r->mg, &err), &err);
-    r->wanted = calloc(2 * r->mg->n_layer + 1, sizeof *r->wanted);
+    r->wanted = calloc(2 * r->mg->n_layer + 3, sizeof *r->wanted);
     for (size_t i = 0; i < r->mg->n_layer; i++) {
         r->wanted[r->n_wanted++] = r->mg->layer[i].k_new;
         r->wanted[r->n_wanted++] = r->mg->layer[i].v_new;
     }
     r->wanted[r->n_wanted++] = r->mg->logits;
+    r->wanted[r->n_wanted++] = r->mg->max;
+    r->wanted[r->n_wanted++] = r->mg->lse;
     if (c->one_row)
         oracle_ok(cc_splitk(r->mg->g, r->wanted, r->n_wanted, PARTS, c->kv_block, &err), &err);
 }

@@ -33,7 +33,7 @@ static ll_code parse_targets(cc_builder *b)
             if (!strcmp(b->target[k].target.name, t->target.name))
                 return ll_fail(b->err, LL_USAGE, "target '%s' was given twice: '%s' and '%s'",
                                t->target.name, text[k], text[i]);
-        LL_TRY(cc_wants_of(&t->target, b->o->f32_activations, &t->wants, b->err));
+        t->wants = cc_wants_of(&t->target, b->o->f32_activations);
         t->number = (uint32_t)i;
         b->n_target = i + 1;
         size_t at = strlen(b->report->targets), room = sizeof b->report->targets - at;

@@ -330,7 +330,8 @@ static ll_code cut(program *p)
         wanted[n++] = m->layer[i].k_new;
         wanted[n++] = m->layer[i].v_new;
     }
-    te_tensor *const made[LLMIR_OUT_END_] = {[LLMIR_OUT_LOGITS] = m->logits, [LLMIR_OUT_MAX] = m->max, [LLMIR_OUT_LSE] = m->lse};
+    te_tensor *made[LLMIR_OUT_END_] = {[LLMIR_OUT_LOGITS] = m->logits};
+    if (p->t->wants.row_stats) made[LLMIR_OUT_MAX] = m->max, made[LLMIR_OUT_LSE] = m->lse;
     const int first = n;
     for (int i = 0; i < LLMIR_OUT_END_; i++)
         if (made[i]) wanted[n++] = made[i];

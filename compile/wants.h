@@ -1,12 +1,10 @@
 /* wants.h: what a target wants of the programs made for it: the numbers by which model graphs, the
- * KV cache, fusion and plans differ from one kind of device to another. A kind that no code is made
- * for is refused here, and nowhere else. */
+ * KV cache, fusion and plans differ from one kind of device to another. */
 #ifndef LLMIR_COMPILE_WANTS_H
 #define LLMIR_COMPILE_WANTS_H
 
 #include <stdbool.h>
 
-#include "base/status.h"
 #include "target/target.h"
 
 typedef struct cc_wants {
@@ -17,9 +15,9 @@ typedef struct cc_wants {
     int64_t multiple;  /* T and R of programs for many tokens are rounded up to this */
     int64_t parts;     /* attention of one row: the keys are cut into these many parts ... */
     int64_t part_page; /* ... of pages of at most this many tokens */
+    bool row_stats;    /* programs also give the maximum and log-sum-exp of each row of logits */
 } cc_wants;
 
-/* LL_UNSUPPORTED, naming the target. */
-ll_code cc_wants_of(const ll_target *t, bool f32_activations, cc_wants *out, ll_error *err);
+cc_wants cc_wants_of(const ll_target *t, bool f32_activations);
 
 #endif

@@ -59,6 +59,7 @@ typedef struct ev_mark { /* an access to one element of shared memory */
 } ev_mark;
 
 typedef struct ev_cell { /* one element that several threads reach */
+    const struct ev_op *by; /* the statement of the last write */
     uint8_t pending;     /* asynchronous copies in flight to it */
     uint8_t writer;      /* strand, or EV_ASYNC                 */
     ev_mark wrote, read[EV_MAX_STRAND];

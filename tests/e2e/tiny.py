@@ -1,6 +1,7 @@
 """Tiny models, from GGUF to tokens, against logits of other software.
 
-tiny.py TOOLS_DIR MODELS_DIR: every model x target x kind of KV cache x block size x threads.
+tiny.py TOOLS_DIR MODELS_DIR: every model x target x kind of KV cache x block size x threads. PTX runs on the simulator,
+all checks on: a finding is a failure.
 """
 import array, json, math, os, re, subprocess, sys, tempfile
 
@@ -54,16 +55,16 @@ def distance(got, want):
     return math.sqrt(sum((a - b) ** 2 for a, b in zip(got, want)) / sum(b * b for b in want))
 
 
-def compare(name, so, ref, tolerance, dir, *flags):
+def compare(name, so, ref, tolerance, dir, *flags, lengths=(1, 7, 33), env={}):
     """All logits of prompts of 1, 7 and 33 tokens, whole and in pieces of 5; the greedy text.
 
     tolerance: the largest distance of the logits; the lead of the best token below which greedy texts may part.
     """
     out = os.path.join(dir, "logits")
-    for n in (1, 7, 33):
+    for n in lengths:
         ids, want = ref.get(f"ids_{n}"), ref.get(f"logits_{n}")
         for batch in (512, 5):
-            r = run("llmir-run", so, "--tokens", ",".join(map(str, ids)), "-n", 0, "--logits", out, "--all-logits", "--batch", batch, *flags)
+            r = run("llmir-run", so, "--tokens", ",".join(map(str, ids)), "-n", 0, "--logits", out, "--all-logits", "--batch", batch, *flags, env=env)
             if r.returncode:
                 return check(name, False)
             got = floats(out)
@@ -71,7 +72,7 @@ def compare(name, so, ref, tolerance, dir, *flags):
             far = distance(got, want)
             check(f"{name} {' '.join(map(str, flags))} n={n} batch={batch}: logits", far <= tolerance[0], far)
     ids, gaps = ref.get("ids_7"), ref.get("greedy_7_gap")
-    r = run("llmir-run", so, "--tokens", ",".join(map(str, ids)), "-n", 16, "--json", "--ignore-eos", *flags)
+    r = run("llmir-run", so, "--tokens", ",".join(map(str, ids)), "-n", 16, "--json", "--ignore-eos", *flags, env=env)
     got = json.loads(r.stdout)["ids"] if r.returncode == 0 else []
     for g, w, gap in zip(got, ref.get("greedy_7"), gaps):
         if gap < tolerance[1]:
@@ -83,6 +84,17 @@ def compare(name, so, ref, tolerance, dir, *flags):
 
 def module(so):
     return json.loads(run("llmir-info", "--json", so).stdout)["module"]
+
+
+def ptx(model, path, so, ref, dir):
+    """PTX of a module on the simulator: float activations, so the bounds of float CPU code."""
+    for target, device, block in (("cuda:sm_80", "sim:sm_80", 16), ("cuda:sm_75", "sim:sm_86", 64), ("cuda:sm_90a", "sim:sm_90", 32)):
+        r = run("llmir-build", os.path.join(path, "model.gguf"), "-o", so, "--target", target, "--kv-blocks", block)
+        if r.returncode:
+            check(f"{model} {target} builds", False)
+            continue
+        for kv, tolerance in (("f32", (1e-5, 1e-3)), ("f16", (3e-3, 0.2))):
+            compare(f"{model} {target}", so, ref, tolerance, dir, "--kv", kv, "--device", device, env={"LLMIR_PTXSIM_FATAL": "1"})
 
 
 def fat(model, path, dir):
@@ -167,6 +179,7 @@ with tempfile.TemporaryDirectory() as dir:
                 run("llmir-run", so, "--tokens", "3,4,5", "-n", 0, "--logits", os.path.join(dir, "b"), "--all-logits", "-t", 3)
                 if one.returncode == 0:
                     check(f"{name}: same bits for any -t", open(os.path.join(dir, "a"), "rb").read() == open(os.path.join(dir, "b"), "rb").read())
+        ptx(model, path, so, ref, dir)
         last = model, path
         a, b = os.path.join(dir, "a.so"), os.path.join(dir, "b.so")
         run("llmir-build", os.path.join(path, "model.gguf"), "-o", a)

@@ -63,7 +63,7 @@ static void code_depends_on_the_text_alone(void **state)
     cc_builder b = {.o = &o, .err = &e, .report = &report};
     cc_target_build t = {.kernel = kernel};
     oracle_ok(ll_target_parse("cpu:x86-64-v3", &t.target, &e), &e);
-    oracle_ok(cc_wants_of(&t.target, false, &t.wants, &e), &e);
+    t.wants = cc_wants_of(&t.target, false);
     mdl_options mo = {.kv = LL_F16, .kv_block = PAGE, .max_tokens = 1, .multiple = 1,
                       .act_block = t.wants.act_block, .act_granule = 32};
     oracle_ok(mdl_build_graph(m, &mo, &mg, &e), &e);

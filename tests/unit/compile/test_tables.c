@@ -123,18 +123,19 @@ static void kernels_know_where_their_code_is(void **s)
     cc_blob_destroy(b.blob);
 }
 
-static void a_kind_without_code_is_refused_by_name(void **s)
+static void kinds_of_devices_want_different_programs(void **s)
 {
     (void)s;
     ll_target t;
     ll_error e = {0};
     cc_wants w;
     assert_int_equal(ll_target_parse("cpu:x86-64-v4", &t, &e), LL_OK);
-    assert_int_equal(cc_wants_of(&t, true, &w, &e), LL_OK);
+    w = cc_wants_of(&t, true);
     assert_true(w.act_block == 0 && w.key_lanes == 16 && w.panel == 32);
+    assert_true(cc_wants_of(&t, false).act_block > 0);
     assert_int_equal(ll_target_parse("cuda:sm_80", &t, &e), LL_OK);
-    assert_int_equal(cc_wants_of(&t, false, &w, &e), LL_UNSUPPORTED);
-    assert_string_equal(e.msg, "target 'cuda:sm_80': this build makes CPU code");
+    w = cc_wants_of(&t, false); /* floats, whatever was asked for */
+    assert_true(w.act_block == 0 && w.key_lanes == 1);
 }
 
 int main(void)
@@ -142,7 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(targets_that_cut_rows_alike_share_a_plan),
         cmocka_unit_test(kernels_know_where_their_code_is),
-        cmocka_unit_test(a_kind_without_code_is_refused_by_name),
+        cmocka_unit_test(kinds_of_devices_want_different_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -383,7 +383,8 @@ static void random_line(maker *m, const sch *s, char *out) {
         break;
     case 30: {
         static const char *const where[] = {"block.x", "thread.x", "thread.y", "warp"};
-        snprintf(out, LINE, "bind %s %s", a, where[pick(m, 0, 3)]);
+        if (m->target && chk_below(&m->r, 2)) snprintf(out, LINE, "sync");
+        else snprintf(out, LINE, "bind %s %s", a, where[pick(m, 0, 3)]);
         break;
     }
     case 31: {

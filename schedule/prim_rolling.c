@@ -21,7 +21,7 @@
  * sum at its start.
  *
  * Starts: a maximum `from s` runs from the larger of s and the least finite number. A sum from
- * exp(s - m) * c (a sink of attention) runs from 0 and gets its start behind the pass, when the
+ * exp(s - m) * c runs from 0 and gets its start behind the pass, when the
  * maximum is final: l = l.run + exp(s - m.run) * c.
  *
  * inner=h: the row axis h becomes a loop of each statement instead of a loop round all of them, so that rows share what a

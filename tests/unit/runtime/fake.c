@@ -117,7 +117,7 @@ static const struct {
 };
 
 /* Launches that nobody makes, with a bit of everything. */
-static void add_stub(cc_blob *b, const char *name)
+static void add_unused_launch(cc_blob *b, const char *name)
 {
     static const char ptx[] = ".version 8.0\n.target sm_80\n";
     const int64_t t[FAKE_N_DIM] = {[FAKE_T] = 1};
@@ -135,7 +135,7 @@ static void add_stub(cc_blob *b, const char *name)
 static void add_launch(cc_blob *b, const fake_options *o, uint32_t k, const char *name)
 {
     const char *ptx = o->ptx;
-    if (!ptx) return add_stub(b, name);
+    if (!ptx) return add_unused_launch(b, name);
     uint64_t size = strlen(ptx) + 1, at = size;
     int64_t per[FAKE_N_DIM] = {0};
     per[rule[k].dim] = 1;

@@ -10,7 +10,7 @@
 
 enum { FAKE_END = 256, FAKE_USER = 257 };
 
-/* `ptx`: of fake_cuda.c; NULL: the CUDA target is a stub. */
+/* `ptx`: of fake_cuda.c; NULL: the CUDA target's launches are there to be read, not made. */
 static inline ll_code fake_write_text(const char *path, const char *object, const char *ptx,
                                       ll_error *err)
 {
